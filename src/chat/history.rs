@@ -1,0 +1,4 @@
+//! STUB
+/// A list being answered.
+#[derive(Debug)]
+pub struct Listing {}

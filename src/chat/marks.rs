@@ -1,0 +1,4 @@
+//! STUB
+/// Which ordinals.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Marks {}

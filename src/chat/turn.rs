@@ -1,0 +1,71 @@
+//! What one turn wants done, sorted by when it may be done.
+//!
+//! Invariants:
+//! 1. Within each class effects leave in the order in which they were wanted.
+//! 2. A cleared turn keeps its memory: filling it again allocates nothing.
+
+use crate::chat::event::{Effect, Span};
+use crate::store::Position;
+
+/// When an effect may leave.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum When {
+    /// As soon as the turn has ended.
+    Now,
+    /// When the turn's position is durable (see `Store::durable`).
+    Durable,
+    /// When the turn's position is on disk, whatever the durability (see `Store::synced`).
+    Synced,
+}
+
+/// The effects of one turn, and the text they carry.
+#[derive(Default)]
+pub struct Turn {
+    /// To be released at the end of the turn.
+    pub now: Vec<Effect>,
+    /// To be released when `Store::durable` has reached `position`.
+    pub durable: Vec<Effect>,
+    /// To be released when `Store::synced` has reached `position`.
+    pub synced: Vec<Effect>,
+    /// What the turn's rows, and all before them, are covered by. Set by `Shard::end_turn`.
+    pub position: Position,
+    texts: String,
+}
+
+impl Turn {
+    /// Adds an effect.
+    pub fn want(&mut self, when: When, effect: Effect) {
+        match when {
+            When::Now => self.now.push(effect),
+            When::Durable => self.durable.push(effect),
+            When::Synced => self.synced.push(effect),
+        }
+    }
+
+    /// Keeps text for effects of this turn.
+    pub fn keep(&mut self, text: &str) -> Span {
+        let start = self.texts.len();
+        self.texts.push_str(text);
+        let place = |at: usize| u32::try_from(at).expect("a turn is bounded far below 4 GiB");
+        Span { start: place(start), end: place(self.texts.len()) }
+    }
+
+    /// The text kept under a span of this turn.
+    pub fn text(&self, span: Span) -> &str {
+        &self.texts[span.start as usize..span.end as usize]
+    }
+
+    /// Bytes of text kept.
+    pub fn text_bytes(&self) -> usize {
+        self.texts.len()
+    }
+
+    /// Empties the turn and keeps its memory.
+    pub fn clear(&mut self) {
+        self.now.clear();
+        self.durable.clear();
+        self.synced.clear();
+        self.texts.clear();
+        self.position = Position::default();
+    }
+}

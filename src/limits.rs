@@ -1,0 +1,126 @@
+//! Every bound of the server: its unit, its reason, and what happens when it is reached.
+//!
+//! A queue, buffer, loop, batch or retry without a bound here is a bug. Relations between bounds
+//! are asserted at compile time at the end of the file.
+
+/// Bytes of an HTTP request's head. Beyond: 431 and the connection closes.
+pub const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// Header lines of one HTTP request. Beyond: 431 and the connection closes.
+pub const HEADERS_MAX: usize = 64;
+/// Bytes of an HTTP body, chunked or not. Beyond: 413 and the connection closes.
+pub const BODY_BYTES_MAX: usize = 1024 * 1024;
+/// Payload bytes of a WebSocket message, whole or reassembled. Beyond: close 1009.
+pub const FRAME_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of `company`, `app`, `thirdUserId` and `name` each: they are parts of keys and rows.
+/// Beyond: the request is refused.
+pub const NAME_BYTES_MAX: usize = 256;
+/// Ids in one `srcIds`. A frame holds no more than this many 19-digit ids. Beyond: refused.
+pub const ACK_IDS_MAX: usize = 4096;
+/// JSON values of one frame or body: bounds the decoder's tape. Beyond: refused.
+pub const JSON_VALUES_MAX: usize = 16 * 1024;
+/// Nesting of a frame or body. Beyond: refused.
+pub const JSON_DEPTH_MAX: usize = 32;
+
+/// Frames that a session holds before its Auth. Beyond: close 4408.
+pub const HELD_FRAMES_MAX: usize = 64;
+/// Bytes that a session holds before its Auth. Beyond: close 4408.
+pub const HELD_BYTES_MAX: usize = 64 * 1024;
+/// Time from accept to a finished Auth, or to a whole HTTP request. Beyond: close 4408, or 408.
+pub const UNAUTHENTICATED_MS_MAX: u64 = 10_000;
+/// Silence on a connection. Beyond: it is closed.
+pub const IDLE_MS_MAX: u64 = 90_000;
+/// Silence after which the server sends a Ping, so that a live peer is never cut.
+pub const PING_AFTER_MS: u64 = 45_000;
+/// Refused frames in a row. At this count: close 1008.
+pub const REFUSED_FRAMES_MAX: u32 = 20;
+/// Time a closing connection has to take its last bytes and close its side. Beyond: it is cut.
+pub const CLOSING_MS_MAX: u64 = 5_000;
+
+/// Bytes waiting to be sent on one connection. Beyond: it is closed (1013).
+pub const UNSENT_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes received but not decoded on one connection, while its last answer is awaited. At this
+/// count its socket is not read until the answer is there: the peer's window fills.
+pub const WINDOW_BYTES_MAX: usize = BODY_BYTES_MAX + 2 * HEAD_BYTES_MAX;
+/// Connections that one user may hold. The next one closes the oldest (4409).
+pub const CONNECTIONS_PER_USER_MAX: usize = 16;
+/// Connections one shard holds. At this count accepting pauses until one closes.
+pub const CONNECTIONS_PER_SHARD_MAX: usize = 4_000_000;
+/// Bytes held before Auth by a whole shard. Beyond: the largest holder is closed (1013).
+pub const SHARD_HELD_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Bytes unsent by a whole shard. Beyond: the largest holder is closed (1013).
+pub const SHARD_UNSENT_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Bytes of unfinished requests in a whole shard. Beyond: the largest holder is answered 503.
+pub const SHARD_BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Messages and requests that one turn takes up before its rows are written.
+pub const TURN_REQUESTS_MAX: usize = 4096;
+/// Bytes of row changes that one turn gathers before its rows are written.
+pub const TURN_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Parcels waiting in one direction between two shards. Full: streams read on from their outbox
+/// later, other senders keep theirs and try again.
+pub const MESH_PARCELS_MAX: usize = 1024;
+/// Relays in one parcel.
+pub const PARCEL_RELAYS_MAX: usize = 256;
+/// Relays of one stream posted but not confirmed. At this count the stream waits.
+pub const UNCONFIRMED_RELAYS_MAX: u64 = 64 * 1024;
+/// HTTP requests of other shards that one shard holds. Beyond: 503.
+pub const FORWARDED_MAX: usize = 16 * 1024;
+
+/// How long a pushed message may stay unacked before it is pushed again.
+pub const REDELIVER_AFTER_MS: u64 = 60_000;
+/// How often a message is pushed again.
+pub const REDELIVERIES_MAX: u8 = 5;
+/// Pushed messages that a shard remembers for redelivery. Beyond: the oldest is not pushed again
+/// (it stays in the offline list).
+pub const AWAITED_ACKS_MAX: usize = 1024 * 1024;
+/// How long a change of what a peer may see (pushed, acked, read) waits for others to go with.
+pub const MARKS_EVERY_MS: u64 = 200;
+/// Chats whose marks one step sends to their peers. The rest goes with the next.
+pub const MARKS_PER_STEP_MAX: usize = 4096;
+/// Gaps that the marks of one chat remember exactly. Beyond: a message above the last gap may
+/// show an earlier state than it has until the chat is acked whole.
+pub const MARK_GAPS_MAX: usize = 64;
+
+/// Entries of one chat list. Beyond: the oldest leaves the list (its messages stay).
+pub const CHATS_MAX: u32 = 10_000;
+/// Entries above [`CHATS_MAX`] that a list may hold before the oldest of them leave together.
+pub const CHATS_SLACK: u32 = 256;
+/// `pageSize`. Beyond: refused.
+pub const PAGE_SIZE_MAX: u16 = 200;
+/// Messages of one offline answer. Beyond: refused.
+pub const OFFLINE_LIMIT_MAX: u32 = 10_000;
+/// Bytes of a list that are made at once; the rest follows when these have left.
+pub const LIST_PART_BYTES: usize = 64 * 1024;
+/// Users whose offline list was given only in part, remembered to be told again. Beyond: the
+/// oldest is forgotten (he is told at his next Auth).
+pub const NOTICES_MAX: usize = 16 * 1024;
+/// `count` of `/im/message/get/id`. Beyond: refused.
+pub const MINT_COUNT_MAX: u16 = 1000;
+/// How far minted ids may run ahead of the clock, ms. Beyond: 429.
+pub const MINT_AHEAD_MS_MAX: u64 = 10_000;
+/// How far the bound of ids that is on disk runs ahead of the ids shown, ms.
+pub const MINT_BOUND_MS: u64 = 2_000;
+
+/// Users whose header a shard keeps in memory though none of their devices is connected.
+pub const CACHED_USERS_MAX: usize = 64 * 1024;
+/// Chats a shard keeps in memory.
+pub const CACHED_CHATS_MAX: usize = 128 * 1024;
+/// Shards of one server.
+pub const SHARDS_MAX: u16 = 256;
+/// Time that draining may take before the process exits all the same.
+pub const DRAIN_MS_MAX: u64 = 8_000;
+/// How long accepting pauses when there are no descriptors left.
+pub const ACCEPT_PAUSE_MS: u64 = 20;
+
+const _: () = {
+    assert!(HELD_BYTES_MAX >= FRAME_BYTES_MAX, "a held frame may be as large as any");
+    assert!(UNSENT_BYTES_MAX > 8 * FRAME_BYTES_MAX, "a burst of large frames is no slow reader");
+    assert!(SHARD_UNSENT_BYTES_MAX > UNSENT_BYTES_MAX, "one connection cannot use up the total");
+    assert!(SHARD_BODY_BYTES_MAX > WINDOW_BYTES_MAX, "one connection cannot use up the total");
+    assert!(SHARD_HELD_BYTES_MAX > HELD_BYTES_MAX, "one connection cannot use up the total");
+    assert!(ACK_IDS_MAX * 20 > FRAME_BYTES_MAX, "the frame's limit is reached first");
+    assert!(PING_AFTER_MS * 2 <= IDLE_MS_MAX, "a ping is answered before silence is judged");
+    assert!(MINT_BOUND_MS < MINT_AHEAD_MS_MAX, "the bound on disk is within what is allowed");
+    assert!(TURN_BYTES_MAX > 16 * FRAME_BYTES_MAX, "a turn holds many large messages");
+    assert!(LIST_PART_BYTES < UNSENT_BYTES_MAX, "a part of a list is no slow reader");
+};

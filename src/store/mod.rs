@@ -1,0 +1,92 @@
+//! Rows of one shard: reading them, changing them, and knowing when a change is safe.
+//!
+//! Invariants:
+//! 1. A position is given to each written batch, rising by one. A batch is there whole or not at
+//!    all, also after a crash.
+//! 2. `durable() <= written()`, both only rise, and `synced() <= durable()`.
+//! 3. What `written()` covers, every later read sees.
+//! 4. After a failed write or sync a store is failed for good: it takes no batch and its durable
+//!    position stands still.
+//!
+//! Left to others: what rows mean (`chat`), when to sync (`node`).
+
+pub mod batch;
+pub mod keys;
+pub mod memory;
+pub mod rows;
+pub mod view;
+
+pub use batch::Batch;
+use std::ops::ControlFlow;
+
+/// The place of a written batch in its shard's order, from 1. 0: before all.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Position(pub u64);
+
+impl Position {
+    /// The position that the next batch gets.
+    pub fn next(self) -> Position {
+        Position(self.0 + 1)
+    }
+}
+
+/// Which way a scan runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Direction {
+    /// From `from` up.
+    Forward,
+    /// From below `to` down.
+    Backward,
+}
+
+/// Keys `from..to`, in one direction.
+#[derive(Clone, Copy, Debug)]
+pub struct Range<'a> {
+    /// The first key, included.
+    pub from: &'a [u8],
+    /// The last key, left out.
+    pub to: &'a [u8],
+    /// Which way.
+    pub direction: Direction,
+}
+
+/// What a scan calls for each row: key, value. `Break` ends the scan.
+pub type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>;
+
+/// Why the store could not do as it was told. Always a matter of the disk.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The LSM refused; every later call is refused too.
+    #[error("the store on disk failed")]
+    Disk(#[source] Box<fjall::Error>),
+    /// A row is not what was written there.
+    #[error("a row cannot be read: {0}")]
+    Row(#[from] rows::RowError),
+    /// An earlier call failed.
+    #[error("the store failed earlier and takes nothing any more")]
+    Failed,
+}
+
+/// Rows of one shard. Two real ones: [`view::View`] (on disk) and [`memory::MemoryStore`].
+pub trait Store {
+    /// Reads one row in place. `None`: no such row.
+    fn get<R>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>, StoreError>;
+
+    /// Visits rows in key order (or against it).
+    fn scan(&self, range: Range<'_>, visit: Visit<'_>) -> Result<(), StoreError>;
+
+    /// Writes a batch and gives it the next position. It is durable later: see [`Store::durable`].
+    fn write(&mut self, batch: &Batch) -> Result<Position, StoreError>;
+
+    /// Puts all that was written on disk, now; blocks for as long as the disk takes.
+    fn sync(&mut self) -> Result<(), StoreError>;
+
+    /// The position of the last written batch.
+    fn written(&self) -> Position;
+
+    /// Acks up to here may leave: as safe as the configured durability promises.
+    fn durable(&self) -> Position;
+
+    /// Up to here everything is on disk, whatever the durability.
+    fn synced(&self) -> Position;
+}

@@ -1,0 +1,4 @@
+//! STUB
+/// Bad row.
+#[derive(Debug, thiserror::Error)]
+pub enum RowError {}
