@@ -1,1 +1,296 @@
-//! STUB
+//! Where rows lie: one kind byte, then ids in big endian, so that rows of one owner are neighbours
+//! in the order in which they are read.
+//!
+//! Invariants:
+//! 1. Two different rows never share a key; but for identities a key is at most
+//!    [`KEY_BYTES_MAX`] bytes and lives on the stack.
+//! 2. Of one owner, byte order is the order of seq, number, peer or id.
+//! 3. A kind's number never changes its meaning: it is on disk.
+
+use crate::api::Identity;
+use crate::ids::{ChatId, MessageId, ShardId, Slot, UserId};
+use crate::limits::NAME_BYTES_MAX;
+
+/// Bytes of the longest key but for identities: a place in an outbox.
+pub const KEY_BYTES_MAX: usize = 1 + 2 + 8 + 8;
+/// Bytes of the longest identity's key.
+pub const IDENTITY_KEY_BYTES_MAX: usize = 1 + 3 * (2 + NAME_BYTES_MAX);
+
+/// What a row is about. The first byte of its key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Kind {
+    /// Of the shard: its relay epoch.
+    Epoch = 1,
+    /// Of the shard: the bound of ids it may show.
+    MintBound = 2,
+    /// slot -> the next indexes of users and chats in it.
+    Slot = 3,
+    /// identity -> user.
+    Identity = 4,
+    /// user -> tenant.
+    Tenant = 5,
+    /// user -> identity.
+    Profile = 6,
+    /// user -> his counters and name.
+    User = 7,
+    /// owner, seq -> a message of his history.
+    Message = 8,
+    /// owner, peer, number -> seq: the messages of one chat, numbered densely from 1.
+    Pair = 9,
+    /// author, message id -> seq and fingerprint: what was sent under which id.
+    Sent = 10,
+    /// recipient, seq -> what waits for an ack, in order of arrival.
+    Offline = 11,
+    /// recipient, message id -> the same by the name that acks use.
+    OfflineId = 12,
+    /// owner, peer -> a chat in his list.
+    Chat = 13,
+    /// owner, peer -> a chat that has left his list.
+    HiddenChat = 14,
+    /// chat id -> owner and peer.
+    ChatId = 15,
+    /// destination, epoch, sequence -> a message on its way to another shard.
+    Outbox = 16,
+    /// source -> how far its stream of relays has been applied.
+    Applied = 17,
+    /// reader, author -> the author's shard must be told of the reader's marks.
+    MarksDue = 18,
+}
+
+/// A key, built in place.
+#[derive(Clone, Copy)]
+pub struct Key {
+    bytes: [u8; KEY_BYTES_MAX],
+    length: u8,
+}
+
+impl std::ops::Deref for Key {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.length)]
+    }
+}
+
+impl Key {
+    /// The first key of a kind; with [`Key::after`] the bounds of all its rows.
+    pub fn of(kind: Kind) -> Key {
+        let mut key = Key { bytes: [0; KEY_BYTES_MAX], length: 0 };
+        key.push(&[kind as u8]);
+        key
+    }
+
+    fn push(&mut self, part: &[u8]) {
+        let start = usize::from(self.length);
+        let end = start + part.len();
+        assert!(end <= KEY_BYTES_MAX, "a key is bounded by its parts");
+        self.bytes[start..end].copy_from_slice(part);
+        self.length = end as u8;
+    }
+
+    fn with(mut self, part: &[u8]) -> Key {
+        self.push(part);
+        self
+    }
+
+    fn with_user(self, user: UserId) -> Key {
+        self.with(&user.number().to_be_bytes())
+    }
+
+    fn with_number(self, number: u64) -> Key {
+        self.with(&number.to_be_bytes())
+    }
+
+    /// The smallest key above all that begin with this one.
+    pub fn after(mut self) -> Key {
+        let last = self.iter().rposition(|byte| *byte != 0xFF);
+        let last = last.expect("kinds are small numbers, so the first byte is never 255");
+        self.bytes[last] += 1;
+        self.length = last as u8 + 1;
+        self
+    }
+
+    /// See [`Kind::Slot`].
+    pub fn slot(slot: Slot) -> Key {
+        Key::of(Kind::Slot).with(&slot.index().to_be_bytes())
+    }
+
+    /// See [`Kind::Identity`]. Each part is at most [`NAME_BYTES_MAX`] bytes.
+    pub fn identity(identity: &Identity<'_>) -> Vec<u8> {
+        let mut key = vec![Kind::Identity as u8];
+        for part in [&identity.company, &identity.app, &identity.third_user_id] {
+            assert!(part.len() <= NAME_BYTES_MAX, "names are bounded when decoded");
+            key.extend_from_slice(&(part.len() as u16).to_be_bytes());
+            key.extend_from_slice(part.as_bytes());
+        }
+        key
+    }
+
+    /// See [`Kind::Tenant`].
+    pub fn tenant(user: UserId) -> Key {
+        Key::of(Kind::Tenant).with_user(user)
+    }
+
+    /// See [`Kind::Profile`].
+    pub fn profile(user: UserId) -> Key {
+        Key::of(Kind::Profile).with_user(user)
+    }
+
+    /// See [`Kind::User`].
+    pub fn user(user: UserId) -> Key {
+        Key::of(Kind::User).with_user(user)
+    }
+
+    /// See [`Kind::Message`].
+    pub fn message(owner: UserId, seq: u64) -> Key {
+        Key::of(Kind::Message).with_user(owner).with_number(seq)
+    }
+
+    /// See [`Kind::Pair`].
+    pub fn pair(owner: UserId, peer: UserId, number: u64) -> Key {
+        Key::of(Kind::Pair).with_user(owner).with_user(peer).with_number(number)
+    }
+
+    /// See [`Kind::Sent`].
+    pub fn sent(author: UserId, id: MessageId) -> Key {
+        Key::of(Kind::Sent).with_user(author).with_number(id.number() as u64)
+    }
+
+    /// See [`Kind::Offline`].
+    pub fn offline(recipient: UserId, seq: u64) -> Key {
+        Key::of(Kind::Offline).with_user(recipient).with_number(seq)
+    }
+
+    /// See [`Kind::OfflineId`].
+    pub fn offline_id(recipient: UserId, id: MessageId) -> Key {
+        Key::of(Kind::OfflineId).with_user(recipient).with_number(id.number() as u64)
+    }
+
+    /// See [`Kind::Chat`].
+    pub fn chat(owner: UserId, peer: UserId) -> Key {
+        Key::of(Kind::Chat).with_user(owner).with_user(peer)
+    }
+
+    /// All of a user's list: a prefix of [`Key::chat`].
+    pub fn chats(owner: UserId) -> Key {
+        Key::of(Kind::Chat).with_user(owner)
+    }
+
+    /// See [`Kind::HiddenChat`].
+    pub fn hidden_chat(owner: UserId, peer: UserId) -> Key {
+        Key::of(Kind::HiddenChat).with_user(owner).with_user(peer)
+    }
+
+    /// See [`Kind::ChatId`].
+    pub fn chat_id(chat: ChatId) -> Key {
+        Key::of(Kind::ChatId).with_number(chat.number())
+    }
+
+    /// See [`Kind::Outbox`].
+    pub fn outbox(to: ShardId, epoch: u64, sequence: u64) -> Key {
+        Key::outbox_of(to).with_number(epoch).with_number(sequence)
+    }
+
+    /// All of a stream: a prefix of [`Key::outbox`].
+    pub fn outbox_of(to: ShardId) -> Key {
+        Key::of(Kind::Outbox).with(&to.0.to_be_bytes())
+    }
+
+    /// See [`Kind::Applied`].
+    pub fn applied(from: ShardId) -> Key {
+        Key::of(Kind::Applied).with(&from.0.to_be_bytes())
+    }
+
+    /// See [`Kind::MarksDue`].
+    pub fn marks_due(reader: UserId, author: UserId) -> Key {
+        Key::of(Kind::MarksDue).with_user(reader).with_user(author)
+    }
+}
+
+/// Reads big-endian numbers off a key, after its kind byte.
+pub struct KeyReader<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> KeyReader<'a> {
+    /// Of any key.
+    pub fn new(key: &'a [u8]) -> KeyReader<'a> {
+        KeyReader { rest: key.get(1..).unwrap_or_default() }
+    }
+
+    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (part, rest) = self.rest.split_first_chunk::<N>()?;
+        self.rest = rest;
+        Some(*part)
+    }
+
+    /// The next 2 bytes.
+    pub fn shard(&mut self) -> Option<ShardId> {
+        self.take().map(u16::from_be_bytes).map(ShardId)
+    }
+
+    /// The next 4 bytes.
+    pub fn user(&mut self) -> Option<UserId> {
+        UserId::new(i64::from(u32::from_be_bytes(self.take()?)))
+    }
+
+    /// The next 8 bytes.
+    pub fn number(&mut self) -> Option<u64> {
+        self.take().map(u64::from_be_bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user(number: i64) -> UserId {
+        UserId::new(number).expect("positive")
+    }
+
+    #[test]
+    fn byte_order_is_the_order_of_seq() {
+        assert!(*Key::message(user(5), 255) < *Key::message(user(5), 256));
+        assert!(*Key::message(user(5), u64::MAX) < *Key::message(user(6), 0));
+        assert!(*Key::pair(user(5), user(9), 3) < *Key::pair(user(5), user(9), 4));
+        assert!(*Key::outbox(ShardId(1), 2, 9) < *Key::outbox(ShardId(1), 3, 1));
+    }
+
+    #[test]
+    fn two_identities_never_share_a_key() {
+        let identity = |company: &'static str, app: &'static str| Identity {
+            company: company.into(),
+            app: app.into(),
+            third_user_id: "x".into(),
+        };
+        let keys = [identity("ab", "c"), identity("a", "bc"), identity("a\0b", "c")];
+        assert_ne!(Key::identity(&keys[0]), Key::identity(&keys[1]));
+        assert_ne!(Key::identity(&keys[0]), Key::identity(&keys[2]));
+        let long = "y".repeat(NAME_BYTES_MAX);
+        let longest = Identity {
+            company: long.as_str().into(),
+            app: long.as_str().into(),
+            third_user_id: long.as_str().into(),
+        };
+        assert_eq!(Key::identity(&longest).len(), IDENTITY_KEY_BYTES_MAX);
+    }
+
+    #[test]
+    fn a_prefix_and_what_comes_after_it_bound_its_rows() {
+        let key = Key::chat(user(0x01FF), user(u32::MAX.into()));
+        let (from, to) = (Key::chats(user(0x01FF)), Key::chats(user(0x01FF)).after());
+        assert!(*from <= *key && *key < *to);
+        assert!(*Key::chat(user(0x0200), user(2)) >= *to);
+    }
+
+    #[test]
+    fn a_key_says_what_it_was_made_of() {
+        let key = Key::outbox(ShardId(3), 7, 9);
+        let mut reader = KeyReader::new(&key);
+        assert_eq!(reader.shard(), Some(ShardId(3)));
+        assert_eq!((reader.number(), reader.number()), (Some(7), Some(9)));
+        assert_eq!(reader.number(), None);
+        assert_eq!(KeyReader::new(&[]).user(), None);
+    }
+}
