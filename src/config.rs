@@ -1,1 +1,272 @@
-//! Stub.
+//! What an operator may choose: flags over environment over file over defaults, as one [`Config`].
+//!
+//! Invariants:
+//! 1. A setting comes from the first of: its flag, its `ANSER_` variable, its key in the file,
+//!    its default. The others are not looked at.
+//! 2. A value that is not allowed is refused before anything starts, in words that name the
+//!    setting as its source spells it, the value, and what is allowed.
+//! 3. Nothing listens off loopback while anyone may speak for anyone, unless the operator said
+//!    that he knows.
+//!
+//! Left to others: how many cores there are and whether the machine can do it (`node::doctor`).
+
+mod error;
+mod flags;
+mod sources;
+
+pub use error::ConfigError;
+
+use crate::limits;
+use clap::FromArgMatches;
+use sources::Sources;
+use std::ffi::OsString;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+/// What an acknowledgement means.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Durability {
+    /// On disk: an ack survives power loss.
+    Sync,
+    /// Written, synced soon after: an ack survives a kill, not a power cut.
+    Async,
+}
+
+/// How a call that is understood but refused is answered over HTTP.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ErrorStyle {
+    /// 500 with code 500, as the first document says.
+    Seed,
+    /// 400 or 404 with the same code.
+    Rest,
+}
+
+/// Where rows are kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StoreKind {
+    /// In the data folder.
+    Disk,
+    /// In memory: gone with the process. For measuring.
+    Memory,
+    /// Messages are thrown away, only users and chats are kept, in memory. For measuring.
+    Nothing,
+}
+
+/// Everything that may be chosen, checked.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Config {
+    /// Where rows are kept; made if it is not there.
+    pub data_dir: PathBuf,
+    /// HTTP calls, and the upgrade at `/ws`. Port 0: a free one.
+    pub http: SocketAddr,
+    /// WebSockets. Port 0: a free one.
+    pub ws: SocketAddr,
+    /// Health and figures. Port 0: a free one.
+    pub admin: SocketAddr,
+    /// `1..=SHARDS_MAX`; `None`: as the data folder was made, else one for each allowed core.
+    pub shards: Option<u16>,
+    /// The first of the allowed cores, counted from 0, that shards are pinned to, round robin.
+    pub pin_from: u16,
+    /// What an ack means.
+    pub durability: Durability,
+    /// What keeps the rows.
+    pub store: StoreKind,
+    /// How refused calls are answered.
+    pub errors: ErrorStyle,
+    /// Seconds east of UTC in which `createTime` and its like are written.
+    pub utc_offset_seconds: i32,
+    /// A filter for `tracing`, known to parse.
+    pub log: String,
+}
+
+impl Config {
+    /// What is promised, in one word: `sync`, `async`, or `none` where nothing is kept on disk.
+    pub fn durability_word(&self) -> &'static str {
+        match (self.store, self.durability) {
+            (StoreKind::Memory | StoreKind::Nothing, _) => "none",
+            (StoreKind::Disk, Durability::Sync) => "sync",
+            (StoreKind::Disk, Durability::Async) => "async",
+        }
+    }
+}
+
+/// What the command line asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Command {
+    /// Run the server.
+    Serve,
+    /// Say whether this machine can run it.
+    Doctor,
+}
+
+/// Where [`load`] reads from; tests bring their own.
+pub struct Surroundings<'a> {
+    /// The command line, the program's name first.
+    pub arguments: Vec<OsString>,
+    /// Looks up an environment variable.
+    pub environment: &'a dyn Fn(&str) -> Option<OsString>,
+    /// The machine's own UTC offset, seconds east.
+    pub utc_offset_seconds: i32,
+}
+
+/// Reads the command line and the environment of this process.
+pub fn from_process() -> Result<(Command, Config), ConfigError> {
+    let zone = jiff::tz::TimeZone::system();
+    load(Surroundings {
+        arguments: std::env::args_os().collect(),
+        environment: &|name| std::env::var_os(name),
+        utc_offset_seconds: zone.to_offset(jiff::Timestamp::now()).seconds(),
+    })
+}
+
+/// Reads and checks everything.
+pub fn load(surroundings: Surroundings<'_>) -> Result<(Command, Config), ConfigError> {
+    let matches = flags::command().try_get_matches_from(surroundings.arguments)?;
+    let command = match flags::Arguments::from_arg_matches(&matches)?.command {
+        Some(flags::Subcommand::Doctor(_)) => Command::Doctor,
+        Some(flags::Subcommand::Serve(_)) | None => Command::Serve,
+    };
+    let flags = matches.subcommand().map_or(&matches, |(_, flags)| flags);
+    let sources = Sources::open(flags, surroundings.environment)?;
+    let config = read(&sources, surroundings.utc_offset_seconds)?;
+    refuse_other_than_open(&sources)?;
+    refuse_open_to_all(&sources, &config)?;
+    refuse_shared_port(&sources, &config)?;
+    Ok((command, config))
+}
+
+/// Each setting by itself.
+fn read(sources: &Sources, utc_offset_seconds: i32) -> Result<Config, ConfigError> {
+    let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let address = |text: &str| text.parse().ok();
+    Ok(Config {
+        data_dir: sources.read("data_dir", "a path", folder)?.unwrap_or_else(|| "./data".into()),
+        http: sources.read("http", ADDRESS, address)?.unwrap_or(loopback(8093)),
+        ws: sources.read("ws", ADDRESS, address)?.unwrap_or(loopback(6666)),
+        admin: sources.read("admin", ADDRESS, address)?.unwrap_or(loopback(8094)),
+        shards: sources.read("shards", SHARDS, shards)?,
+        pin_from: sources.read("pin_from", CORE, core)?.unwrap_or(0),
+        durability: sources
+            .read("durability", "sync or async", durability)?
+            .unwrap_or(Durability::Sync),
+        store: sources.read("store", "disk, memory or nothing", store)?.unwrap_or(StoreKind::Disk),
+        errors: sources.read("errors", "seed or rest", errors)?.unwrap_or(ErrorStyle::Seed),
+        utc_offset_seconds: sources
+            .read("utc_offset", OFFSET, offset_seconds)?
+            .unwrap_or(utc_offset_seconds),
+        log: sources.read("log", FILTER, filter)?.unwrap_or_else(|| "info".to_owned()),
+    })
+}
+
+const ADDRESS: &str = "an address with a port, such as 127.0.0.1:8093 or [::1]:8093";
+const SHARDS: &str = "a whole number, 1 to 256";
+const CORE: &str = "the place of a core among those allowed, 0 to 65535";
+const OFFSET: &str = "hours and minutes from UTC, such as +08:00, at most 18 hours";
+const FILTER: &str = "a filter such as info, or warn,anser=debug";
+const AUTH: &str = "open";
+
+const _: () = assert!(limits::SHARDS_MAX == 256, "the text above says so");
+
+fn folder(text: &str) -> Option<PathBuf> {
+    (!text.is_empty()).then(|| PathBuf::from(text))
+}
+
+fn shards(text: &str) -> Option<u16> {
+    text.parse().ok().filter(|count| (1..=limits::SHARDS_MAX).contains(count))
+}
+
+fn core(text: &str) -> Option<u16> {
+    text.parse().ok()
+}
+
+fn durability(text: &str) -> Option<Durability> {
+    match text {
+        "sync" => Some(Durability::Sync),
+        "async" => Some(Durability::Async),
+        _ => None,
+    }
+}
+
+fn store(text: &str) -> Option<StoreKind> {
+    match text {
+        "disk" => Some(StoreKind::Disk),
+        "memory" => Some(StoreKind::Memory),
+        "nothing" => Some(StoreKind::Nothing),
+        _ => None,
+    }
+}
+
+fn errors(text: &str) -> Option<ErrorStyle> {
+    match text {
+        "seed" => Some(ErrorStyle::Seed),
+        "rest" => Some(ErrorStyle::Rest),
+        _ => None,
+    }
+}
+
+fn filter(text: &str) -> Option<String> {
+    let parsed = tracing_subscriber::EnvFilter::builder().parse(text);
+    (!text.is_empty() && parsed.is_ok()).then(|| text.to_owned())
+}
+
+/// `+08:00`, `-05:30`: seconds east of UTC.
+fn offset_seconds(text: &str) -> Option<i32> {
+    let bytes = text.as_bytes();
+    if bytes.len() != 6 || bytes[3] != b':' {
+        return None;
+    }
+    let sign = match bytes[0] {
+        b'+' => 1,
+        b'-' => -1,
+        _ => return None,
+    };
+    let two_digits = |at: usize| match bytes[at..at + 2] {
+        [tens @ b'0'..=b'9', ones @ b'0'..=b'9'] => {
+            Some(i32::from(tens - b'0') * 10 + i32::from(ones - b'0'))
+        }
+        _ => None,
+    };
+    let (hours, minutes) = (two_digits(1)?, two_digits(4)?);
+    let seconds = hours * 3600 + minutes * 60;
+    (minutes < 60 && seconds <= 18 * 3600).then_some(sign * seconds)
+}
+
+fn refuse_other_than_open(sources: &Sources) -> Result<(), ConfigError> {
+    match sources.find("auth") {
+        Some((setting, value)) if value == "token" => Err(ConfigError::TokenAuth { setting }),
+        Some((setting, value)) if value != "open" => {
+            Err(ConfigError::Value { setting, value, allowed: AUTH })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn refuse_open_to_all(sources: &Sources, config: &Config) -> Result<(), ConfigError> {
+    let known = sources.read("i_know_this_is_open", "true or false", |text| text.parse().ok())?;
+    if known == Some(true) {
+        return Ok(());
+    }
+    let listeners = [("http", config.http), ("ws", config.ws), ("admin", config.admin)];
+    match listeners.into_iter().find(|(_, address)| !address.ip().is_loopback()) {
+        None => Ok(()),
+        Some((name, address)) => {
+            Err(ConfigError::OpenToAll { setting: sources.setting(name), address })
+        }
+    }
+}
+
+/// Listeners are shared between shards by port, so the kernel would let two services mix.
+fn refuse_shared_port(sources: &Sources, config: &Config) -> Result<(), ConfigError> {
+    let listeners = [("http", config.http), ("ws", config.ws), ("admin", config.admin)];
+    for (index, (name, address)) in listeners.into_iter().enumerate() {
+        let earlier = listeners[..index].iter().find(|(_, other)| *other == address);
+        if let Some((other, _)) = earlier.filter(|_| address.port() != 0) {
+            let (setting, other) = (sources.setting(name), sources.setting(other));
+            return Err(ConfigError::SharedPort { setting, other, address });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
