@@ -101,6 +101,17 @@ pub const MINT_AHEAD_MS_MAX: u64 = 10_000;
 /// How far the bound of ids that is on disk runs ahead of the ids shown, ms.
 pub const MINT_BOUND_MS: u64 = 2_000;
 
+/// Bytes of rows that one shard's store gathers in memory before it writes a table. Five of these
+/// at most (one open, four waiting): then writing waits.
+pub const STORE_MEMTABLE_BYTES: u64 = 32 * 1024 * 1024;
+/// Bytes of one shard's journals on disk. Beyond: the oldest rows are written to tables.
+pub const STORE_JOURNAL_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// Table files that one shard's store keeps open. Beyond: the one unused for longest is closed.
+/// Few, because descriptors belong to connections.
+pub const STORE_FILES_MAX: usize = 64;
+/// Threads of one shard's store: one compacts, one writes tables meanwhile.
+pub const STORE_THREADS: usize = 2;
+
 /// Users whose header a shard keeps in memory though none of their devices is connected.
 pub const CACHED_USERS_MAX: usize = 64 * 1024;
 /// Chats a shard keeps in memory.
@@ -122,5 +133,7 @@ const _: () = {
     assert!(PING_AFTER_MS * 2 <= IDLE_MS_MAX, "a ping is answered before silence is judged");
     assert!(MINT_BOUND_MS < MINT_AHEAD_MS_MAX, "the bound on disk is within what is allowed");
     assert!(TURN_BYTES_MAX > 16 * FRAME_BYTES_MAX, "a turn holds many large messages");
+    assert!(STORE_MEMTABLE_BYTES > 4 * TURN_BYTES_MAX as u64, "a table holds many turns");
+    assert!(STORE_JOURNAL_BYTES_MAX > 4 * STORE_MEMTABLE_BYTES, "journals wait for tables");
     assert!(LIST_PART_BYTES < UNSENT_BYTES_MAX, "a part of a list is no slow reader");
 };

@@ -11,13 +11,19 @@
 //! Left to others: what rows mean (`chat`), when to sync (`node`).
 
 pub mod batch;
+mod blocks;
 pub mod keys;
+pub mod manifest;
 pub mod memory;
 pub mod rows;
+mod skip_list;
+#[cfg(test)]
+mod tests;
 pub mod view;
 
 pub use batch::Batch;
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 
 /// The place of a written batch in its shard's order, from 1. 0: before all.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -62,6 +68,42 @@ pub enum StoreError {
     /// A row is not what was written there.
     #[error("a row cannot be read: {0}")]
     Row(#[from] rows::RowError),
+    /// The folder is there, and the LSM cannot make sense of it.
+    #[error("the store in {} cannot be opened", folder.display())]
+    Open {
+        /// The shard's folder.
+        folder: PathBuf,
+        /// What the LSM says.
+        source: Box<fjall::Error>,
+    },
+    /// The operating system refused the folder itself.
+    #[error("the folder {} cannot be used", folder.display())]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// What it says.
+        source: std::io::Error,
+    },
+    /// A part of a store is gone: opening it would lose rows.
+    #[error(
+        "the store in {} is damaged, {missing} is missing: put it back from a copy",
+        folder.display()
+    )]
+    Damaged {
+        /// The shard's folder.
+        folder: PathBuf,
+        /// Which part.
+        missing: &'static str,
+    },
+    /// Another process has it open.
+    #[error("the store in {} is in use by another process", folder.display())]
+    InUse {
+        /// The shard's folder.
+        folder: PathBuf,
+    },
+    /// A test asked for it.
+    #[error("the store failed because a test asked for it")]
+    Asked,
     /// An earlier call failed.
     #[error("the store failed earlier and takes nothing any more")]
     Failed,

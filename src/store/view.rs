@@ -1,1 +1,271 @@
-//! STUB
+//! Rows of one shard on disk, in fjall. The only file that knows fjall.
+//!
+//! Invariants:
+//! 1. What `write` returned for survives the death of the process: it is with the operating
+//!    system. What `sync` returned for survives a power cut.
+//! 2. A store that opened holds every row that was durable: a folder with a part missing is
+//!    refused, it is never taken for an empty one.
+//! 3. A store is made whole or not at all: it is made under another name and then renamed.
+//!
+//! Left to others: the lock on the data folder (`node::data_folder`), when to sync (`node`).
+
+use super::{Batch, Direction, Position, Range, Store, StoreError, Visit, batch::Change};
+use crate::limits::{
+    STORE_FILES_MAX, STORE_JOURNAL_BYTES_MAX, STORE_MEMTABLE_BYTES, STORE_THREADS,
+};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode};
+use std::fs::{self, File};
+use std::io;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+const KEYSPACE: &str = "rows";
+
+/// When a written batch counts as durable.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Durability {
+    /// When it is on disk: no power cut takes it back.
+    Sync,
+    /// When the operating system has it: no death of the process takes it back.
+    Async,
+}
+
+/// A store in a folder of its own. Positions are counted from 0 again after each opening: what
+/// was found is durable.
+pub struct View {
+    // Dropped before the database: the last handle of the database waits for its threads.
+    rows: Keyspace,
+    database: Database,
+    durability: Durability,
+    batch_size: usize,
+    written: Position,
+    synced: Position,
+    failed: bool,
+}
+
+impl View {
+    /// Opens the store in `folder`, or makes it. `cache_bytes`: blocks of tables kept in memory.
+    /// Blocks until all that an earlier process wrote is replayed.
+    pub fn open(
+        folder: &Path,
+        durability: Durability,
+        cache_bytes: u64,
+    ) -> Result<View, StoreError> {
+        if is_absent(folder)? {
+            create(folder)?;
+        }
+        refuse_damage(folder)?;
+        let database = open_database(folder, cache_bytes)?;
+        if !database.keyspace_exists(KEYSPACE) {
+            return Err(damaged(folder, "its rows"));
+        }
+        let rows = open_rows(&database, folder)?;
+        let (written, synced) = (Position::default(), Position::default());
+        Ok(View { rows, database, durability, batch_size: 0, written, synced, failed: false })
+    }
+
+    /// Keeps the first error in mind for good.
+    fn checked<T>(&mut self, outcome: Result<T, fjall::Error>) -> Result<T, StoreError> {
+        outcome.map_err(|error| {
+            self.failed = true;
+            StoreError::Disk(Box::new(error))
+        })
+    }
+}
+
+impl Store for View {
+    fn get<R>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>, StoreError> {
+        let value = self.rows.get(key).map_err(disk)?;
+        Ok(value.map(|value| read(&value)))
+    }
+
+    fn scan(&self, range: Range<'_>, visit: Visit<'_>) -> Result<(), StoreError> {
+        if range.from >= range.to {
+            return Ok(());
+        }
+        let rows = self.rows.range(range.from..range.to);
+        match range.direction {
+            Direction::Forward => visit_each(rows, visit),
+            Direction::Backward => visit_each(rows.rev(), visit),
+        }
+    }
+
+    fn write(&mut self, batch: &Batch) -> Result<Position, StoreError> {
+        if self.failed {
+            return Err(StoreError::Failed);
+        }
+        let writes = OwnedWriteBatch::with_capacity(self.database.clone(), self.batch_size);
+        let mut writes = writes.durability(Some(PersistMode::Buffer));
+        for (key, change) in batch.iter() {
+            assert!(!key.is_empty(), "a row has a key");
+            assert!(key.len() <= usize::from(u16::MAX), "fjall counts a key's bytes in 16 bits");
+            match change {
+                Change::Put(value) => writes.insert(&self.rows, key, value),
+                Change::Remove => writes.remove(&self.rows, key),
+            }
+        }
+        self.batch_size = writes.len();
+        self.checked(writes.commit())?;
+        self.written = self.written.next();
+        Ok(self.written)
+    }
+
+    fn sync(&mut self) -> Result<(), StoreError> {
+        if self.failed {
+            return Err(StoreError::Failed);
+        }
+        // fdatasync covers the journal's new size and blocks; a journal is synced whole, and its
+        // folder too, before the next one takes over.
+        let outcome = self.database.persist(PersistMode::SyncData);
+        self.checked(outcome)?;
+        self.synced = self.written;
+        Ok(())
+    }
+
+    fn written(&self) -> Position {
+        self.written
+    }
+
+    fn durable(&self) -> Position {
+        match self.durability {
+            Durability::Sync => self.synced,
+            Durability::Async => self.written,
+        }
+    }
+
+    fn synced(&self) -> Position {
+        self.synced
+    }
+}
+
+fn visit_each(
+    rows: impl Iterator<Item = fjall::Guard>,
+    visit: Visit<'_>,
+) -> Result<(), StoreError> {
+    for row in rows {
+        let (key, value) = row.into_inner().map_err(disk)?;
+        if let ControlFlow::Break(()) = visit(&key, &value) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn open_database(folder: &Path, cache_bytes: u64) -> Result<Database, StoreError> {
+    Database::builder(folder)
+        .cache_size(cache_bytes)
+        .manual_journal_persist(true)
+        .max_cached_files(Some(STORE_FILES_MAX))
+        .max_journaling_size(STORE_JOURNAL_BYTES_MAX)
+        .worker_threads(STORE_THREADS)
+        .open()
+        .map_err(|error| refused(folder, error))
+}
+
+fn open_rows(database: &Database, folder: &Path) -> Result<Keyspace, StoreError> {
+    let options = || {
+        KeyspaceCreateOptions::default()
+            .manual_journal_persist(true)
+            .max_memtable_size(STORE_MEMTABLE_BYTES)
+    };
+    database.keyspace(KEYSPACE, options).map_err(|error| refused(folder, error))
+}
+
+/// Nothing was ever stored here: no such folder, or an empty one.
+fn is_absent(folder: &Path) -> Result<bool, StoreError> {
+    match fs::read_dir(folder) {
+        Ok(mut entries) => Ok(entries.next().is_none()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(unreadable(folder, error)),
+    }
+}
+
+/// Makes an empty store. A crash on the way leaves a folder of another name, which the next
+/// attempt removes: fjall itself cannot open what it has half made.
+fn create(folder: &Path) -> Result<(), StoreError> {
+    let mut unfinished = folder.as_os_str().to_owned();
+    unfinished.push(".new");
+    let unfinished = PathBuf::from(unfinished);
+    match fs::remove_dir_all(&unfinished) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(unreadable(&unfinished, error));
+        }
+        _ => {}
+    }
+    let database = open_database(&unfinished, 0)?;
+    let rows = open_rows(&database, &unfinished)?;
+    database.persist(PersistMode::SyncAll).map_err(|error| refused(folder, error))?;
+    drop((rows, database));
+    let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty());
+    fs::rename(&unfinished, folder)
+        .and_then(|()| File::open(parent.unwrap_or(Path::new(".")))?.sync_all())
+        .map_err(|error| unreadable(folder, error))
+}
+
+/// Refuses a folder with a part missing. fjall would make the part anew, empty, and delete the
+/// rows that belong to it; with a name it does not know it would panic.
+fn refuse_damage(folder: &Path) -> Result<(), StoreError> {
+    let mut journals = 0;
+    for entry in entries(folder)? {
+        let (name, is_file) = entry?;
+        if let Some(number) = name.strip_suffix(".jnl") {
+            if !is_file || number.parse::<u64>().is_err() {
+                return Err(damaged(folder, "a journal's proper name"));
+            }
+            journals += 1;
+        }
+    }
+    let keyspaces = folder.join("keyspaces");
+    let mut tables = 0;
+    for entry in entries(&keyspaces)? {
+        let (name, is_file) = entry?;
+        if is_file || name.parse::<u64>().is_err() {
+            return Err(damaged(folder, "a keyspace's proper name"));
+        }
+        if !keyspaces.join(&name).join("current").is_file() {
+            return Err(damaged(folder, "a keyspace's list of tables"));
+        }
+        tables += 1;
+    }
+    let is_there = |name: &str| folder.join(name).is_file();
+    match () {
+        () if !is_there("version") => Err(damaged(folder, "its version file")),
+        () if !is_there("lock") => Err(damaged(folder, "its lock file")),
+        () if journals == 0 => Err(damaged(folder, "its journal")),
+        () if tables < 2 => Err(damaged(folder, "its keyspaces")),
+        () => Ok(()),
+    }
+}
+
+/// Names in a folder, and whether each is a file.
+fn entries(
+    folder: &Path,
+) -> Result<impl Iterator<Item = Result<(String, bool), StoreError>>, StoreError> {
+    let entries = fs::read_dir(folder).map_err(|error| unreadable(folder, error))?;
+    let folder = folder.to_owned();
+    Ok(entries.map(move |entry| {
+        let entry = entry.map_err(|error| unreadable(&folder, error))?;
+        let kind = entry.file_type().map_err(|error| unreadable(&folder, error))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        Ok((name, kind.is_file()))
+    }))
+}
+
+fn disk(error: fjall::Error) -> StoreError {
+    StoreError::Disk(Box::new(error))
+}
+
+fn refused(folder: &Path, error: fjall::Error) -> StoreError {
+    match error {
+        fjall::Error::Locked => StoreError::InUse { folder: folder.to_owned() },
+        error => StoreError::Open { folder: folder.to_owned(), source: Box::new(error) },
+    }
+}
+
+fn unreadable(folder: &Path, source: io::Error) -> StoreError {
+    StoreError::Folder { folder: folder.to_owned(), source }
+}
+
+fn damaged(folder: &Path, missing: &'static str) -> StoreError {
+    StoreError::Damaged { folder: folder.to_owned(), missing }
+}
