@@ -1,2 +1,49 @@
-//! Bin.
-fn main() {}
+//! The server: configuration, then the node, then an exit code.
+//!
+//! 0: drained after SIGTERM or Ctrl-C. 1: it cannot run here, or could not go on. 2: a setting is
+//! wrong. Whatever it is, standard error says it in words.
+
+use anser::config::{self, Command, Config};
+use anser::node::doctor::{self, Verdict};
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let (command, config) = match config::from_process() {
+        Ok(chosen) => chosen,
+        Err(error) => return ExitCode::from(error.report()),
+    };
+    log_to_standard_error(&config);
+    match command {
+        Command::Serve => serve(&config),
+        Command::Doctor => examine(&config),
+    }
+}
+
+fn serve(_config: &Config) -> ExitCode {
+    eprintln!("anser: this build has no node to serve with yet");
+    ExitCode::FAILURE
+}
+
+fn examine(config: &Config) -> ExitCode {
+    let checks = doctor::examine(config);
+    for check in &checks {
+        println!("{check}");
+    }
+    match doctor::worst(&checks) {
+        Verdict::Fail => ExitCode::FAILURE,
+        Verdict::Ok | Verdict::Warn => ExitCode::SUCCESS,
+    }
+}
+
+fn log_to_standard_error(config: &Config) {
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new(&config.log))
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
+}

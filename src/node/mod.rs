@@ -1,1 +1,3 @@
 //! node.
+pub mod admin_port;
+pub mod doctor;

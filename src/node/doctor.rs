@@ -1,0 +1,181 @@
+//! Whether this machine can run the server, in words: `anser doctor`, and the same before `serve`.
+//!
+//! Invariants:
+//! 1. A check never panics, whatever the kernel refuses: what is missing becomes words.
+//! 2. `Fail` means that the server could not run or would break its promises; what only makes it
+//!    smaller or slower is `Warn`. Every `Warn` and `Fail` says what to do.
+//! 3. Nothing stays behind in the data folder but the folder itself.
+//!
+//! Left to others: acting on the verdict (`node::launch`, `main`).
+
+mod disk;
+mod uring;
+
+use crate::config::{Config, StoreKind};
+use rustix::process::{Resource, Rlimit};
+use std::fmt;
+
+/// How a check went.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Verdict {
+    /// Good.
+    Ok,
+    /// It runs, with less than it could have.
+    Warn,
+    /// It does not run.
+    Fail,
+}
+
+/// One thing looked at.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Check {
+    /// What was looked at, a word or two.
+    pub name: &'static str,
+    /// How it went.
+    pub verdict: Verdict,
+    /// What was found and, unless all is well, what to do.
+    pub words: String,
+}
+
+impl Check {
+    fn new(name: &'static str, verdict: Verdict, words: impl Into<String>) -> Check {
+        Check { name, verdict, words: words.into() }
+    }
+}
+
+impl fmt::Display for Check {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verdict = match self.verdict {
+            Verdict::Ok => "ok",
+            Verdict::Warn => "warn",
+            Verdict::Fail => "FAIL",
+        };
+        write!(formatter, "{verdict:<5} {:<12} {}", self.name, self.words)
+    }
+}
+
+/// All checks, in the order of what a server needs first. The soft limit of open files is raised
+/// to the hard one on the way, as `serve` needs it.
+pub fn examine(config: &Config) -> Vec<Check> {
+    let mut checks = vec![
+        uring::kernel(),
+        uring::ring(),
+        locked_memory(),
+        open_files(),
+        backlog(),
+        cores(config.shards),
+    ];
+    match config.store {
+        StoreKind::Disk => checks.extend(disk::examine(&config.data_dir)),
+        StoreKind::Memory | StoreKind::Nothing => checks.push(Check::new(
+            "data folder",
+            Verdict::Warn,
+            "not used: nothing survives; leave out --store to keep what is acked",
+        )),
+    }
+    checks
+}
+
+/// The worst of all verdicts.
+pub fn worst(checks: &[Check]) -> Verdict {
+    checks.iter().map(|check| check.verdict).max().unwrap_or(Verdict::Ok)
+}
+
+/// Locked memory that glommio and the rings of one shard want, bytes.
+const LOCKED_BYTES_PER_SHARD: u64 = 512 * 1024;
+
+fn locked_memory() -> Check {
+    let limit = rustix::process::getrlimit(Resource::Memlock);
+    let (verdict, words) = judge_locked_memory(limit);
+    Check::new("memlock", verdict, words)
+}
+
+fn judge_locked_memory(limit: Rlimit) -> (Verdict, String) {
+    let Some(bytes) = limit.current else {
+        return (Verdict::Ok, "unlimited".to_owned());
+    };
+    let kib = bytes / 1024;
+    if bytes < LOCKED_BYTES_PER_SHARD {
+        let words = format!(
+            "{kib} KiB may be locked, a shard's rings want up to {} KiB: raise it with \
+             `ulimit -l 8192` or LimitMEMLOCK=8M in the unit",
+            LOCKED_BYTES_PER_SHARD / 1024
+        );
+        return (Verdict::Fail, words);
+    }
+    (Verdict::Ok, format!("{kib} KiB may be locked"))
+}
+
+/// Descriptors that a server uses for other things than connections: files, rings, listeners.
+const FILES_BESIDE_CONNECTIONS: u64 = 256;
+
+fn open_files() -> Check {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let limit = match rustix::process::setrlimit(Resource::Nofile, raised) {
+        Ok(()) => raised,
+        Err(_) => limit,
+    };
+    let (verdict, words) = judge_open_files(limit.current);
+    Check::new("nofile", verdict, words)
+}
+
+fn judge_open_files(limit: Option<u64>) -> (Verdict, String) {
+    let Some(files) = limit else {
+        return (Verdict::Ok, "unlimited: memory bounds the connections".to_owned());
+    };
+    let connections = files.saturating_sub(FILES_BESIDE_CONNECTIONS);
+    let room = format!("{files} files may be open: room for about {connections} connections");
+    let advice = "raise it with `ulimit -Hn 1048576` or LimitNOFILE=1048576 in the unit";
+    match connections {
+        0 => (Verdict::Warn, format!("{files} files may be open, hardly any connection: {advice}")),
+        1..10_000 => (Verdict::Warn, format!("{room}; {advice}")),
+        _ => (Verdict::Ok, room),
+    }
+}
+
+fn backlog() -> Check {
+    let text = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap_or_default();
+    let (verdict, words) = judge_backlog(text.trim().parse().ok());
+    Check::new("somaxconn", verdict, words)
+}
+
+fn judge_backlog(connections: Option<u32>) -> (Verdict, String) {
+    match connections {
+        None => (Verdict::Warn, "cannot be read: a burst of connects may be slow".to_owned()),
+        Some(waiting @ 0..1024) => {
+            let words = format!(
+                "{waiting} connections may wait to be accepted: a burst of connects will be slow; \
+                 `sysctl net.core.somaxconn=4096`"
+            );
+            (Verdict::Warn, words)
+        }
+        Some(waiting) => (Verdict::Ok, format!("{waiting} connections may wait to be accepted")),
+    }
+}
+
+fn cores(shards: Option<u16>) -> Check {
+    let allowed = match rustix::thread::sched_getaffinity(None) {
+        Ok(set) => set.count(),
+        Err(error) => {
+            let words =
+                format!("the cores allowed cannot be read ({error}): shards are not pinned");
+            return Check::new("cores", Verdict::Warn, words);
+        }
+    };
+    let (verdict, words) = judge_cores(allowed, shards);
+    Check::new("cores", verdict, words)
+}
+
+fn judge_cores(allowed: u32, shards: Option<u16>) -> (Verdict, String) {
+    match shards {
+        Some(shards) if u32::from(shards) > allowed => {
+            let words = format!("{allowed} allowed for {shards} shards: some share a core");
+            (Verdict::Warn, format!("{words}; one shard a core is best"))
+        }
+        _ => (Verdict::Ok, format!("{allowed} allowed")),
+    }
+}
+
+#[cfg(test)]
+mod tests;
