@@ -1,0 +1,118 @@
+//! Chunked bodies: found whole first, then moved together in place.
+//!
+//! Invariants:
+//! 1. A chunk is looked at once, however many pieces the body arrives in.
+//! 2. Sizes are hexadecimal digits, lines end in CR LF, and nothing else passes.
+//! 3. A body is at most [`BODY_BYTES_MAX`] bytes, its chunks and trailers with it at most
+//!    [`BODY_BYTES_MAX`] + [`HEAD_BYTES_MAX`].
+
+use crate::limits::{BODY_BYTES_MAX, HEAD_BYTES_MAX};
+use crate::wire::answer::Fault;
+
+/// A line with a chunk's size, or a trailer line, is at most this long.
+const LINE_BYTES_MAX: usize = 1024;
+
+/// How far the scan of a body has come.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub(super) struct Scan {
+    /// Where the next chunk's size is, from the start of the body.
+    at: u32,
+    /// Bytes of all chunks before it.
+    body: u32,
+}
+
+/// A chunked body that is all there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Whole {
+    /// Bytes that it takes up with its chunks' sizes.
+    pub(super) bytes: usize,
+    /// Bytes of its content.
+    pub(super) body_bytes: usize,
+}
+
+impl Scan {
+    /// Goes on scanning; `None` while the body is not all there.
+    pub(super) fn advance(&mut self, input: &[u8]) -> Result<Option<Whole>, Fault> {
+        loop {
+            let at = self.at as usize;
+            let Some((size, line_bytes)) = size_line(&input[at..])? else { break };
+            let start = at + line_bytes;
+            if size == 0 {
+                let trailers = trailers_end(&input[start..])?;
+                let body_bytes = self.body as usize;
+                return Ok(trailers.map(|bytes| Whole { bytes: start + bytes, body_bytes }));
+            }
+            if self.body as usize + size > BODY_BYTES_MAX
+                || start + size > BODY_BYTES_MAX + HEAD_BYTES_MAX
+            {
+                return Err(Fault::BodyTooLarge);
+            }
+            let end = start + size;
+            match input.get(end..) {
+                None | Some([] | [b'\r']) => break,
+                Some([b'\r', b'\n', ..]) => {}
+                Some(_) => return Err(Fault::Malformed),
+            }
+            self.at = u32::try_from(end + 2).expect("a body is bounded far below 4 GiB");
+            self.body += u32::try_from(size).expect("a body is bounded far below 4 GiB");
+        }
+        Ok(None)
+    }
+}
+
+/// A line without its end, and its bytes with it; `None` while it is not all there.
+fn line(input: &[u8]) -> Result<Option<(&[u8], usize)>, Fault> {
+    let front = &input[..input.len().min(LINE_BYTES_MAX)];
+    let Some(at) = front.iter().position(|byte| matches!(byte, b'\r' | b'\n')) else {
+        return if front.len() < LINE_BYTES_MAX { Ok(None) } else { Err(Fault::Malformed) };
+    };
+    match input[at..] {
+        [b'\r'] => Ok(None),
+        [b'\r', b'\n', ..] => Ok(Some((&input[..at], at + 2))),
+        _ => Err(Fault::Malformed),
+    }
+}
+
+/// The size of a chunk and the bytes of its line; extensions are ignored.
+fn size_line(input: &[u8]) -> Result<Option<(usize, usize)>, Fault> {
+    let Some((line, bytes)) = line(input)? else { return Ok(None) };
+    let digits = line.iter().position(|byte| !byte.is_ascii_hexdigit()).unwrap_or(line.len());
+    let (digits, after) = line.split_at(digits);
+    let is_clean = matches!(after.trim_ascii_start(), [] | [b';', ..]) && !digits.is_empty();
+    if !is_clean || digits.len() > 16 {
+        return Err(Fault::Malformed);
+    }
+    let nibble = |digit: u8| char::from(digit).to_digit(16).map_or(0, |nibble| nibble as usize);
+    let size = digits.iter().fold(0_usize, |size, digit| (size << 4) | nibble(*digit));
+    if size > BODY_BYTES_MAX { Err(Fault::BodyTooLarge) } else { Ok(Some((size, bytes))) }
+}
+
+/// The bytes of all trailers with the empty line behind them.
+fn trailers_end(input: &[u8]) -> Result<Option<usize>, Fault> {
+    let mut at = 0;
+    while let Some((line, bytes)) = line(&input[at..])? {
+        at += bytes;
+        if line.is_empty() {
+            return Ok(Some(at));
+        }
+        if at > HEAD_BYTES_MAX {
+            return Err(Fault::HeadTooLarge);
+        }
+    }
+    Ok(None)
+}
+
+/// Moves the chunks of a whole body to its front; returns the content.
+pub(super) fn join<'a>(input: &'a mut [u8], whole: Whole) -> &'a mut [u8] {
+    let (mut from, mut to) = (0, 0);
+    while to < whole.body_bytes {
+        let found = size_line(&input[from..]).ok().flatten();
+        let (size, line_bytes) = found.expect("the body was scanned before");
+        let start = from + line_bytes;
+        input.copy_within(start..start + size, to);
+        to += size;
+        from = start + size + 2;
+    }
+    assert!(to == whole.body_bytes, "the chunks are what the scan found");
+    &mut input[..to]
+}

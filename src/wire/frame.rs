@@ -1,0 +1,173 @@
+//! WebSocket frames by RFC 6455: headers judged, payloads unmasked in place, frames written.
+//!
+//! Invariants:
+//! 1. A frame is judged from its header alone, before any of its payload is there.
+//! 2. Only what the RFC lets a client send passes: masked, no reserved bits, known opcodes, the
+//!    shortest form of each length, control frames whole and at most 125 bytes.
+//! 3. What is written here reads back in tungstenite as the same frame.
+
+use crate::limits::FRAME_BYTES_MAX;
+use crate::wire::session::CloseCode;
+use std::io::Cursor;
+use tungstenite::protocol::frame::FrameHeader;
+use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
+
+/// The longest header of a client's frame.
+const HEADER_BYTES_MAX: usize = 14;
+/// The most a control frame may carry.
+const CONTROL_BYTES_MAX: usize = 125;
+
+/// What a frame is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Kind {
+    Text,
+    Continuation,
+    Close,
+    Ping,
+    Pong,
+}
+
+/// A frame whose header has passed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Header {
+    pub(super) kind: Kind,
+    /// The last frame of its message.
+    pub(super) is_final: bool,
+    /// Where the payload begins.
+    pub(super) start: usize,
+    /// Where the payload ends.
+    pub(super) end: usize,
+    mask: [u8; 4],
+}
+
+impl Header {
+    /// Reads the header at the front of `input`; `None` while it is not all there. `before` is
+    /// what the message has gathered by earlier fragments, if this may continue one.
+    pub(super) fn read(input: &[u8], before: Option<usize>) -> Result<Option<Header>, CloseCode> {
+        let front = &input[..input.len().min(HEADER_BYTES_MAX)];
+        let mut cursor = Cursor::new(front);
+        let parsed = FrameHeader::parse(&mut cursor).map_err(|_| CloseCode::Protocol)?;
+        let Some((header, length)) = parsed else { return Ok(None) };
+        let start = usize::try_from(cursor.position()).map_err(|_| CloseCode::Protocol)?;
+        let Some(mask) = header.mask else { return Err(CloseCode::Protocol) };
+        if header.rsv1 || header.rsv2 || header.rsv3 || start != header.len(length) {
+            return Err(CloseCode::Protocol);
+        }
+        let kind = kind_of(&header, length, before.is_some())?;
+        let gathered = if kind == Kind::Continuation { before.unwrap_or(0) } else { 0 };
+        let length = usize::try_from(length).map_err(|_| CloseCode::TooBig)?;
+        if length > FRAME_BYTES_MAX.saturating_sub(gathered) {
+            return Err(CloseCode::TooBig);
+        }
+        let end = start + length;
+        Ok(Some(Header { kind, is_final: header.is_final, start, end, mask }))
+    }
+
+    /// Removes the mask from the payload of a frame that is all there.
+    pub(super) fn unmask<'a>(&self, input: &'a mut [u8]) -> &'a mut [u8] {
+        let payload = &mut input[self.start..self.end];
+        unmask(payload, self.mask);
+        payload
+    }
+}
+
+/// What the frame is, if it may come now.
+fn kind_of(header: &FrameHeader, length: u64, is_continuing: bool) -> Result<Kind, CloseCode> {
+    let control = |kind| {
+        let is_whole = header.is_final && length <= CONTROL_BYTES_MAX as u64;
+        if is_whole { Ok(kind) } else { Err(CloseCode::Protocol) }
+    };
+    match header.opcode {
+        OpCode::Control(Control::Close) => control(Kind::Close),
+        OpCode::Control(Control::Ping) => control(Kind::Ping),
+        OpCode::Control(Control::Pong) => control(Kind::Pong),
+        OpCode::Data(Data::Continue) if is_continuing => Ok(Kind::Continuation),
+        OpCode::Data(Data::Text) if !is_continuing => Ok(Kind::Text),
+        OpCode::Data(Data::Binary) if !is_continuing => Err(CloseCode::Unsupported),
+        _ => Err(CloseCode::Protocol),
+    }
+}
+
+/// Exclusive-or with the mask, eight bytes at a time.
+fn unmask(payload: &mut [u8], mask: [u8; 4]) {
+    let [a, b, c, d] = mask;
+    let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
+    let mut words = payload.chunks_exact_mut(8);
+    for word in &mut words {
+        let plain = u64::from_ne_bytes(word.try_into().expect("a chunk is 8 bytes")) ^ wide;
+        word.copy_from_slice(&plain.to_ne_bytes());
+    }
+    let rest = words.into_remainder().iter_mut();
+    rest.zip(mask.iter().cycle()).for_each(|(byte, mask)| *byte ^= mask);
+}
+
+/// The code to answer a peer's close frame with: his own, or why it was wrong. `None`: he gave
+/// none.
+pub(super) fn close_answer(payload: &[u8]) -> Option<u16> {
+    let Some((code, reason)) = payload.split_first_chunk::<2>() else {
+        return (!payload.is_empty()).then_some(CloseCode::Protocol as u16);
+    };
+    let code = u16::from_be_bytes(*code);
+    let is_known = matches!(code, 1000..=1003 | 1007..=1011 | 3000..=4999);
+    match (is_known, simdutf8::basic::from_utf8(reason)) {
+        (false, _) => Some(CloseCode::Protocol as u16),
+        (true, Err(_)) => Some(CloseCode::BadText as u16),
+        (true, Ok(_)) => Some(code),
+    }
+}
+
+/// Appends a close frame.
+pub(super) fn push_close(code: Option<u16>, reason: &str, out: &mut Vec<u8>) {
+    let length = code.map_or(0, |_| 2 + reason.len());
+    assert!(length <= CONTROL_BYTES_MAX, "a close frame's reason is short");
+    out.extend_from_slice(&[0x88, length as u8]);
+    if let Some(code) = code {
+        out.extend_from_slice(&code.to_be_bytes());
+        out.extend_from_slice(reason.as_bytes());
+    }
+}
+
+/// Appends a ping without payload.
+pub(super) fn push_ping(out: &mut Vec<u8>) {
+    out.extend_from_slice(&[0x89, 0]);
+}
+
+/// Appends the pong that answers a ping.
+pub(super) fn push_pong(payload: &[u8], out: &mut Vec<u8>) {
+    assert!(payload.len() <= CONTROL_BYTES_MAX, "a ping's payload was judged before");
+    out.extend_from_slice(&[0x8A, payload.len() as u8]);
+    out.extend_from_slice(payload);
+}
+
+/// Appends a text frame around what `write` appends. Room is left for the header of a middling
+/// frame; the payload moves by a few bytes when it turns out short or long.
+pub(super) fn push_text(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+    const GUESS: usize = 4;
+    let at = out.len();
+    out.extend_from_slice(&[0; GUESS]);
+    write(out);
+    let length = out.len() - at - GUESS;
+    let mut header = [0x81; 10];
+    let header = match length {
+        0..=125 => {
+            header[1] = length as u8;
+            &header[..2]
+        }
+        126..=0xFFFF => {
+            header[1] = 126;
+            header[2..4].copy_from_slice(&(length as u16).to_be_bytes());
+            &header[..4]
+        }
+        _ => {
+            header[1] = 127;
+            header[2..10].copy_from_slice(&(length as u64).to_be_bytes());
+            &header[..10]
+        }
+    };
+    if header.len() > GUESS {
+        out.resize(at + header.len() + length, 0);
+    }
+    out.copy_within(at + GUESS..at + GUESS + length, at + header.len());
+    out.truncate(at + header.len() + length);
+    out[at..at + header.len()].copy_from_slice(header);
+}

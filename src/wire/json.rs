@@ -1,0 +1,211 @@
+//! JSON in: one parse into a reused tape, then a look at the top object's values.
+//!
+//! Invariants:
+//! 1. A whole number is exact or refused; it never passes through a float.
+//! 2. A value lives as long as the text it was decoded from; the tape is free again at once.
+//! 3. Text that is no JSON is tried once more with curly quotes made straight, never otherwise.
+//! 4. One huge document does not keep its memory: scratch that grew past the bounds is dropped.
+
+use crate::api::{Field, Refusal};
+use crate::limits::{FRAME_BYTES_MAX, JSON_DEPTH_MAX, JSON_VALUES_MAX};
+use simd_json::{Buffers, Node, StaticNode, Tape};
+
+/// Scratch memory for parsing.
+pub(super) struct Json {
+    buffers: Buffers,
+    tape: Tape<'static>,
+    retry: Vec<u8>,
+    longest_bytes: usize,
+}
+
+/// One object of a parsed document.
+#[derive(Clone, Copy)]
+pub(super) struct Object<'t, 'a> {
+    nodes: &'t [Node<'a>],
+}
+
+/// One value of a parsed document: its node, then those inside it.
+#[derive(Clone, Copy)]
+pub(super) struct Value<'t, 'a>(&'t [Node<'a>]);
+
+impl Json {
+    pub(super) fn new() -> Json {
+        Json {
+            buffers: Buffers::with_max_depth(0, JSON_DEPTH_MAX),
+            tape: Tape(Vec::new()),
+            retry: Vec::new(),
+            longest_bytes: 0,
+        }
+    }
+
+    /// Parses `text`, in place, and hands its top object to `decode`.
+    pub(super) fn read<'a, T>(
+        &'a mut self,
+        text: &'a mut [u8],
+        decode: impl for<'t> FnOnce(Result<Object<'t, 'a>, Refusal>) -> T,
+    ) -> T {
+        self.forget_the_huge();
+        self.longest_bytes = self.longest_bytes.max(text.len());
+        let Json { buffers, tape, retry, .. } = self;
+        let curly = has_curly_quotes(text);
+        if curly {
+            retry.clear();
+            straighten(text, retry);
+        }
+        let mut filled: Tape<'a> = std::mem::replace(tape, Tape(Vec::new())).reset();
+        let mut parsed = fill(text, buffers, &mut filled);
+        if !parsed && curly {
+            filled = filled.reset();
+            parsed = fill(&mut retry[..], buffers, &mut filled);
+        }
+        let result = decode(match parsed {
+            true => Object::top(&filled.0),
+            false => Err(Refusal::NotJson),
+        });
+        *tape = filled.reset();
+        result
+    }
+
+    /// Drops scratch memory that one huge document has left behind.
+    fn forget_the_huge(&mut self) {
+        if self.longest_bytes > FRAME_BYTES_MAX {
+            *self = Json::new();
+        }
+    }
+}
+
+/// Parses into the tape; whether it was JSON.
+fn fill<'a>(text: &'a mut [u8], buffers: &mut Buffers, tape: &mut Tape<'a>) -> bool {
+    !text.is_empty() && simd_json::fill_tape(text, buffers, tape).is_ok()
+}
+
+/// Whether U+201C or U+201D is in the text.
+fn has_curly_quotes(text: &[u8]) -> bool {
+    text.contains(&0xE2) && text.windows(3).any(is_curly_quote)
+}
+
+fn is_curly_quote(bytes: &[u8]) -> bool {
+    matches!(bytes, [0xE2, 0x80, 0x9C | 0x9D, ..])
+}
+
+/// Appends the text with each curly quote as a straight one.
+fn straighten(text: &[u8], straight: &mut Vec<u8>) {
+    let mut rest = text;
+    while let Some((byte, after)) = rest.split_first() {
+        if is_curly_quote(rest) {
+            straight.push(b'"');
+            rest = &rest[3..];
+        } else {
+            straight.push(*byte);
+            rest = after;
+        }
+    }
+}
+
+impl<'t, 'a> Object<'t, 'a> {
+    /// An object without keys.
+    pub(super) const EMPTY: Self = Object { nodes: &[] };
+
+    fn top(nodes: &'t [Node<'a>]) -> Result<Object<'t, 'a>, Refusal> {
+        if nodes.len() > JSON_VALUES_MAX {
+            return Err(Refusal::NotJson);
+        }
+        Value(nodes).object().ok_or(Refusal::NotJson)
+    }
+
+    /// Keys and values in their order.
+    pub(super) fn entries(self) -> impl Iterator<Item = (&'a str, Value<'t, 'a>)> {
+        let mut rest = self.nodes;
+        std::iter::from_fn(move || {
+            let (key, value) = rest.split_first()?;
+            let Node::String(key) = key else { unreachable!("a key is a string") };
+            rest = Value(value).after();
+            Some((*key, Value(value)))
+        })
+    }
+
+    /// The last value of a key that is there and not null.
+    pub(super) fn get(self, name: &str) -> Option<Value<'t, 'a>> {
+        let last = self.entries().filter(|(key, _)| *key == name).last();
+        last.map(|(_, value)| value).filter(|value| !value.is_null())
+    }
+}
+
+impl<'t, 'a> Value<'t, 'a> {
+    /// The nodes behind this value.
+    fn after(self) -> &'t [Node<'a>] {
+        let inside = match self.0[0] {
+            Node::Object { count, .. } | Node::Array { count, .. } => count,
+            Node::String(_) | Node::Static(_) => 0,
+        };
+        &self.0[1 + inside..]
+    }
+
+    pub(super) fn is_null(self) -> bool {
+        self.0[0] == Node::Static(StaticNode::Null)
+    }
+
+    /// The value when it is an object.
+    pub(super) fn object(self) -> Option<Object<'t, 'a>> {
+        match self.0.first()? {
+            Node::Object { count, .. } => Some(Object { nodes: &self.0[1..=*count] }),
+            _ => None,
+        }
+    }
+
+    /// The values of a list.
+    pub(super) fn list(self) -> Option<impl Iterator<Item = Value<'t, 'a>>> {
+        let Node::Array { count, .. } = self.0[0] else { return None };
+        let mut rest = &self.0[1..=count];
+        Some(std::iter::from_fn(move || {
+            let value = (!rest.is_empty()).then_some(Value(rest))?;
+            rest = value.after();
+            Some(value)
+        }))
+    }
+
+    /// The value when it is a string.
+    pub(super) fn string(self) -> Option<&'a str> {
+        match self.0[0] {
+            Node::String(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The value when it is `true` or `false`.
+    pub(super) fn flag(self) -> Option<bool> {
+        match self.0[0] {
+            Node::Static(StaticNode::Bool(flag)) => Some(flag),
+            _ => None,
+        }
+    }
+
+    /// The value when it is a whole number.
+    pub(super) fn whole(self) -> Option<i128> {
+        match self.0[0] {
+            Node::Static(StaticNode::I64(number)) => Some(i128::from(number)),
+            Node::Static(StaticNode::U64(number)) => Some(i128::from(number)),
+            _ => None,
+        }
+    }
+
+    /// A whole number, or the same as a decimal string.
+    pub(super) fn integer(self, field: Field) -> Result<i64, Refusal> {
+        let number = self.whole().or_else(|| decimal(self.string()?.as_bytes()));
+        let number = number.ok_or(Refusal::WrongType { field, expected: "a whole number" })?;
+        let allowed = "at most 9223372036854775807";
+        i64::try_from(number).map_err(|_| Refusal::OutOfRange { field, allowed })
+    }
+}
+
+/// The number that 1 to 20 digits stand for (with a minus before them, if any).
+pub(super) fn decimal(digits: &[u8]) -> Option<i128> {
+    let (sign, digits) = match digits.strip_prefix(b"-") {
+        Some(digits) => (-1, digits),
+        None => (1, digits),
+    };
+    if digits.is_empty() || digits.len() > 20 || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    Some(sign * digits.iter().fold(0, |number, digit| number * 10 + i128::from(digit - b'0')))
+}

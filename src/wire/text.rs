@@ -1,0 +1,147 @@
+//! Text out: JSON strings, numbers, dates, by hand. Text in: the wrappings of a token.
+//!
+//! Invariants:
+//! 1. Everything written as a JSON string reads back as the same text.
+//! 2. Nothing is allocated but room in the caller's buffer.
+
+use jiff::{Timestamp, tz::Offset};
+use std::borrow::Cow;
+use std::fmt;
+
+/// Bytes looked at together while nothing has to be escaped.
+const STRIDE: usize = 32;
+
+fn needs_escape(byte: u8) -> bool {
+    (byte < 0x20) | (byte == b'"') | (byte == b'\\')
+}
+
+/// Appends a string with its quotes.
+pub(super) fn push_string(text: &str, out: &mut Vec<u8>) {
+    out.push(b'"');
+    push_escaped(text, out);
+    out.push(b'"');
+}
+
+/// Appends a string with its quotes, or null.
+pub(super) fn push_string_or_null(text: Option<&str>, out: &mut Vec<u8>) {
+    match text {
+        Some(text) => push_string(text, out),
+        None => out.extend_from_slice(b"null"),
+    }
+}
+
+/// Appends what stands between a string's quotes.
+pub(super) fn push_escaped(text: &str, out: &mut Vec<u8>) {
+    for piece in text.as_bytes().chunks(STRIDE) {
+        if piece.iter().fold(false, |found, byte| found | needs_escape(*byte)) {
+            piece.iter().for_each(|byte| push_escaped_byte(*byte, out));
+        } else {
+            out.extend_from_slice(piece);
+        }
+    }
+}
+
+fn push_escaped_byte(byte: u8, out: &mut Vec<u8>) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    match byte {
+        b'"' => out.extend_from_slice(b"\\\""),
+        b'\\' => out.extend_from_slice(b"\\\\"),
+        b'\n' => out.extend_from_slice(b"\\n"),
+        b'\r' => out.extend_from_slice(b"\\r"),
+        b'\t' => out.extend_from_slice(b"\\t"),
+        0..0x20 => {
+            out.extend_from_slice(b"\\u00");
+            out.push(HEX[usize::from(byte >> 4)]);
+            out.push(HEX[usize::from(byte & 15)]);
+        }
+        _ => out.push(byte),
+    }
+}
+
+/// Appends a number.
+pub(super) fn push_number(number: impl itoa::Integer, out: &mut Vec<u8>) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
+/// Appends bytes as they are.
+pub(super) fn push(text: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(text.as_bytes());
+}
+
+/// Appends `"YYYY-MM-DD HH:MM:SS"` with its quotes. A moment outside the years 0 to 9999 reads as
+/// the epoch: it is a date for people, and no clock ever showed it.
+pub(super) fn push_date(ms: i64, utc_offset_seconds: i32, out: &mut Vec<u8>) {
+    let offset = Offset::from_seconds(utc_offset_seconds).unwrap_or(Offset::UTC);
+    let moment = Timestamp::from_millisecond(ms).unwrap_or(Timestamp::UNIX_EPOCH);
+    let mut date = offset.to_datetime(moment);
+    if date.year() < 0 {
+        date = offset.to_datetime(Timestamp::UNIX_EPOCH);
+    }
+    let year = date.year().unsigned_abs();
+    let digits = |number: u16| [b'0' + (number / 10 % 10) as u8, b'0' + (number % 10) as u8];
+    out.push(b'"');
+    out.extend_from_slice(&digits(year / 100));
+    out.extend_from_slice(&digits(year));
+    let parts = [date.month(), date.day(), date.hour(), date.minute(), date.second()];
+    for (separator, part) in b"-- ::".iter().zip(parts) {
+        out.push(*separator);
+        out.extend_from_slice(&digits(u16::from(part.unsigned_abs())));
+    }
+    out.push(b'"');
+}
+
+/// Escapes what is formatted into it, `levels` times over: 1 inside a JSON string, 2 inside a
+/// JSON string inside a JSON string. For words of ours: a control character becomes a space.
+pub(super) struct Escaper<'a> {
+    pub(super) out: &'a mut Vec<u8>,
+    pub(super) levels: u8,
+}
+
+impl fmt::Write for Escaper<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for byte in text.bytes() {
+            push_nested(byte, self.levels, self.out);
+        }
+        Ok(())
+    }
+}
+
+/// Appends a byte escaped `levels` times over.
+fn push_nested(byte: u8, levels: u8, out: &mut Vec<u8>) {
+    match (levels, byte) {
+        (0, _) => out.push(byte),
+        (_, b'"' | b'\\') => {
+            push_nested(b'\\', levels - 1, out);
+            push_nested(byte, levels - 1, out);
+        }
+        (_, 0..0x20) => push_nested(b' ', 0, out),
+        _ => out.push(byte),
+    }
+}
+
+/// A token without its wrapping: `{'token'}`, `{"token"}` or `{"token":"..."}`; else as it is.
+pub(super) fn unwrap_token(content: &str) -> Cow<'_, str> {
+    unwrapped(content).unwrap_or(Cow::Borrowed(content))
+}
+
+fn unwrapped(content: &str) -> Option<Cow<'_, str>> {
+    let inside = content.trim().strip_prefix('{')?.strip_suffix('}')?.trim();
+    let quote = inside.chars().next().filter(|quote| matches!(quote, '"' | '\''))?;
+    let inside = inside.strip_prefix(quote)?.strip_suffix(quote)?;
+    let Some((key, value)) = inside.split_once(quote) else { return Some(unescaped(inside)) };
+    let value = value.trim_start().strip_prefix(':')?.trim_start().strip_prefix(quote)?;
+    (key == "token").then(|| unescaped(value))
+}
+
+/// A token with `\x` read as `x`; tokens need no other escapes.
+fn unescaped(token: &str) -> Cow<'_, str> {
+    if !token.contains('\\') {
+        return Cow::Borrowed(token);
+    }
+    let mut plain = String::with_capacity(token.len());
+    let mut letters = token.chars();
+    while let Some(letter) = letters.next() {
+        plain.push(if letter == '\\' { letters.next().unwrap_or('\\') } else { letter });
+    }
+    Cow::Owned(plain)
+}
