@@ -1,0 +1,6 @@
+//! The load generator: one thread, non-blocking sockets, batched reads and writes.
+//!
+//! It checks every message it carries (content, order, once), because a fast server that loses
+//! one is not fast. It says what it used itself: at a whole core, it was the limit.
+
+pub mod process;

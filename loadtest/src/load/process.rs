@@ -1,0 +1,23 @@
+//! What the kernel says about a process.
+
+use std::fs;
+
+/// `USER_HZ`: the unit of times in `/proc`, fixed in the kernel's interface.
+const TICKS_PER_SECOND: u64 = 100;
+
+/// CPU time of a process so far, ms: user and system, all threads.
+pub fn cpu_ms(process: u32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // The name may hold spaces and parentheses: what follows the last one is plain.
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let ticks = |place: usize| -> Option<u64> { fields.get(place)?.parse().ok() };
+    Some((ticks(11)? + ticks(12)?) * 1000 / TICKS_PER_SECOND)
+}
+
+/// Resident memory of a process, bytes.
+pub fn resident_bytes(process: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kilobytes: u64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(kilobytes * 1024)
+}

@@ -1,0 +1,417 @@
+//! The real binary as a child process, on a folder and ports of its own.
+//!
+//! Invariants:
+//! 1. A test never talks to a stale binary: it is built (or found fresh) once per test process.
+//! 2. No server outlives the process that started it: a watchdog waits on a pipe that the kernel
+//!    closes with its owner, then kills the server by its id and removes the folder.
+//! 3. A server that does not get ready or does not stop in time is a failure with its log shown.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+/// How long a server may take to print its ready line.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+/// How long a server may take to drain (the contract says 10 s).
+const STOP_WITHIN: Duration = Duration::from_secs(10);
+
+/// How to start a server.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// `--shards`.
+    pub shards: u16,
+    /// Further arguments.
+    pub arguments: Vec<String>,
+    /// Environment variables.
+    pub environment: Vec<(String, String)>,
+    /// `ulimit -n`, both soft and hard.
+    pub open_files_max: Option<u32>,
+}
+
+impl Setup {
+    /// So many shards, everything else as by default.
+    pub fn shards(shards: u16) -> Setup {
+        Setup { shards, arguments: Vec::new(), environment: Vec::new(), open_files_max: None }
+    }
+
+    /// The same with one more setting.
+    pub fn with(mut self, setting: &str, value: &str) -> Setup {
+        self.arguments.extend([setting.to_owned(), value.to_owned()]);
+        self
+    }
+
+    /// The same with one environment variable.
+    pub fn environment(mut self, name: &str, value: &str) -> Setup {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The same with few file descriptors.
+    pub fn open_files(mut self, max: u32) -> Setup {
+        self.open_files_max = Some(max);
+        self
+    }
+
+    /// Starts a server on a new folder.
+    #[track_caller]
+    pub fn start(self) -> Server {
+        Server::start_in(Folder::new(), self)
+    }
+
+    fn command(&self, data: &Path) -> Command {
+        let mut command = match self.open_files_max {
+            None => Command::new(binary()),
+            Some(max) => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", r#"ulimit -n "$0" && exec "$@""#]).arg(max.to_string());
+                shell.arg(binary());
+                shell
+            }
+        };
+        command.arg("serve").arg("--data-dir").arg(data);
+        command.args(["--http", "127.0.0.1:0", "--ws", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+        command.args(["--shards", &self.shards.to_string()]).args(&self.arguments);
+        without_environment(&mut command);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
+    }
+}
+
+/// A folder that is removed with its owner.
+#[derive(Debug)]
+pub struct Folder(PathBuf);
+
+impl Folder {
+    /// A new empty folder beside the build's own output, on a real disk.
+    pub fn new() -> Folder {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{}-{count}", std::process::id());
+        let path = output_folder().join("black-box").join(name);
+        fs::create_dir_all(&path).expect("the build's output folder is writable");
+        Folder(path)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    fn data(&self) -> PathBuf {
+        self.0.join("data")
+    }
+
+    fn log(&self) -> PathBuf {
+        self.0.join("log")
+    }
+}
+
+impl Default for Folder {
+    fn default() -> Folder {
+        Folder::new()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // Nothing depends on it: what is left is in the build's output and named by process id.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A running server. Dropping it kills it by its id and removes its folder.
+#[derive(Debug)]
+pub struct Server {
+    /// The HTTP port.
+    pub http: SocketAddr,
+    /// The WebSocket port.
+    pub ws: SocketAddr,
+    /// The operators' port.
+    pub admin: SocketAddr,
+    /// The ready line as printed.
+    pub ready_line: String,
+    /// How it was started.
+    pub setup: Setup,
+    process: Process,
+    folder: Folder,
+}
+
+/// The child and the watchdog that ends it should this process die first.
+#[derive(Debug)]
+struct Process {
+    child: Child,
+    watchdog: Child,
+}
+
+impl Process {
+    fn end(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = self.watchdog.kill();
+        let _ = self.watchdog.wait();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl Server {
+    #[track_caller]
+    fn start_in(folder: Folder, setup: Setup) -> Server {
+        let log = fs::File::options().create(true).append(true).open(folder.log());
+        let mut command = setup.command(&folder.data());
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        command.stderr(log.expect("the folder was just made"));
+        let mut child = command.spawn().expect("the binary was just built");
+        let stdout = child.stdout.take().expect("piped above");
+        let process = Process { watchdog: watch_over(child.id(), folder.path()), child };
+        let line = match first_line(stdout).recv_timeout(READY_WITHIN) {
+            Ok(line) if line.starts_with("ready ") => line,
+            other => panic!("not ready but {other:?}; log:\n{}", tail(&folder.log())),
+        };
+        let address = |key: &str| -> SocketAddr {
+            let value = field(&line, key);
+            value.parse().unwrap_or_else(|_| panic!("{key} is no address in {line:?}"))
+        };
+        let (http, ws, admin) = (address("http"), address("ws"), address("admin"));
+        Server { http, ws, admin, ready_line: line, setup, process, folder }
+    }
+
+    /// What the ready line says under a key.
+    #[track_caller]
+    pub fn ready_field(&self, key: &str) -> &str {
+        field(&self.ready_line, key)
+    }
+
+    /// The process id.
+    pub fn id(&self) -> u32 {
+        self.process.child.id()
+    }
+
+    /// Where its data is.
+    pub fn data(&self) -> PathBuf {
+        self.folder.data()
+    }
+
+    /// The arguments that it would be started with, and `serve` before them.
+    pub fn arguments(&self) -> Vec<String> {
+        let command = self.setup.command(&self.data());
+        command.get_args().map(|text| text.to_string_lossy().into_owned()).collect()
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.log()).unwrap_or_default()
+    }
+
+    /// Whether the process is still there.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.process.child.try_wait(), Ok(None))
+    }
+
+    /// Asks it to stop, without waiting.
+    #[track_caller]
+    pub fn terminate(&self) {
+        self.signal(rustix::process::Signal::TERM);
+    }
+
+    /// Sends a signal.
+    #[track_caller]
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let id = rustix::process::Pid::from_raw(self.id() as i32).expect("a child has an id");
+        rustix::process::kill_process(id, signal).expect("our own child");
+    }
+
+    /// Waits until it has gone by itself.
+    #[track_caller]
+    pub fn wait(&mut self, within: Duration) -> ExitStatus {
+        let deadline = Instant::now() + within;
+        loop {
+            match self.process.child.try_wait().expect("our own child") {
+                Some(status) => return status,
+                None if Instant::now() < deadline => pause(),
+                None => panic!("still running after {within:?}; log:\n{}", self.log()),
+            }
+        }
+    }
+
+    /// SIGTERM; it must drain and exit 0 inside 10 s. The folder stays.
+    #[track_caller]
+    pub fn stop(mut self) -> Stopped {
+        self.terminate();
+        let status = self.wait(STOP_WITHIN);
+        assert_eq!(status.code(), Some(0), "exit after SIGTERM; log:\n{}", self.log());
+        self.into_stopped()
+    }
+
+    /// SIGKILL, as a crash would. The folder stays.
+    pub fn kill(mut self) -> Stopped {
+        self.process.end();
+        self.into_stopped()
+    }
+
+    fn into_stopped(self) -> Stopped {
+        let Server { setup, folder, process, .. } = self;
+        drop(process);
+        Stopped { setup, folder }
+    }
+}
+
+/// A server that was, and what it left on the disk.
+#[derive(Debug)]
+pub struct Stopped {
+    /// How it was started.
+    pub setup: Setup,
+    folder: Folder,
+}
+
+impl Stopped {
+    /// Starts it again on the same folder.
+    #[track_caller]
+    pub fn start(self) -> Server {
+        Server::start_in(self.folder, self.setup)
+    }
+
+    /// Where its data is.
+    pub fn data(&self) -> PathBuf {
+        self.folder.data()
+    }
+}
+
+/// What a command that ends by itself has said.
+#[derive(Debug)]
+pub struct Finished {
+    /// Its exit code; `None` after a signal.
+    pub code: Option<i32>,
+    /// Everything it wrote, standard output first.
+    pub said: String,
+}
+
+/// Runs the binary with these arguments until it ends by itself.
+#[track_caller]
+pub fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Finished {
+    let mut command = Command::new(binary());
+    without_environment(&mut command);
+    command.args(arguments).envs(environment.iter().copied());
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut child = child.expect("the binary was just built");
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while matches!(child.try_wait(), Ok(None)) && Instant::now() < deadline {
+        pause();
+    }
+    let ended = matches!(child.try_wait(), Ok(Some(_)));
+    if !ended {
+        let _ = child.kill();
+    }
+    let output = child.wait_with_output().expect("our own child");
+    let said = [&output.stdout[..], &output.stderr[..]].concat();
+    let said = String::from_utf8_lossy(&said).into_owned();
+    assert!(ended, "anser {arguments:?} did not end by itself; it said:\n{said}");
+    Finished { code: output.status.code(), said }
+}
+
+/// The time between two looks at something that cannot be waited for otherwise.
+pub fn pause() {
+    std::thread::sleep(Duration::from_millis(10));
+}
+
+/// Looks again and again until there is something, at most [`crate::PATIENCE`] long.
+#[track_caller]
+pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + crate::PATIENCE;
+    loop {
+        match look() {
+            Some(found) => return found,
+            None if Instant::now() < deadline => pause(),
+            None => panic!("not within {:?}: {what}", crate::PATIENCE),
+        }
+    }
+}
+
+fn field<'a>(line: &'a str, key: &str) -> &'a str {
+    let named = |word: &'a str| word.strip_prefix(key).and_then(|rest| rest.strip_prefix('='));
+    match line.split_whitespace().find_map(named) {
+        Some(value) => value,
+        None => panic!("no {key}= in {line:?}"),
+    }
+}
+
+/// The first line of a pipe; the rest is read and dropped, so that the writer never blocks.
+fn first_line(pipe: impl Read + Send + 'static) -> mpsc::Receiver<String> {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut lines = BufReader::new(pipe).lines();
+        if let Some(Ok(line)) = lines.next() {
+            let _ = sender.send(line);
+        }
+        drop(sender);
+        lines.for_each(drop);
+    });
+    receiver
+}
+
+fn watch_over(server: u32, folder: &Path) -> Child {
+    let mut command = Command::new("sh");
+    command.args(["-c", r#"read line; kill -9 "$0" 2>/dev/null; rm -rf "$1""#]);
+    command.arg(server.to_string()).arg(folder);
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().expect("every Linux has sh")
+}
+
+fn tail(log: &Path) -> String {
+    let text = fs::read_to_string(log).unwrap_or_default();
+    let skipped = text.lines().count().saturating_sub(40);
+    text.lines().skip(skipped).collect::<Vec<_>>().join("\n")
+}
+
+fn without_environment(command: &mut Command) {
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("ANSER_")) {
+        command.env_remove(name);
+    }
+}
+
+/// `target/debug` or its like: the folder of the profile that this very process was built with.
+fn profile_folder() -> PathBuf {
+    let own = std::env::current_exe().expect("/proc is mounted");
+    let folder = own.parent().expect("a file is in a folder");
+    let is_test = folder.ends_with("deps") || folder.ends_with("examples");
+    let profile = if is_test { folder.parent() } else { Some(folder) };
+    profile.expect("the build's output has a root").to_owned()
+}
+
+/// The build's output folder.
+pub fn output_folder() -> PathBuf {
+    profile_folder().parent().expect("a profile is in the output folder").to_owned()
+}
+
+/// The server's binary: `ANSER_BINARY`, or the one of this build, brought up to date first.
+pub fn binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| match std::env::var_os("ANSER_BINARY") {
+        Some(path) => PathBuf::from(path),
+        None => build(),
+    })
+}
+
+fn build() -> PathBuf {
+    let profile = profile_folder();
+    let name = profile.file_name().and_then(|name| name.to_str()).expect("a plain name");
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a member of a workspace");
+    let mut command = Command::new(cargo);
+    command.current_dir(root).args(["build", "--quiet", "--package", "anser", "--bin", "anser"]);
+    command.args(["--profile", if name == "debug" { "dev" } else { name }]);
+    command.arg("--target-dir").arg(output_folder());
+    let status = command.status().expect("cargo runs these tests");
+    assert!(status.success(), "the server does not build");
+    profile.join("anser")
+}
