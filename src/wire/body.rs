@@ -4,13 +4,16 @@
 //! 1. A chunk is looked at once, however many pieces the body arrives in.
 //! 2. Sizes are hexadecimal digits, lines end in CR LF, and nothing else passes.
 //! 3. A body is at most [`BODY_BYTES_MAX`] bytes, its chunks and trailers with it at most
-//!    [`BODY_BYTES_MAX`] + [`HEAD_BYTES_MAX`].
+//!    [`REGION_BYTES_MAX`].
 
-use crate::limits::{BODY_BYTES_MAX, HEAD_BYTES_MAX};
+use crate::limits::{BODY_BYTES_MAX, HEAD_BYTES_MAX, WINDOW_BYTES_MAX};
 use crate::wire::answer::Fault;
 
 /// A line with a chunk's size, or a trailer line, is at most this long.
 const LINE_BYTES_MAX: usize = 1024;
+
+/// Bytes of a body with all that frames it, so that a request always fits the window.
+const REGION_BYTES_MAX: usize = BODY_BYTES_MAX + HEAD_BYTES_MAX - 2 * LINE_BYTES_MAX;
 
 /// How far the scan of a body has come.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
@@ -38,13 +41,12 @@ impl Scan {
             let Some((size, line_bytes)) = size_line(&input[at..])? else { break };
             let start = at + line_bytes;
             if size == 0 {
-                let trailers = trailers_end(&input[start..])?;
+                let trailers =
+                    trailers_end(&input[start..], REGION_BYTES_MAX.saturating_sub(start))?;
                 let body_bytes = self.body as usize;
                 return Ok(trailers.map(|bytes| Whole { bytes: start + bytes, body_bytes }));
             }
-            if self.body as usize + size > BODY_BYTES_MAX
-                || start + size > BODY_BYTES_MAX + HEAD_BYTES_MAX
-            {
+            if self.body as usize + size > BODY_BYTES_MAX || start + size > REGION_BYTES_MAX {
                 return Err(Fault::BodyTooLarge);
             }
             let end = start + size;
@@ -88,22 +90,22 @@ fn size_line(input: &[u8]) -> Result<Option<(usize, usize)>, Fault> {
 }
 
 /// The bytes of all trailers with the empty line behind them.
-fn trailers_end(input: &[u8]) -> Result<Option<usize>, Fault> {
+fn trailers_end(input: &[u8], bytes_max: usize) -> Result<Option<usize>, Fault> {
     let mut at = 0;
     while let Some((line, bytes)) = line(&input[at..])? {
         at += bytes;
+        if at > bytes_max {
+            return Err(Fault::HeadTooLarge);
+        }
         if line.is_empty() {
             return Ok(Some(at));
-        }
-        if at > HEAD_BYTES_MAX {
-            return Err(Fault::HeadTooLarge);
         }
     }
     Ok(None)
 }
 
 /// Moves the chunks of a whole body to its front; returns the content.
-pub(super) fn join<'a>(input: &'a mut [u8], whole: Whole) -> &'a mut [u8] {
+pub(super) fn join(input: &mut [u8], whole: Whole) -> &mut [u8] {
     let (mut from, mut to) = (0, 0);
     while to < whole.body_bytes {
         let found = size_line(&input[from..]).ok().flatten();
@@ -116,3 +118,5 @@ pub(super) fn join<'a>(input: &'a mut [u8], whole: Whole) -> &'a mut [u8] {
     assert!(to == whole.body_bytes, "the chunks are what the scan found");
     &mut input[..to]
 }
+
+const _: () = assert!(HEAD_BYTES_MAX + REGION_BYTES_MAX + LINE_BYTES_MAX < WINDOW_BYTES_MAX);

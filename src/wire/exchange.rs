@@ -120,6 +120,7 @@ impl Exchange {
     /// The request does not show where it ends: nothing behind it can be read.
     fn fail<'a>(&mut self, fault: Fault, input: &[u8], out: &mut Vec<u8>) -> (usize, Step<'a>) {
         answer::push_fault(fault, &[], Manner::LAST, out);
+        self.progress = Progress::default();
         self.is_closed = true;
         (input.len(), Step::Handled)
     }

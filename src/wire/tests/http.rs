@@ -1,0 +1,275 @@
+//! HTTP: where requests end, what exists, and how refusals look.
+
+use super::{Peer, call, upgrade};
+use crate::wire::session::{CloseCode, ErrorStyle, Port};
+
+/// The status lines of all that was sent.
+fn statuses(peer: &Peer) -> Vec<u16> {
+    let text = peer.text();
+    let lines = text.match_indices("HTTP/1.1 ").map(|(at, _)| text[at + 9..at + 12].parse());
+    lines.map(|status| status.expect("a status is a number")).collect()
+}
+
+/// Status, and whether the connection ends, for a raw request.
+fn outcome(raw: &[u8]) -> (u16, bool) {
+    let mut peer = Peer::new(Port::Http);
+    peer.give(raw);
+    (statuses(&peer).last().copied().unwrap_or(0), peer.session.is_closing())
+}
+
+#[test]
+fn what_two_readers_could_take_differently_is_400_and_closes() {
+    let heads = [
+        "Content-Length: 2\r\nTransfer-Encoding: chunked",
+        "Content-Length: 2\r\nContent-Length: 3",
+        "Content-Length: +2",
+        "Content-Length: 0x2",
+        "Content-Length: 2, 2",
+        "Content-Length: -1",
+        "Content-Length:",
+        "Content-Length : 2",
+        "X: a\r\n b",
+        "X: a\nY: b",
+        "X: a\rY: b",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+        "Host: another",
+    ];
+    for head in heads {
+        let raw = format!("POST /im/user/find HTTP/1.1\r\nHost: h\r\n{head}\r\n\r\n{{}}");
+        assert_eq!(outcome(raw.as_bytes()), (400, true), "{head:?}");
+    }
+    assert_eq!(outcome(b"GET /im/test HTTP/1.1\r\n\r\n"), (400, true), "no Host");
+    assert_eq!(outcome(b"GET /im/test HTTP/1.1\nHost: h\n\n"), (400, true), "bare line feeds");
+    assert_eq!(outcome(b"\x16\x03\x01\x02\x00\x01"), (400, true), "TLS");
+}
+
+#[test]
+fn bad_chunks_are_400_and_close() {
+    for body in [
+        "2 2\r\n{}\r\n0\r\n\r\n",
+        "2\n{}\r\n0\r\n\r\n",
+        "2\r\n{}x\r\n0\r\n\r\n",
+        "0x2\r\n{}\r\n0\r\n\r\n",
+        "+2\r\n{}\r\n0\r\n\r\n",
+        "\r\n",
+        "2;a\rb\r\n{}\r\n0\r\n\r\n",
+        "-1\r\n",
+        "ffffffffffffffffff\r\n",
+    ] {
+        let raw = format!(
+            "POST /im/message/get/id HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n{body}"
+        );
+        assert_eq!(outcome(raw.as_bytes()), (400, true), "{body:?}");
+    }
+}
+
+#[test]
+fn chunks_are_joined_and_trailers_and_extensions_ignored() {
+    let mut peer = Peer::new(Port::Http);
+    peer.give(
+        b"POST /im/message/get/id HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: Chunked\r\n\r\n\
+          4;a=\"b\"\r\n{\"co\r\n08 ;x\r\nunt\":12}\r\n0\r\nX-Sum: 1\r\n\r\n",
+    );
+    peer.give(&call("/im/message/get/id", ""));
+    assert_eq!(peer.seen, ["MintIds(Some(12))", "MintIds(None)"]);
+    assert!(!peer.session.is_closing() && !peer.session.is_unfinished());
+}
+
+#[test]
+fn bounds_are_judged_before_the_bytes_are_there() {
+    let head = |lines: &str| format!("POST /im/user/find HTTP/1.1\r\nHost: h\r\n{lines}\r\n\r\n");
+    let long = "a".repeat(17_000);
+    let many = "X: y\r\n".repeat(64) + "Z: z";
+    assert_eq!(outcome(head("Content-Length: 1048577").as_bytes()), (413, true));
+    assert_eq!(outcome(head("Content-Length: 99999999999999999999999").as_bytes()), (413, true));
+    assert_eq!(
+        outcome((head("Transfer-Encoding: chunked") + "100001\r\n").as_bytes()),
+        (413, true)
+    );
+    assert_eq!(outcome(head(&format!("X: {long}")).as_bytes()), (431, true));
+    assert_eq!(outcome(head(&many).as_bytes()), (431, true));
+    assert_eq!(outcome(format!("GET /{long}").as_bytes()), (414, true));
+    assert_eq!(outcome(head("Transfer-Encoding: gzip, chunked").as_bytes()), (501, true));
+    assert_eq!(outcome(head("Expect: tea").as_bytes()), (417, true));
+    assert_eq!(outcome(b"GET / HTTP/2.0\r\nHost: h\r\n\r\n"), (505, true));
+    assert_eq!(outcome(b"GET / HTTPS/1.1\r\nHost: h\r\n\r\n"), (400, true));
+}
+
+#[test]
+fn other_faults_leave_the_connection_open() {
+    let json = "Content-Type: Application/JSON; charset=utf-8\r\n";
+    let table = [
+        ("GET", "/im/test", "", 200),
+        ("GET", "http://host:8093/im/test?x=1", "", 200),
+        ("HEAD", "/im/test", "", 200),
+        ("GET", "/im/nothing", "", 404),
+        ("GET", "/im/user/register", "", 405),
+        ("POST", "/im/test", "", 405),
+        ("BREW", "/im/test", "", 405),
+        ("GET", "/ws", "", 426),
+        ("OPTIONS", "/im/user/register", "", 204),
+        ("OPTIONS", "*", "", 204),
+        ("POST", "/im/message/get/id?a=b", json, 200),
+        ("POST", "/im/message/get/id", "Content-Type: text/plain\r\n", 200),
+        ("POST", "/im/message/get/id", "Content-Type: multipart/form-data; boundary=x\r\n", 415),
+        ("POST", "/im/message/get/id", "Content-Type: image/png\r\n", 415),
+        ("POST", "/im/message/get/id", "Content-Encoding: gzip\r\n", 415),
+    ];
+    for (method, path, lines, status) in table {
+        let raw = format!("{method} {path} HTTP/1.1\r\nHost: h\r\n{lines}\r\n");
+        assert_eq!(outcome(raw.as_bytes()), (status, false), "{method} {path} {lines}");
+    }
+}
+
+#[test]
+fn only_the_upgrade_exists_on_the_websocket_port() {
+    let mut peer = Peer::new(Port::WebSocket);
+    peer.give(&call("/im/message/get/id", "{}"));
+    assert_eq!(statuses(&peer), [404]);
+    peer.give(&upgrade());
+    assert!(peer.session.is_websocket());
+    assert!(peer.text().contains("Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"));
+}
+
+#[test]
+fn an_upgrade_needs_a_sixteen_byte_key_and_version_13() {
+    let raw = String::from_utf8(upgrade()).expect("ASCII");
+    for (from, to, status) in [
+        ("dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZSBub25jZQ=", 400),
+        ("dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZSBub25jZR==", 400),
+        ("Sec-WebSocket-Key: ", "X: ", 400),
+        ("Version: 13", "Version: 8", 426),
+        ("keep-alive, Upgrade", "keep-alive", 426),
+        ("GET", "POST", 405),
+    ] {
+        assert_eq!(outcome(raw.replace(from, to).as_bytes()), (status, false), "{to}");
+    }
+}
+
+#[test]
+fn answers_leave_in_order_and_wait_for_each_other() {
+    let mut peer = Peer::new(Port::Http);
+    peer.answers = false;
+    let two = [call("/im/message/get/id", "{}"), call("/im/user/chat/list", r#"{"userId":"2"}"#)];
+    peer.give(&two.concat());
+    assert_eq!(peer.seen, ["MintIds(None)"]);
+    assert!(peer.session.is_awaiting());
+    peer.session.answer(200, b"{\"id\":1}", &mut peer.out);
+    peer.run();
+    assert_eq!(peer.seen[1..], ["ChatList { user: UserId(2), limit: 10000 }"]);
+    peer.session.answer_begin(&mut peer.out);
+    peer.session.answer_part(b"[", &mut peer.out);
+    peer.session.answer_part(b"", &mut peer.out);
+    peer.session.answer_part(&[b' '; 300], &mut peer.out);
+    peer.session.answer_part(b"]", &mut peer.out);
+    peer.session.answer_end(&mut peer.out);
+    let spaces = " ".repeat(300);
+    let chunks = format!("\r\n\r\n1\r\n[\r\n12c\r\n{spaces}\r\n1\r\n]\r\n0\r\n\r\n");
+    assert!(peer.text().ends_with(&chunks), "{}", peer.text());
+    assert!(!peer.session.is_awaiting() && !peer.session.is_closing());
+}
+
+#[test]
+fn keep_alive_follows_the_version_and_the_connection_line() {
+    for (version, line, stays) in [
+        ("1.1", "", true),
+        ("1.1", "Connection: close\r\n", false),
+        ("1.0", "", false),
+        ("1.0", "Connection: Keep-Alive\r\n", true),
+    ] {
+        let raw = format!("GET /im/test HTTP/{version}\r\nHost: h\r\n{line}\r\n");
+        assert_eq!(outcome(raw.as_bytes()), (200, !stays), "{version} {line}");
+    }
+    let mut old = Peer::new(Port::Http);
+    old.answers = false;
+    old.give(
+        b"POST /im/message/offline HTTP/1.0\r\nContent-Length: 12\r\n\
+        Connection: keep-alive\r\n\r\n{\"userId\":2}",
+    );
+    old.session.answer_begin(&mut old.out);
+    old.session.answer_part(b"[]", &mut old.out);
+    old.session.answer_end(&mut old.out);
+    assert!(old.text().ends_with("\r\n\r\n[]") && old.text().contains("Connection: close"));
+    assert!(old.session.is_closing());
+}
+
+#[test]
+fn heads_answer_without_body_and_continue_is_said_before_the_body() {
+    let mut peer = Peer::new(Port::Http);
+    peer.answers = false;
+    peer.give(b"HEAD /im/test HTTP/1.1\r\nHost: h\r\n\r\n");
+    peer.session.answer(200, b"Hello im", &mut peer.out);
+    let text = peer.taken();
+    assert!(text.contains("text/plain") && text.ends_with("Content-Length: 8\r\n\r\n"), "{text}");
+    peer.give(
+        b"POST /im/message/get/id HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\n\
+        Content-Length: 2\r\n\r\n",
+    );
+    assert_eq!(peer.taken(), "HTTP/1.1 100 Continue\r\n\r\n");
+    assert!(peer.session.is_unfinished());
+    peer.give(b"{}");
+    assert_eq!(peer.seen.last().map(String::as_str), Some("MintIds(None)"));
+}
+
+#[test]
+fn refused_calls_are_500_or_by_their_kind_and_keep_the_connection() {
+    let table = [
+        ("/im/user/chat/list", "{}", 400, "userId is missing"),
+        ("/im/user/chat/list", "nonsense", 400, "not a JSON object"),
+        ("/im/user/chat/list", r#"{"userId":99999999999}"#, 404, "userId is not a known user"),
+    ];
+    for (path, body, code, message) in table {
+        for (style, code) in [(ErrorStyle::Seed, 500), (ErrorStyle::Rest, code)] {
+            let mut peer = Peer::styled(Port::Http, style);
+            peer.give(&call(path, body));
+            assert_eq!(statuses(&peer), [code], "{body}");
+            let expected = format!("\r\n\r\n{{\"msg\":\"{message}\",\"code\":{code}}}");
+            assert!(peer.text().ends_with(&expected), "{}", peer.text());
+            assert!(!peer.session.is_closing() && !peer.session.is_awaiting());
+            assert!(peer.codec.take_refusal().is_some());
+        }
+    }
+}
+
+#[test]
+fn closing_answers_what_is_owed() {
+    let mut begun = Peer::new(Port::Http);
+    begun.give(b"POST /im");
+    begun.session.close(CloseCode::AuthTimeout, &mut begun.out);
+    assert_eq!((statuses(&begun), begun.session.is_closing()), (vec![408], true));
+    let mut idle = Peer::new(Port::Http);
+    idle.session.close(CloseCode::AuthTimeout, &mut idle.out);
+    assert_eq!((statuses(&idle), idle.session.is_closing()), (vec![], true));
+    let mut owed = Peer::new(Port::Http);
+    owed.answers = false;
+    owed.give(&call("/im/message/get/id", "{}"));
+    owed.session.close(CloseCode::GoingAway, &mut owed.out);
+    assert_eq!((statuses(&owed), owed.session.is_closing()), (vec![503], true));
+    owed.session.answer(200, b"late", &mut owed.out);
+    assert_eq!(statuses(&owed), [503]);
+}
+
+#[test]
+fn faults_have_a_body_of_the_length_they_announce() {
+    let mut peer = Peer::new(Port::Http);
+    peer.give(b"GET /nothing HTTP/1.1\r\nHost: h\r\n\r\n");
+    let text = peer.text();
+    let (head, body) = text.split_once("\r\n\r\n").expect("a head ends");
+    assert_eq!(body, r#"{"msg":"no such path","code":404}"#);
+    assert!(head.contains(&format!("Content-Length: {}", body.len())), "{head}");
+    assert!(head.contains("Access-Control-Allow-Origin: *"));
+}
+
+#[test]
+fn a_preflight_echoes_the_headers_it_asks_for() {
+    let mut peer = Peer::new(Port::Http);
+    peer.give(
+        b"OPTIONS /im/user/find HTTP/1.1\r\nHost: h\r\nOrigin: http://o\r\n\
+        Access-Control-Request-Method: POST\r\nAccess-Control-Request-Headers: x-a, token\r\n\r\n",
+    );
+    let text = peer.text();
+    assert!(text.starts_with("HTTP/1.1 204 No Content\r\n"));
+    assert!(text.contains("Access-Control-Allow-Headers: x-a, token\r\n"), "{text}");
+    assert!(text.contains("Access-Control-Allow-Methods: POST, OPTIONS\r\n"));
+    assert!(!text.contains("Content-Length"));
+}
