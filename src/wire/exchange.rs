@@ -180,6 +180,8 @@ impl Exchange {
                 self.owed = Some(manner);
                 Step::Request(crate::api::Request::Hello)
             }
+            // HTTP/1.0 knows no upgrade: RFC 9110 has it ignored there.
+            Route::WebSocket if head.is_old => self.upgrade(Verdict::Required, manner, out),
             Route::WebSocket => self.upgrade(head.handshake.verdict(), manner, out),
         }
     }

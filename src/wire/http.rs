@@ -194,7 +194,6 @@ pub(super) fn has_token(list: &[u8], token: &str) -> bool {
 /// Types that JSON is sent as. curl's default is among them: the body is JSON all the same.
 fn is_json_or_text(value: &[u8]) -> bool {
     let essence = value.split(|byte| *byte == b';').next().unwrap_or(value).trim_ascii();
-    let essence = essence.to_ascii_lowercase();
     const KNOWN: [&[u8]; 5] = [
         b"",
         b"application/json",
@@ -202,7 +201,9 @@ fn is_json_or_text(value: &[u8]) -> bool {
         b"text/plain",
         b"application/x-www-form-urlencoded",
     ];
-    KNOWN.contains(&&essence[..]) || essence.ends_with(b"+json")
+    let ending = &essence[essence.len().saturating_sub(5)..];
+    KNOWN.iter().any(|known| essence.eq_ignore_ascii_case(known))
+        || ending.eq_ignore_ascii_case(b"+json")
 }
 
 /// Where a part of the head lies in it.

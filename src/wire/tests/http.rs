@@ -111,6 +111,7 @@ fn other_faults_leave_the_connection_open() {
         ("OPTIONS", "*", "", 204),
         ("POST", "/im/message/get/id?a=b", json, 200),
         ("POST", "/im/message/get/id", "Content-Type: text/plain\r\n", 200),
+        ("POST", "/im/message/get/id", "Content-Type: application/x+JSON\r\n", 200),
         ("POST", "/im/message/get/id", "Content-Type: multipart/form-data; boundary=x\r\n", 415),
         ("POST", "/im/message/get/id", "Content-Type: image/png\r\n", 415),
         ("POST", "/im/message/get/id", "Content-Encoding: gzip\r\n", 415),
