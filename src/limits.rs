@@ -66,6 +66,13 @@ pub const UNCONFIRMED_RELAYS_MAX: u64 = 64 * 1024;
 /// HTTP requests of other shards that one shard holds. Beyond: 503.
 pub const FORWARDED_MAX: usize = 16 * 1024;
 
+/// Messages that one `upTo` acks in one turn. The rest follows, as many each tick.
+pub const ACKS_PER_STEP_MAX: usize = 4096;
+/// Large acks that wait to go on. Beyond: the rest of the newest is forgotten, and what it named
+/// is offered again.
+pub const CHORES_MAX: usize = 1024;
+/// Messages looked at for redelivery in one tick. The rest follows with the next.
+pub const REDELIVERIES_PER_STEP_MAX: usize = 8192;
 /// How long a pushed message may stay unacked before it is pushed again.
 pub const REDELIVER_AFTER_MS: u64 = 60_000;
 /// How often a message is pushed again.
@@ -89,6 +96,8 @@ pub const CHATS_SLACK: u32 = 256;
 pub const PAGE_SIZE_MAX: u16 = 200;
 /// Messages of one offline answer. Beyond: refused.
 pub const OFFLINE_LIMIT_MAX: u32 = 10_000;
+/// Rows of an offline list that are looked up at once.
+pub const OFFLINE_STEP_ROWS: usize = 128;
 /// Bytes of a list that are made at once; the rest follows when these have left.
 pub const LIST_PART_BYTES: usize = 64 * 1024;
 /// Users whose offline list was given only in part, remembered to be told again. Beyond: the

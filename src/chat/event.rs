@@ -271,6 +271,13 @@ pub enum Effect {
         /// Why.
         reason: CloseReason,
     },
+    /// Tell the directory of a user whose rows are on disk now: call `Shard::enroll`.
+    Enroll {
+        /// Who.
+        user: UserId,
+        /// Where.
+        tenant: u32,
+    },
     /// Post to another shard, when `Shard::may_post` agrees.
     Relay {
         /// The recipient's home.

@@ -1,7 +1,35 @@
-//! The rules. One deterministic state machine per shard: (state, event, now) -> row changes + effects.
+//! The rules. One deterministic state machine per shard: (state, event, now) -> row changes and
+//! effects.
+//!
+//! Start with [`shard`], then follow one message: [`send`], [`outbox`], [`deliver`],
+//! [`acknowledge`]. What a list shows is in [`history`] and [`chats`].
+//!
+//! Invariants:
+//! 1. No clock, no randomness, no I/O but through the store, no order of iteration that differs
+//!    between runs: the same rows, events and moments give the same rows and effects.
+//! 2. State belongs to one shard; the [`directory`] is the only thing that shards share.
+//!
+//! Left to others: bytes (`wire`), sockets, threads, time and the mesh (`node`), disks (`store`).
+
+mod acknowledge;
+pub mod cache;
+mod chats;
+mod deliver;
 pub mod directory;
 pub mod event;
 pub mod history;
 pub mod marks;
+mod marks_relay;
+mod message_ids;
+mod notices;
+mod outbox;
+mod presence;
+mod records;
+mod redeliver;
+mod register;
+mod send;
 pub mod shard;
 pub mod turn;
+
+#[cfg(test)]
+mod tests;

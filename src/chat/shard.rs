@@ -1,12 +1,30 @@
-//! STUB: signatures only, to be replaced.
-use crate::api::{ChatEntry, StoredMessage};
+//! One shard's rules: events in, row changes and effects out.
+//!
+//! Invariants:
+//! 1. The same rows, events and moments give the same rows and effects, byte for byte.
+//! 2. Nothing is half done: an event that is refused changes no row.
+//! 3. An effect that tells of a change leaves only when that change is durable; one that only reads
+//!    leaves when what it read is.
+//!
+//! Left to others: bytes (`wire`), when to write and sync, where effects go (`node`).
+
+use crate::api::{Acked, ChatEntry, Refusal, Reply, Request, StoredMessage};
+use crate::chat::acknowledge::Chores;
 use crate::chat::directory::Directory;
-use crate::chat::event::{Event, Now, Relay, StreamPosition};
-use crate::chat::history::Listing;
-use crate::chat::turn::Turn;
-use crate::ids::ShardId;
-use crate::metrics::ShardMetrics;
-use crate::store::{Store, StoreError};
+use crate::chat::event::{Effect, Event, Now, Relay, StreamPosition};
+use crate::chat::marks_relay::MarksRelay;
+use crate::chat::message_ids::MessageIds;
+use crate::chat::notices::Notices;
+use crate::chat::outbox::Outbox;
+use crate::chat::presence::Presence;
+use crate::chat::records::Records;
+use crate::chat::redeliver::Redelivery;
+use crate::chat::turn::{Turn, When};
+use crate::ids::{ConnectionId, ShardId, UserId};
+use crate::metrics::{Counter, ShardMetrics};
+use crate::store::keys::{Key, KeyReader, Kind};
+use crate::store::rows::{NumberRow, RowError};
+use crate::store::{Direction, Range, Store, StoreError};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -29,77 +47,284 @@ pub enum Item<'a> {
     Chat(ChatEntry<'a>),
 }
 
-/// The rules of one shard.
+/// What a list calls for each item. `Break`: that was enough for now.
+pub type Sink<'a> = &'a mut dyn FnMut(Item<'_>) -> ControlFlow<()>;
+
+/// An authenticated connection and its user.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Device {
+    /// The connection.
+    pub connection: ConnectionId,
+    /// Whose it is.
+    pub user: UserId,
+}
+
+/// The rules of one shard and all that they remember.
 pub struct Shard<S: Store> {
-    store: S,
+    pub(super) place: Place,
+    pub(super) directory: Arc<Directory>,
+    pub(super) metrics: Arc<ShardMetrics>,
+    pub(super) records: Records<S>,
+    pub(super) ids: MessageIds,
+    pub(super) outbox: Outbox,
+    pub(super) presence: Presence,
+    pub(super) marks: MarksRelay,
+    pub(super) redelivery: Redelivery,
+    pub(super) chores: Chores,
+    pub(super) notices: Notices,
 }
 
 impl<S: Store> Shard<S> {
-    /// Opens the rows of a shard: loads its users into the directory, raises `directory.shown()`
-    /// above every id it may have shown before, begins a new relay epoch (synced), finds the outbox
-    /// rows of earlier runs.
+    /// Opens the rows of a shard: enrols its users in the directory, raises `directory.shown()`
+    /// above every id it may have shown before, begins a new relay epoch (on disk when this
+    /// returns), finds the relays that earlier runs did not see confirmed. Reads every user's
+    /// tenant row: 4 bytes each.
     pub fn open(
-        _store: S,
-        _place: Place,
-        _directory: Arc<Directory>,
-        _metrics: Arc<ShardMetrics>,
+        store: S,
+        place: Place,
+        directory: Arc<Directory>,
+        metrics: Arc<ShardMetrics>,
     ) -> Result<Shard<S>, StoreError> {
-        todo!()
+        assert!(place.shard.0 < place.shards, "a shard is one of the shards");
+        assert!(place.lanes >= place.shards, "every shard has a lane of its own");
+        enroll_all(&store, &directory)?;
+        let mut records = Records::new(store);
+        let ids = MessageIds::open(&records, place, &directory)?;
+        let outbox = Outbox::open(&mut records, place)?;
+        let marks = MarksRelay::open(&mut records)?;
+        records.write_out()?;
+        records.store_mut().sync()?;
+        Ok(Shard {
+            place,
+            directory,
+            metrics,
+            records,
+            ids,
+            outbox,
+            marks,
+            presence: Presence::default(),
+            redelivery: Redelivery::default(),
+            chores: Chores::default(),
+            notices: Notices::default(),
+        })
     }
-    /// Applies one event. An error is the disk's: the shard must stop.
+
+    /// Applies one event. An error is the disk's: the shard must stop and ack nothing more.
     pub fn apply(
         &mut self,
-        _event: Event<'_>,
-        _now: &Now,
-        _turn: &mut Turn,
+        event: Event<'_>,
+        now: &Now,
+        turn: &mut Turn,
     ) -> Result<(), StoreError> {
-        todo!()
+        match event {
+            Event::Request { connection, user, request } => {
+                self.request(connection, user, request, now, turn)
+            }
+            Event::Closed { connection, user } => {
+                self.presence.remove(Device { connection, user });
+                Ok(())
+            }
+            Event::Relay { from, relay } => self.relayed(from, &relay, now, turn),
+            Event::Confirmed { by, stream } => self.confirmed(by, stream),
+            Event::Marks { from, notice } => self.marks_received(from, &notice, turn),
+            Event::MarksApplied { by: _, receipt } => {
+                self.marks_applied(receipt);
+                Ok(())
+            }
+            Event::Tick => self.tick(now, turn),
+        }
     }
-    /// Writes the rows that the turn gathered; sets `turn.position`.
-    pub fn end_turn(&mut self, _turn: &mut Turn) -> Result<(), StoreError> {
-        todo!()
-    }
-    /// Row changes gathered since the last write, in bytes: the node ends the turn when it is too much.
-    pub fn gathered_bytes(&self) -> usize {
-        todo!()
-    }
-    /// Gives the next items of a list to `sink`, until it breaks (the item it broke at was taken)
-    /// or all are given: then `true`.
-    pub fn list(
+
+    fn request(
         &mut self,
-        _listing: &mut Listing,
-        _sink: &mut dyn FnMut(Item<'_>) -> ControlFlow<()>,
-    ) -> Result<bool, StoreError> {
-        todo!()
+        connection: ConnectionId,
+        user: Option<UserId>,
+        request: Request<'_>,
+        now: &Now,
+        turn: &mut Turn,
+    ) -> Result<(), StoreError> {
+        match request {
+            Request::Auth { user: claimed, token: _, id } => {
+                self.authenticate(connection, user, claimed, id, now, turn)
+            }
+            Request::Send(draft) => match user {
+                Some(user) => self.send(Device { connection, user }, &draft, now, turn),
+                None => {
+                    self.refuse(connection, draft.id, Refusal::NotAuthenticated, turn);
+                    Ok(())
+                }
+            },
+            Request::Ack(acked) => match user {
+                Some(user) => self.acknowledge(Device { connection, user }, acked, now, turn),
+                None => {
+                    let source = if let Acked::One(id) = acked { Some(id) } else { None };
+                    self.refuse(connection, source, Refusal::NotAuthenticated, turn);
+                    Ok(())
+                }
+            },
+            Request::Heartbeat => Ok(()),
+            call => {
+                let answer = self.call(connection, call, now, turn)?;
+                if let Some((when, reply)) = answer {
+                    self.reply(connection, when, reply, turn);
+                }
+                Ok(())
+            }
+        }
     }
+
+    /// An HTTP call; `None`: it is answered with a list.
+    fn call(
+        &mut self,
+        to: ConnectionId,
+        call: Request<'_>,
+        now: &Now,
+        turn: &mut Turn,
+    ) -> Result<Option<(When, Reply)>, StoreError> {
+        let answer = match call {
+            Request::Register { identity, name } => self.register(&identity, name, now, turn)?,
+            Request::Find(identity) => self.find(&identity)?,
+            Request::MintIds(count) => self.mint_ids(count, now)?,
+            Request::ClearUnread(chat) => self.clear_unread(chat)?,
+            Request::ClearUnreadOf { owner, peer } => self.clear_unread_of(owner, peer)?,
+            Request::DeleteChat(chat) => self.delete_chat(chat)?,
+            Request::Top { chat, top } => self.top(chat, top)?,
+            Request::UnreadCount(user) => self.unread_count(user)?,
+            Request::Hello => (When::Now, Reply::Hello),
+            Request::Page { .. }
+            | Request::PairPage { .. }
+            | Request::Offline { .. }
+            | Request::ChatList { .. } => match self.listing(&call)? {
+                Ok((when, listing)) => {
+                    turn.want(when, Effect::List { to, listing: Box::new(listing) });
+                    return Ok(None);
+                }
+                Err(refusal) => (When::Now, Reply::Refused(refusal)),
+            },
+            Request::Auth { .. } | Request::Send(_) | Request::Ack(_) | Request::Heartbeat => {
+                unreachable!("frames were told from calls before")
+            }
+        };
+        Ok(Some(answer))
+    }
+
+    fn reply(&mut self, to: ConnectionId, when: When, reply: Reply, turn: &mut Turn) {
+        if let Reply::Refused(refusal) = &reply {
+            self.metrics.refuse(refusal.reason());
+        }
+        turn.want(when, Effect::Reply { to, reply });
+    }
+
+    /// Refuses a frame.
+    pub(super) fn refuse(
+        &mut self,
+        to: ConnectionId,
+        source: Option<crate::ids::MessageId>,
+        refusal: Refusal,
+        turn: &mut Turn,
+    ) {
+        self.metrics.refuse(refusal.reason());
+        turn.want(When::Now, Effect::Refuse { to, source, refusal });
+    }
+
+    fn tick(&mut self, now: &Now, turn: &mut Turn) -> Result<(), StoreError> {
+        self.redeliver(now, turn)?;
+        self.relay_marks(now, turn)?;
+        self.do_chores(now, turn)?;
+        self.extend_mint_bound(now);
+        Ok(())
+    }
+
+    /// Ends a turn: writes the rows it changed and sets `turn.position`.
+    pub fn end_turn(&mut self, turn: &mut Turn) -> Result<(), StoreError> {
+        self.confirm_relays(turn);
+        let bytes = self.records.write_out()?;
+        self.metrics.count(Counter::BytesWritten, bytes as u64);
+        turn.position = self.records.store().written();
+        Ok(())
+    }
+
+    /// Bytes of row changes gathered since the last write: a turn ends when they are too many.
+    pub fn gathered_bytes(&self) -> usize {
+        self.records.gathered_bytes()
+    }
+
+    /// Enrols a user whose registration is on disk.
+    pub fn enroll(&mut self, user: UserId, tenant: u32) {
+        self.directory.enroll(user, tenant);
+    }
+
     /// A durable `Effect::Relay` is being released: may it be posted? `false`: it is read from its
     /// row later (the stream is behind, or too much of it is unconfirmed).
-    pub fn may_post(&mut self, _to: ShardId, _position: StreamPosition) -> bool {
-        todo!()
+    pub fn may_post(&mut self, to: ShardId, position: StreamPosition) -> bool {
+        self.outbox.release(to, position)
     }
+
     /// The mesh was full: nothing from `first` on has been posted after all.
-    pub fn take_back(&mut self, _to: ShardId, _first: StreamPosition) {
-        todo!()
+    pub fn take_back(&mut self, to: ShardId, first: StreamPosition) {
+        self.outbox.take_back(to, first);
     }
+
     /// Whether released relays wait to be read from their rows, and may be posted now.
-    pub fn is_behind(&self, _to: ShardId) -> bool {
-        todo!()
+    pub fn is_behind(&self, to: ShardId) -> bool {
+        self.outbox.is_behind(to)
     }
-    /// Reads the next relays of a stream that is behind, at most `limits::PARCEL_RELAYS_MAX`; they
-    /// count as posted (see `take_back`).
-    pub fn read_outbox(&mut self, _to: ShardId) -> Result<Vec<Relay>, StoreError> {
-        todo!()
+
+    /// Reads the next relays of a stream that is behind, at most
+    /// [`crate::limits::PARCEL_RELAYS_MAX`]; they count as posted (see [`Shard::take_back`]).
+    pub fn read_outbox(&mut self, to: ShardId) -> Result<Vec<Relay>, StoreError> {
+        self.outbox.read(&mut self.records, to)
     }
+
     /// Every relay that was found at start has been confirmed.
     pub fn is_replayed(&self) -> bool {
-        todo!()
+        self.outbox.is_replayed()
     }
+
     /// The store.
     pub fn store(&self) -> &S {
-        &self.store
+        self.records.store()
     }
+
     /// The store, to sync it.
     pub fn store_mut(&mut self) -> &mut S {
-        &mut self.store
+        self.records.store_mut()
     }
+
+    /// When a reply that read this user's rows may leave; visibility rule (c).
+    pub(super) fn when_read(&mut self, user: UserId) -> Result<When, StoreError> {
+        let touched = self.records.touched(user)?;
+        Ok(if touched <= self.records.store().durable() { When::Now } else { When::Durable })
+    }
+
+    /// Whether this is a registered user (of this shard or another).
+    pub(super) fn is_registered(&self, user: UserId) -> bool {
+        self.directory.tenant(user).is_some()
+    }
+}
+
+/// Enrols every user that the store holds.
+fn enroll_all(store: &impl Store, directory: &Directory) -> Result<(), StoreError> {
+    let (from, to) = (Key::of(Kind::Tenant), Key::of(Kind::Tenant).after());
+    let range = Range { from: &from, to: &to, direction: Direction::Forward };
+    let mut outcome = Ok(());
+    store.scan(range, &mut |key, value| {
+        let user = KeyReader::new(key).user().ok_or(RowError::Key);
+        let tenant = crate::store::rows::read_owned::<NumberRow>(value);
+        match (user, tenant) {
+            (Ok(user), Ok(NumberRow(tenant))) if tenant != 0 => {
+                directory.enroll(user, tenant as u32);
+                ControlFlow::Continue(())
+            }
+            (Ok(_), Ok(_)) => {
+                outcome = Err(RowError::Damaged);
+                ControlFlow::Break(())
+            }
+            (Err(error), _) | (_, Err(error)) => {
+                outcome = Err(error);
+                ControlFlow::Break(())
+            }
+        }
+    })?;
+    Ok(outcome?)
 }

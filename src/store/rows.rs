@@ -70,6 +70,8 @@ pub struct UserRow {
     pub last_seq: u64,
     /// The highest id he ever sent a message under. A higher one is surely new.
     pub highest_sent: i64,
+    /// The highest id that ever waited for his ack. A higher one surely waits alone.
+    pub highest_received: i64,
     /// Messages that wait for an ack.
     pub offline: u64,
     /// Entries in his chat list.
@@ -131,6 +133,15 @@ pub struct OfflineRow {
     pub seq: u64,
     /// Its place among all that this author sent this recipient.
     pub ordinal: u64,
+}
+
+/// What waits for an ack under one id: nearly always one message.
+#[derive(Archive, Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
+pub struct OfflineIdRow {
+    /// The first of them.
+    pub first: OfflineRow,
+    /// Those that other authors sent under the same id.
+    pub others: Vec<OfflineRow>,
 }
 
 /// A set of ordinals: all up to `up_to`, and some ranges (first, last) above.

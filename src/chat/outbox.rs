@@ -1,0 +1,253 @@
+//! Streams of relays from this shard to each other one, and how far theirs were applied here.
+//!
+//! Invariants:
+//! 1. Relays are posted in the order of their positions; one is left out only to be posted later.
+//! 2. A relay's row stays until the other shard holds it durably.
+//! 3. An epoch is used by one run only: its number is on disk before its first relay.
+//! 4. At most [`UNCONFIRMED_RELAYS_MAX`] relays of a stream are posted and not confirmed.
+
+use crate::chat::event::{Effect, Letter, Relay, StreamPosition};
+use crate::chat::records::Records;
+use crate::chat::shard::{Place, Shard};
+use crate::chat::turn::{Turn, When};
+use crate::ids::{ShardId, UserId};
+use crate::limits::{PARCEL_RELAYS_MAX, UNCONFIRMED_RELAYS_MAX};
+use crate::store::keys::{Key, KeyReader, Kind};
+use crate::store::rows::{NumberRow, OutboxRow, RowError, StreamRow, read_owned};
+use crate::store::{Direction, Store, StoreError};
+use std::ops::ControlFlow;
+
+/// What goes to one other shard.
+#[derive(Clone, Copy, Default)]
+struct Outgoing {
+    /// The sequence of the newest relay of this epoch.
+    newest: u64,
+    /// The newest relay whose row is durable.
+    released: StreamPosition,
+    /// The newest relay put into the mesh.
+    posted: StreamPosition,
+    /// The newest relay that the other shard holds durably.
+    confirmed: StreamPosition,
+    /// The newest relay of an earlier run.
+    inherited: StreamPosition,
+}
+
+/// What comes from one other shard.
+#[derive(Clone, Copy, Default)]
+struct Incoming {
+    applied: StreamPosition,
+    owes_confirm: bool,
+}
+
+/// All streams of a shard, by the other shard.
+pub struct Outbox {
+    epoch: u64,
+    outgoing: Vec<Outgoing>,
+    incoming: Vec<Incoming>,
+}
+
+impl Outbox {
+    pub(super) fn open<S: Store>(
+        records: &mut Records<S>,
+        place: Place,
+    ) -> Result<Outbox, StoreError> {
+        let before = records.get::<NumberRow>(&Key::of(Kind::Epoch))?.map_or(0, |row| row.0);
+        let mut outbox = Outbox {
+            epoch: before + 1,
+            outgoing: vec![Outgoing::default(); usize::from(place.shards)],
+            incoming: vec![Incoming::default(); usize::from(place.shards)],
+        };
+        records.put(&Key::of(Kind::Epoch), &NumberRow(outbox.epoch));
+        for other in 0..place.shards {
+            let newest = newest_row(records, ShardId(other))?;
+            let outgoing = &mut outbox.outgoing[usize::from(other)];
+            outgoing.released = newest.unwrap_or_default();
+            outgoing.inherited = newest.unwrap_or_default();
+            let applied = records.get::<StreamRow>(&Key::applied(ShardId(other)))?;
+            if let Some(StreamRow { epoch, sequence }) = applied {
+                let applied = StreamPosition { epoch, sequence };
+                outbox.incoming[usize::from(other)].applied = applied;
+            }
+        }
+        Ok(outbox)
+    }
+
+    /// The position of the next relay to `to`.
+    pub(super) fn next_position(&mut self, to: ShardId) -> StreamPosition {
+        let outgoing = &mut self.outgoing[usize::from(to.0)];
+        outgoing.newest += 1;
+        StreamPosition { epoch: self.epoch, sequence: outgoing.newest }
+    }
+
+    /// A relay's row is durable. Returns whether it may be posted at once.
+    pub(super) fn release(&mut self, to: ShardId, position: StreamPosition) -> bool {
+        let is_first_of_epoch = position.epoch == self.epoch;
+        assert!(is_first_of_epoch, "only relays of this run are released");
+        let outgoing = &mut self.outgoing[usize::from(to.0)];
+        assert!(position > outgoing.released, "relays are released in order");
+        let is_next = outgoing.posted == outgoing.released && !outgoing.is_choked(self.epoch);
+        outgoing.released = position;
+        if is_next {
+            outgoing.posted = position;
+        }
+        is_next
+    }
+
+    pub(super) fn take_back(&mut self, to: ShardId, first: StreamPosition) {
+        let outgoing = &mut self.outgoing[usize::from(to.0)];
+        assert!(first <= outgoing.posted, "only what was posted is taken back");
+        assert!(first.sequence > 0, "relays are counted from 1");
+        outgoing.posted = StreamPosition { epoch: first.epoch, sequence: first.sequence - 1 };
+    }
+
+    pub(super) fn is_behind(&self, to: ShardId) -> bool {
+        let outgoing = &self.outgoing[usize::from(to.0)];
+        outgoing.posted < outgoing.released && !outgoing.is_choked(self.epoch)
+    }
+
+    pub(super) fn is_replayed(&self) -> bool {
+        self.outgoing.iter().all(|outgoing| outgoing.confirmed >= outgoing.inherited)
+    }
+
+    /// The next relays after the last posted one, up to the last released one.
+    pub(super) fn read<S: Store>(
+        &mut self,
+        records: &mut Records<S>,
+        to: ShardId,
+    ) -> Result<Vec<Relay>, StoreError> {
+        let outgoing = &mut self.outgoing[usize::from(to.0)];
+        let from = Key::outbox(to, outgoing.posted.epoch, outgoing.posted.sequence + 1);
+        let end = Key::outbox(to, outgoing.released.epoch, outgoing.released.sequence + 1);
+        let mut rows = Vec::new();
+        records.scan(&from, &end, Direction::Forward, &mut |key, value| {
+            rows.push(outbox_row(to, key, value));
+            let is_enough = rows.len() == PARCEL_RELAYS_MAX;
+            if is_enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
+        let mut relays = Vec::with_capacity(rows.len());
+        for row in rows {
+            let (position, row) = row?;
+            relays.push(relay_of(records, position, row)?);
+        }
+        // Rows run out only when all that was released is there (or was confirmed long ago).
+        let is_last = relays.len() < PARCEL_RELAYS_MAX;
+        outgoing.posted = match relays.last() {
+            Some(last) if !is_last => last.position,
+            _ => outgoing.released,
+        };
+        Ok(relays)
+    }
+
+    /// Notes a relay of another shard. Returns whether it is new.
+    pub(super) fn take_in<S: Store>(
+        &mut self,
+        records: &mut Records<S>,
+        from: ShardId,
+        position: StreamPosition,
+    ) -> Result<bool, StoreError> {
+        let incoming = &mut self.incoming[usize::from(from.0)];
+        incoming.owes_confirm = true;
+        if position <= incoming.applied {
+            return Ok(false);
+        }
+        incoming.applied = position;
+        let row = StreamRow { epoch: position.epoch, sequence: position.sequence };
+        records.put(&Key::applied(from), &row);
+        Ok(true)
+    }
+
+    /// The streams whose senders wait for a confirm.
+    fn take_confirms(&mut self) -> impl Iterator<Item = (ShardId, StreamPosition)> + '_ {
+        self.incoming.iter_mut().enumerate().filter_map(|(from, incoming)| {
+            let owes = std::mem::take(&mut incoming.owes_confirm);
+            owes.then_some((ShardId(from as u16), incoming.applied))
+        })
+    }
+}
+
+impl Outgoing {
+    /// As much is unconfirmed as may be.
+    fn is_choked(&self, epoch: u64) -> bool {
+        let confirmed = if self.confirmed.epoch == epoch { self.confirmed.sequence } else { 0 };
+        self.posted.epoch == epoch
+            && self.posted.sequence.saturating_sub(confirmed) >= UNCONFIRMED_RELAYS_MAX
+    }
+}
+
+fn outbox_row(
+    to: ShardId,
+    key: &[u8],
+    value: &[u8],
+) -> Result<(StreamPosition, OutboxRow), RowError> {
+    let mut reader = KeyReader::new(key);
+    let found = reader.shard().ok_or(RowError::Key)?;
+    assert_eq!(found, to, "a stream's rows lie together");
+    let epoch = reader.number().ok_or(RowError::Key)?;
+    let sequence = reader.number().ok_or(RowError::Key)?;
+    Ok((StreamPosition { epoch, sequence }, read_owned::<OutboxRow>(value)?))
+}
+
+fn newest_row<S: Store>(
+    records: &mut Records<S>,
+    to: ShardId,
+) -> Result<Option<StreamPosition>, StoreError> {
+    let (from, end) = (Key::outbox_of(to), Key::outbox_of(to).after());
+    let mut newest = None;
+    records.scan(&from, &end, Direction::Backward, &mut |key, value| {
+        newest = Some(outbox_row(to, key, value));
+        ControlFlow::Break(())
+    })?;
+    Ok(newest.transpose()?.map(|(position, _)| position))
+}
+
+fn relay_of<S: Store>(
+    records: &Records<S>,
+    position: StreamPosition,
+    row: OutboxRow,
+) -> Result<Relay, StoreError> {
+    let author = UserId::new(i64::from(row.author)).ok_or(RowError::Damaged)?;
+    let relay = records.message(author, row.seq, |stored, ordinal| Relay {
+        position,
+        letter: Letter::of(&stored.message),
+        ordinal,
+        server_send_time_ms: stored.server_send_time_ms,
+        content: stored.message.content.into(),
+        name: stored.name.map(Into::into),
+    })?;
+    Ok(relay.ok_or(RowError::Missing)?)
+}
+
+impl<S: Store> Shard<S> {
+    /// Another shard holds our relays up to here: their rows go.
+    pub(super) fn confirmed(&mut self, by: ShardId, to: StreamPosition) -> Result<(), StoreError> {
+        let outgoing = &mut self.outbox.outgoing[usize::from(by.0)];
+        if to <= outgoing.confirmed {
+            return Ok(());
+        }
+        let before = std::mem::replace(&mut outgoing.confirmed, to);
+        if before.epoch == to.epoch {
+            for sequence in before.sequence + 1..=to.sequence {
+                self.records.remove(&Key::outbox(by, to.epoch, sequence));
+            }
+            return Ok(());
+        }
+        let from = Key::outbox(by, before.epoch, before.sequence + 1);
+        let end = Key::outbox(by, to.epoch, to.sequence + 1);
+        let mut confirmed = Vec::new();
+        self.records.scan(&from, &end, Direction::Forward, &mut |key, _| {
+            confirmed.push(key.to_vec());
+            ControlFlow::Continue(())
+        })?;
+        for key in confirmed {
+            self.records.remove(&key);
+        }
+        Ok(())
+    }
+
+    /// Confirms what this turn applied, once a stream.
+    pub(super) fn confirm_relays(&mut self, turn: &mut Turn) {
+        for (to, stream) in self.outbox.take_confirms() {
+            turn.want(When::Durable, Effect::Confirm { to, stream });
+        }
+    }
+}

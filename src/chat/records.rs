@@ -1,0 +1,395 @@
+//! Rows as the rules see them: decoded, cached, changed in memory, written once a turn.
+//!
+//! Invariants:
+//! 1. A read sees every change made before it, written out or not.
+//! 2. However often a user or chat changes in a turn, its row is written once.
+//! 3. `touched` of a user is at least the position of the last batch that changed any row of his:
+//!    what a reply about him must wait for (visibility rule (c)).
+
+use crate::api::{ChatType, EventType, Message, MessageType, StoredMessage};
+use crate::chat::cache::Cache;
+use crate::chat::event::Letter;
+use crate::ids::{MessageId, TeamId, UserId};
+use crate::limits::{CACHED_CHATS_MAX, CACHED_USERS_MAX};
+use crate::store::batch::Change;
+use crate::store::keys::Key;
+use crate::store::rows::{self, ArchivedMessageRow, ChatRow, MessageRow, RowError, UserRow};
+use crate::store::{Batch, Direction, Position, Range, Store, StoreError, Visit};
+use rkyv::api::high::{HighDeserializer, HighSerializer, HighValidator};
+use rkyv::bytecheck::CheckBytes;
+use rkyv::rancor::Error as ArchiveError;
+use rkyv::ser::allocator::ArenaHandle;
+use rkyv::{Archive, Deserialize, Portable, Serialize};
+
+/// A user in memory.
+struct User {
+    row: UserRow,
+    touched: Position,
+    changed: bool,
+}
+
+/// A chat in memory, with the kind of key that its row lies under on disk.
+struct Chat {
+    row: ChatRow,
+    on_disk: Option<Listed>,
+    changed: bool,
+    touched: Position,
+}
+
+/// Whether a chat's row is among those of its owner's list.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Listed {
+    Yes,
+    No,
+}
+
+/// Whose name a message row carries.
+#[derive(Clone, Copy)]
+pub enum AuthorName<'a> {
+    /// That of a user of this shard.
+    Of(UserId),
+    /// This.
+    Is(Option<&'a str>),
+}
+
+/// What a message row holds beside its letter.
+#[derive(Clone, Copy)]
+pub struct Writing<'a> {
+    /// The letter.
+    pub letter: Letter,
+    /// Its place among all that its author sent its recipient.
+    pub ordinal: u64,
+    /// Ms since the Unix epoch.
+    pub server_send_time_ms: i64,
+    /// Its text.
+    pub content: &'a str,
+    /// Its author's name.
+    pub name: AuthorName<'a>,
+}
+
+/// The rows of a shard and what a turn has changed of them.
+pub struct Records<S: Store> {
+    store: S,
+    batch: Batch,
+    users: Cache<UserId, User>,
+    chats: Cache<(UserId, UserId), Chat>,
+    changed_users: Vec<UserId>,
+    changed_chats: Vec<(UserId, UserId)>,
+}
+
+impl<S: Store> Records<S> {
+    /// Rows of a store, none of them read yet.
+    pub fn new(store: S) -> Records<S> {
+        Records {
+            store,
+            batch: Batch::new(),
+            users: Cache::new(CACHED_USERS_MAX),
+            chats: Cache::new(CACHED_CHATS_MAX),
+            changed_users: Vec::new(),
+            changed_chats: Vec::new(),
+        }
+    }
+
+    /// The store itself.
+    pub fn store(&self) -> &S {
+        &self.store
+    }
+
+    /// The store itself, to sync it.
+    pub fn store_mut(&mut self) -> &mut S {
+        &mut self.store
+    }
+
+    /// Bytes of row changes gathered since the last write, changed users and chats not counted.
+    pub fn gathered_bytes(&self) -> usize {
+        self.batch.size()
+    }
+
+    /// The position that changes made now will have.
+    pub fn next_position(&self) -> Position {
+        self.store.written().next()
+    }
+
+    /// Puts a row.
+    pub fn put<R>(&mut self, key: &[u8], row: &R)
+    where
+        R: for<'a> Serialize<HighSerializer<Vec<u8>, ArenaHandle<'a>, ArchiveError>>,
+    {
+        self.batch.put_with(key, |bytes| rows::write(row, bytes));
+    }
+
+    /// Removes a row.
+    pub fn remove(&mut self, key: &[u8]) {
+        self.batch.remove(key);
+    }
+
+    /// Reads a row.
+    pub fn get<R>(&self, key: &[u8]) -> Result<Option<R>, StoreError>
+    where
+        R: Archive,
+        R::Archived: Portable
+            + for<'a> CheckBytes<HighValidator<'a, ArchiveError>>
+            + Deserialize<R, HighDeserializer<ArchiveError>>,
+    {
+        match self.batch.get(key) {
+            Some(Change::Put(bytes)) => Ok(Some(rows::read_owned(bytes)?)),
+            Some(Change::Remove) => Ok(None),
+            None => Ok(self.store.get(key, rows::read_owned::<R>)?.transpose()?),
+        }
+    }
+
+    /// Writes out what was changed, then visits rows: a scan sees the store alone.
+    pub fn scan(
+        &mut self,
+        from: &[u8],
+        to: &[u8],
+        direction: Direction,
+        visit: Visit<'_>,
+    ) -> Result<(), StoreError> {
+        self.write_out()?;
+        self.store.scan(Range { from, to, direction }, visit)
+    }
+
+    /// Writes all changes as one batch, if there are any. Returns the bytes written.
+    pub fn write_out(&mut self) -> Result<usize, StoreError> {
+        for user in self.changed_users.drain(..) {
+            let entry = self.users.get(user).expect("a changed user is busy: he stays cached");
+            entry.changed = false;
+            self.batch.put_with(&Key::user(user), |bytes| rows::write(&entry.row, bytes));
+        }
+        for (owner, peer) in self.changed_chats.drain(..) {
+            let entry = self.chats.get((owner, peer)).expect("a changed chat is busy: it stays");
+            let (listed, here, elsewhere) = if entry.row.listed {
+                (Listed::Yes, Key::chat(owner, peer), Key::hidden_chat(owner, peer))
+            } else {
+                (Listed::No, Key::hidden_chat(owner, peer), Key::chat(owner, peer))
+            };
+            if entry.on_disk.is_some_and(|before| before != listed) {
+                self.batch.remove(&elsewhere);
+            }
+            entry.on_disk = Some(listed);
+            entry.changed = false;
+            self.batch.put_with(&here, |bytes| rows::write(&entry.row, bytes));
+        }
+        if self.batch.is_empty() {
+            return Ok(0);
+        }
+        let bytes = self.batch.size();
+        let expected = self.next_position();
+        let position = self.store.write(&self.batch)?;
+        assert_eq!(position, expected, "positions rise by one with each batch");
+        self.batch.clear();
+        Ok(bytes)
+    }
+
+    fn load_user(&mut self, user: UserId) -> Result<&mut User, StoreError> {
+        if self.users.peek(user).is_none() {
+            let row = self.get::<UserRow>(&Key::user(user))?.ok_or(RowError::Missing)?;
+            let entry = User { row, touched: Position::default(), changed: false };
+            let durable = self.store.durable();
+            self.users.insert(user, entry, |user| user.changed || user.touched > durable);
+        }
+        Ok(self.users.get(user).expect("it was there or has just been added"))
+    }
+
+    /// A registered user of this shard.
+    pub fn user(&mut self, user: UserId) -> Result<&UserRow, StoreError> {
+        Ok(&self.load_user(user)?.row)
+    }
+
+    /// The same, to be changed.
+    pub fn change_user(&mut self, user: UserId) -> Result<&mut UserRow, StoreError> {
+        let position = self.next_position();
+        if !self.load_user(user)?.changed {
+            self.changed_users.push(user);
+        }
+        let entry = self.load_user(user)?;
+        entry.changed = true;
+        entry.touched = position;
+        Ok(&mut entry.row)
+    }
+
+    /// Adds a user who is not there.
+    pub fn add_user(&mut self, user: UserId, row: UserRow) {
+        let entry = User { row, touched: self.next_position(), changed: true };
+        let durable = self.store.durable();
+        self.users.insert(user, entry, |user| user.changed || user.touched > durable);
+        self.changed_users.push(user);
+    }
+
+    /// What a reply about this user must wait for; see visibility rule (c).
+    pub fn touched(&mut self, user: UserId) -> Result<Position, StoreError> {
+        Ok(self.load_user(user)?.touched)
+    }
+
+    /// Notes that a row of this user was changed, one that is not his own or a chat's.
+    pub fn touch(&mut self, user: UserId) -> Result<(), StoreError> {
+        let position = self.next_position();
+        self.load_user(user)?.touched = position;
+        Ok(())
+    }
+
+    fn load_chat(&mut self, owner: UserId, peer: UserId) -> Result<Option<&mut Chat>, StoreError> {
+        if self.chats.peek((owner, peer)).is_none() {
+            let mut found =
+                self.get::<ChatRow>(&Key::chat(owner, peer))?.map(|row| (row, Listed::Yes));
+            if found.is_none() {
+                let hidden = self.get::<ChatRow>(&Key::hidden_chat(owner, peer))?;
+                found = hidden.map(|row| (row, Listed::No));
+            }
+            let Some((row, listed)) = found else { return Ok(None) };
+            self.insert_chat(owner, peer, row, Some(listed));
+        }
+        Ok(self.chats.get((owner, peer)))
+    }
+
+    fn insert_chat(&mut self, owner: UserId, peer: UserId, row: ChatRow, on_disk: Option<Listed>) {
+        let changed = on_disk.is_none();
+        let touched = if changed { self.next_position() } else { Position::default() };
+        let entry = Chat { row, on_disk, changed, touched };
+        let durable = self.store.durable();
+        let is_busy = |chat: &Chat| chat.changed || chat.touched > durable;
+        self.chats.insert((owner, peer), entry, is_busy);
+    }
+
+    /// A chat, in its owner's list or not; `None`: the two never wrote to each other.
+    pub fn chat(&mut self, owner: UserId, peer: UserId) -> Result<Option<&ChatRow>, StoreError> {
+        Ok(self.load_chat(owner, peer)?.map(|chat| &chat.row))
+    }
+
+    /// The same, to be changed.
+    pub fn change_chat(
+        &mut self,
+        owner: UserId,
+        peer: UserId,
+    ) -> Result<Option<&mut ChatRow>, StoreError> {
+        let position = self.next_position();
+        let Some(chat) = self.load_chat(owner, peer)? else { return Ok(None) };
+        if !chat.changed {
+            chat.changed = true;
+            self.changed_chats.push((owner, peer));
+        }
+        self.load_user(owner)?.touched = position;
+        let chat = self.chats.get((owner, peer)).expect("a changed chat stays cached");
+        chat.touched = position;
+        Ok(Some(&mut chat.row))
+    }
+
+    /// Adds a chat that is not there.
+    pub fn add_chat(
+        &mut self,
+        owner: UserId,
+        peer: UserId,
+        row: ChatRow,
+    ) -> Result<(), StoreError> {
+        self.insert_chat(owner, peer, row, None);
+        self.changed_chats.push((owner, peer));
+        self.touch(owner)
+    }
+
+    /// Puts a message into a user's history.
+    pub fn put_message(&mut self, owner: UserId, seq: u64, writing: &Writing<'_>) {
+        let name = match writing.name {
+            AuthorName::Is(name) => name,
+            AuthorName::Of(author) => {
+                self.users.peek(author).and_then(|user| user.row.name.as_deref())
+            }
+        };
+        let letter = writing.letter;
+        let row = MessageRow {
+            from: letter.from.number(),
+            to: letter.to.number(),
+            kind: letter.kind as u8,
+            chat_type: letter.chat_type as u8,
+            event: letter.event.map(|event| event as u8),
+            team: letter.team.map(|team| team.0),
+            id: letter.id.number(),
+            timestamp_ms: letter.timestamp_ms,
+            server_send_time_ms: writing.server_send_time_ms,
+            ordinal: writing.ordinal,
+            content: writing.content,
+            name,
+        };
+        self.batch.put_with(&Key::message(owner, seq), |bytes| rows::write(&row, bytes));
+    }
+
+    /// Reads a message of a user's history where it lies; `None`: it is kept no more.
+    pub fn message<R>(
+        &self,
+        owner: UserId,
+        seq: u64,
+        read: impl FnOnce(StoredMessage<'_>, u64) -> R,
+    ) -> Result<Option<R>, StoreError> {
+        let decode = |bytes: &[u8]| {
+            let row = rows::read::<ArchivedMessageRow<'_>>(bytes)?;
+            Ok::<R, RowError>(read(stored(row, seq)?, row.ordinal.to_native()))
+        };
+        match self.batch.get(&Key::message(owner, seq)) {
+            Some(Change::Put(bytes)) => Ok(Some(decode(bytes)?)),
+            Some(Change::Remove) => Ok(None),
+            None => Ok(self.store.get(&Key::message(owner, seq), decode)?.transpose()?),
+        }
+    }
+}
+
+/// The letter that a message row holds.
+fn letter_of(row: &ArchivedMessageRow<'_>) -> Option<Letter> {
+    let event = match row.event.as_ref() {
+        None => None,
+        Some(event) => Some(*EventType::ALL.get(usize::from(*event))?),
+    };
+    Some(Letter {
+        kind: *MessageType::ALL.get(usize::from(row.kind))?,
+        from: UserId::new(i64::from(row.from.to_native()))?,
+        to: UserId::new(i64::from(row.to.to_native()))?,
+        team: row.team.as_ref().map(|team| TeamId(team.to_native())),
+        event,
+        id: MessageId::new(row.id.to_native())?,
+        timestamp_ms: row.timestamp_ms.to_native(),
+        chat_type: *ChatType::ALL.get(usize::from(row.chat_type))?,
+    })
+}
+
+/// A message row as the API shows it; state and isRead are set by whoever knows the marks.
+fn stored<'a>(row: &'a ArchivedMessageRow<'_>, seq: u64) -> Result<StoredMessage<'a>, RowError> {
+    let letter = letter_of(row).ok_or(RowError::Damaged)?;
+    Ok(StoredMessage {
+        message: letter.with(&row.content, crate::api::DeliveryState::Server),
+        name: row.name.as_ref().map(|name| &**name),
+        server_send_time_ms: row.server_send_time_ms.to_native(),
+        seq,
+    })
+}
+
+impl Letter {
+    /// The message of this letter and its text, not read yet.
+    pub fn with(self, content: &str, state: crate::api::DeliveryState) -> Message<'_> {
+        Message {
+            kind: self.kind,
+            from: self.from,
+            to: self.to,
+            team: self.team,
+            event: self.event,
+            content,
+            id: self.id,
+            timestamp_ms: self.timestamp_ms,
+            chat_type: self.chat_type,
+            state,
+            is_read: false,
+        }
+    }
+
+    /// The letter of a message.
+    pub fn of(message: &Message<'_>) -> Letter {
+        Letter {
+            kind: message.kind,
+            from: message.from,
+            to: message.to,
+            team: message.team,
+            event: message.event,
+            id: message.id,
+            timestamp_ms: message.timestamp_ms,
+            chat_type: message.chat_type,
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! A message arrives from its author, at the author's home.
+//!
+//! Invariants:
+//! 1. An Ack is wanted only together with the rows that make the message safe, in one turn.
+//! 2. A used id stores nothing again: the same message is acked again, another one is refused.
+//! 3. What is refused changes no row.
+
+use crate::api::{ChatType, DeliveryState, Draft, Field, Refusal};
+use crate::chat::deliver::Delivery;
+use crate::chat::event::{Effect, Letter, Now, Relay, Span};
+use crate::chat::records::{AuthorName, Writing};
+use crate::chat::shard::{Device, Shard};
+use crate::chat::turn::{Turn, When};
+use crate::ids::{MessageId, MintError, UserId};
+use crate::metrics::Counter;
+use crate::store::keys::Key;
+use crate::store::rows::{NumberRow, OutboxRow, SentRow};
+use crate::store::{Store, StoreError};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+/// What becomes of a draft.
+enum Verdict {
+    Refused(Refusal),
+    /// It was sent before.
+    Again(MessageId),
+    /// It is new; its Ack leaves then.
+    New(MessageId, When),
+}
+
+/// Tells whether two messages under one id are the same.
+fn fingerprint(draft: &Draft<'_>) -> u64 {
+    let seed = u64::from(draft.to.number()) << 8 | draft.kind as u64;
+    xxh3_64_with_seed(draft.content.as_bytes(), seed)
+}
+
+impl<S: Store> Shard<S> {
+    pub(super) fn send(
+        &mut self,
+        device: Device,
+        draft: &Draft<'_>,
+        now: &Now,
+        turn: &mut Turn,
+    ) -> Result<(), StoreError> {
+        match self.judge(device.user, draft, now)? {
+            Verdict::Refused(refusal) => self.refuse(device.connection, draft.id, refusal, turn),
+            Verdict::Again(id) => {
+                self.metrics.count(Counter::SentAgain, 1);
+                self.ack(device, id, When::Durable, now, turn);
+            }
+            Verdict::New(id, when) => {
+                self.keep(device, id, draft, now, turn)?;
+                self.ack(device, id, when, now, turn);
+            }
+        }
+        Ok(())
+    }
+
+    fn ack(&mut self, device: Device, source: MessageId, when: When, now: &Now, turn: &mut Turn) {
+        let ack = self.server_ack(device.user, source, ChatType::Single, now);
+        self.metrics.count(Counter::ServerAcks, 1);
+        turn.want(when, Effect::Ack { to: device.connection, ack });
+    }
+
+    fn judge(
+        &mut self,
+        author: UserId,
+        draft: &Draft<'_>,
+        now: &Now,
+    ) -> Result<Verdict, StoreError> {
+        if draft.from.is_some_and(|from| from != author) {
+            return Ok(Verdict::Refused(Refusal::NotYou));
+        }
+        if draft.chat_type != ChatType::Single {
+            return Ok(Verdict::Refused(Refusal::NotBuilt(draft.chat_type)));
+        }
+        if draft.to == UserId::SYSTEM {
+            return Ok(Verdict::Refused(Refusal::ToSystem));
+        }
+        let tenant = self.records.user(author)?.tenant;
+        if self.directory.tenant(draft.to) != Some(tenant) {
+            return Ok(Verdict::Refused(Refusal::UnknownUser(Field("toUserId"))));
+        }
+        let Some(id) = draft.id else {
+            return Ok(match self.mint(1, now) {
+                Ok((minted, When::Now)) => Verdict::New(minted.first, When::Durable),
+                Ok((minted, when)) => Verdict::New(minted.first, when),
+                Err(MintError::TooFast) => Verdict::Refused(Refusal::TooManyIds),
+            });
+        };
+        if id.number() <= self.records.user(author)?.highest_sent {
+            if let Some(sent) = self.records.get::<SentRow>(&Key::sent(author, id))? {
+                let is_same = sent.fingerprint == fingerprint(draft);
+                let again = Verdict::Again(id);
+                return Ok(if is_same { again } else { Verdict::Refused(Refusal::IdUsed) });
+            }
+        }
+        Ok(Verdict::New(id, When::Durable))
+    }
+
+    /// Puts a new message into its author's history and on its way.
+    fn keep(
+        &mut self,
+        device: Device,
+        id: MessageId,
+        draft: &Draft<'_>,
+        now: &Now,
+        turn: &mut Turn,
+    ) -> Result<(), StoreError> {
+        let (author, peer) = (device.user, draft.to);
+        let letter = Letter {
+            kind: draft.kind,
+            from: author,
+            to: peer,
+            team: draft.team,
+            event: draft.event,
+            id,
+            timestamp_ms: draft.timestamp_ms.unwrap_or(now.wall_ms),
+            chat_type: draft.chat_type,
+        };
+        let user = self.records.change_user(author)?;
+        user.last_seq += 1;
+        user.highest_sent = user.highest_sent.max(id.number());
+        let seq = user.last_seq;
+        let chat = self.chat_to_change(author, peer, now)?;
+        chat.messages += 1;
+        chat.sent += 1;
+        chat.last_seq = seq;
+        chat.updated_ms = now.wall_ms;
+        let (number, ordinal) = (chat.messages, chat.sent);
+        let writing = Writing {
+            letter,
+            ordinal,
+            server_send_time_ms: now.wall_ms,
+            content: draft.content,
+            name: AuthorName::Of(author),
+        };
+        self.records.put_message(author, seq, &writing);
+        self.records.put(&Key::pair(author, peer, number), &NumberRow(seq));
+        let sent = SentRow { seq, fingerprint: fingerprint(draft) };
+        self.records.put(&Key::sent(author, id), &sent);
+        self.metrics.count(Counter::Sent, 1);
+
+        let mut span = None;
+        if peer != author {
+            span = self.send_on(seq, &writing, now, turn)?;
+        }
+        self.show_other_devices(device, &writing, span, turn);
+        Ok(())
+    }
+
+    /// Delivers a message whose recipient is at home here, or relays it to where he is. Returns
+    /// its text, if the turn keeps it already.
+    fn send_on(
+        &mut self,
+        seq: u64,
+        writing: &Writing<'_>,
+        now: &Now,
+        turn: &mut Turn,
+    ) -> Result<Option<Span>, StoreError> {
+        let (author, peer) = (writing.letter.from, writing.letter.to);
+        let home = peer.home(self.place.shards);
+        if home == self.place.shard {
+            return self.deliver(Delivery { writing: *writing, when: When::Durable }, now, turn);
+        }
+        let position = self.outbox.next_position(home);
+        let row = OutboxRow { author: author.number(), seq };
+        self.records.put(&Key::outbox(home, position.epoch, position.sequence), &row);
+        let relay = Relay {
+            position,
+            letter: writing.letter,
+            ordinal: writing.ordinal,
+            server_send_time_ms: writing.server_send_time_ms,
+            content: writing.content.into(),
+            name: self.records.user(author)?.name.clone(),
+        };
+        turn.want(When::Durable, Effect::Relay { to: home, relay });
+        Ok(None)
+    }
+
+    /// Shows a message to its author's other devices, once it is safe.
+    fn show_other_devices(
+        &mut self,
+        device: Device,
+        writing: &Writing<'_>,
+        mut span: Option<Span>,
+        turn: &mut Turn,
+    ) {
+        let is_note = writing.letter.to == device.user;
+        let state = if is_note { DeliveryState::Client } else { DeliveryState::Server };
+        for seat in self.presence.of(device.user) {
+            if seat.connection == device.connection {
+                continue;
+            }
+            let content = *span.get_or_insert_with(|| turn.keep(writing.content));
+            let letter = writing.letter;
+            let push = Effect::Push { to: seat.connection, letter, content, state, stored: None };
+            turn.want(When::Durable, push);
+            self.metrics.count(Counter::Pushed, 1);
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The rules, tried on one or two shards in memory.
