@@ -110,6 +110,7 @@ pub struct Surroundings<'a> {
 }
 
 /// Reads the command line and the environment of this process.
+#[allow(clippy::disallowed_methods, reason = "the offset at start, before there is any clock")]
 pub fn from_process() -> Result<(Command, Config), ConfigError> {
     let zone = jiff::tz::TimeZone::system();
     load(Surroundings {

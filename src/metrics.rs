@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Declares an enum whose variants index an array, each with its exposition name and help text.
 macro_rules! figures {
-    ($(#[$doc:meta])* $name:ident { $($(#[$figure_doc:meta])* $variant:ident = $text:literal, $help:literal;)* }) => {
+    ($(#[$doc:meta])* $name:ident { $($variant:ident = $text:literal, $help:literal;)* }) => {
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
         #[repr(usize)]
@@ -40,7 +40,7 @@ figures! {
         Authenticated = "authentications_total", "Auth frames that succeeded.";
         MovedIn = "connections_moved_total", "Connections taken over from another shard.";
         HttpRequests = "http_requests_total", "HTTP requests decoded.";
-        Forwarded = "http_forwarded_total", "HTTP requests passed on to the shard that holds the rows.";
+        Forwarded = "http_forwarded_total", "HTTP requests passed on to their shard.";
         Frames = "frames_total", "WebSocket messages decoded.";
         Sent = "messages_sent_total", "Messages stored for their author.";
         SentAgain = "messages_duplicate_total", "Messages sent again and acked again.";
