@@ -1,0 +1,190 @@
+//! Settings and where they come from, refusals in words, and what operators can look at.
+#![allow(missing_docs)]
+
+use anser_loadtest::http;
+use anser_loadtest::json::{Integers, Keys};
+use anser_loadtest::server::{Folder, Setup, eventually, run};
+use anser_loadtest::world::World;
+use serde_json::json;
+use std::fs;
+
+fn file(folder: &Folder, text: &str) -> String {
+    let path = folder.path().join("anser.toml");
+    fs::write(&path, text).expect("a new folder is writable");
+    path.to_string_lossy().into_owned()
+}
+
+#[test]
+fn nonsense_is_refused_with_the_setting_the_value_and_what_is_allowed() {
+    let cases: [(&[&str], &[&str]); 13] = [
+        (&["--shards", "0"], &["shards", "0", "1"]),
+        (&["--shards", "257"], &["shards", "257", "256"]),
+        (&["--shards", "many"], &["shards", "many"]),
+        (&["--durability", "maybe"], &["durability", "maybe", "sync", "async"]),
+        (&["--auth", "token"], &["auth", "token", "open"]),
+        (&["--auth", "magic"], &["auth", "magic", "open"]),
+        (&["--errors", "loud"], &["errors", "loud", "seed", "rest"]),
+        (&["--utc-offset", "25:00"], &["utc-offset", "25:00"]),
+        (&["--utc-offset", "east"], &["utc-offset", "east"]),
+        (&["--http", "somewhere"], &["http", "somewhere"]),
+        (&["--ws", "127.0.0.1:70000"], &["ws", "70000"]),
+        (&["--nonsense"], &["--nonsense"]),
+        (&["--config", "/nowhere/anser.toml"], &["/nowhere/anser.toml"]),
+    ];
+    let folder = Folder::new();
+    let data = folder.path().join("data").to_string_lossy().into_owned();
+    for (arguments, named) in cases {
+        let refused = run(&[&["serve", "--data-dir", &data], arguments].concat(), &[]);
+        assert_eq!(refused.code, Some(2), "{arguments:?}: {}", refused.said);
+        for word in named {
+            assert!(refused.said.contains(word), "{arguments:?} names {word}: {}", refused.said);
+        }
+    }
+    assert!(!folder.path().join("data").exists(), "nothing half done stays behind");
+}
+
+#[test]
+fn nonsense_from_the_environment_and_the_file_is_refused_by_its_source() {
+    let folder = Folder::new();
+    let data = folder.path().join("data").to_string_lossy().into_owned();
+    let serve = ["serve", "--data-dir", &data];
+    let refused = run(&serve, &[("ANSER_SHARDS", "0")]);
+    assert_eq!(refused.code, Some(2), "{}", refused.said);
+    assert!(refused.said.contains("ANSER_SHARDS"), "{}", refused.said);
+    for (text, named) in
+        [("shards = 0", "shards"), ("shard = 2", "shard"), ("shards = ", "anser.toml")]
+    {
+        let config = file(&folder, text);
+        let refused = run(&[&serve[..], &["--config", &config]].concat(), &[]);
+        assert_eq!(refused.code, Some(2), "{text}: {}", refused.said);
+        assert!(refused.said.contains(named), "{text}: {}", refused.said);
+        assert!(refused.said.contains("anser.toml"), "{text}: {}", refused.said);
+    }
+}
+
+#[test]
+fn open_authentication_stays_on_loopback() {
+    let folder = Folder::new();
+    let data = folder.path().join("data").to_string_lossy().into_owned();
+    for setting in ["--http", "--ws", "--admin"] {
+        let refused = run(&["serve", "--data-dir", &data, setting, "0.0.0.0:0"], &[]);
+        assert_eq!(refused.code, Some(2), "{setting}: {}", refused.said);
+        assert!(refused.said.contains("--i-know-this-is-open"), "{setting}: {}", refused.said);
+    }
+}
+
+#[test]
+fn flags_win_over_environment_over_file_over_defaults() {
+    let folder = Folder::new();
+    let config =
+        file(&folder, "durability = \"async\"\nerrors = \"rest\"\nutc-offset = \"+08:00\"\n");
+    let setup = || Setup::shards(1).with("--config", &config);
+    let by_file = setup().start();
+    assert_eq!(by_file.ready_field("durability"), "async");
+    let by_environment = setup().environment("ANSER_DURABILITY", "sync").start();
+    assert_eq!(by_environment.ready_field("durability"), "sync");
+    let by_flag =
+        setup().environment("ANSER_DURABILITY", "sync").with("--durability", "async").start();
+    assert_eq!(by_flag.ready_field("durability"), "async");
+    let by_default = Setup::shards(1).start();
+    assert_eq!(by_default.ready_field("durability"), "sync");
+    assert_eq!(by_default.ready_field("shards"), "1");
+    assert_eq!(by_default.ready_field("data"), by_default.data().to_string_lossy());
+}
+
+#[test]
+fn errors_in_the_rest_style_have_their_own_codes() {
+    let server = Setup::shards(2).with("--errors", "rest").start();
+    let world = World::on(&server, "rest");
+    for (path, body, status) in [
+        ("/im/user/register", json!({}), 400),
+        ("/im/user/find", world.identity("nobody"), 404),
+        ("/im/user/chat/list", json!({"userId": "x"}), 400),
+        ("/im/user/chat/list", json!({"userId": 15_000_000}), 404),
+        ("/im/user/chat/clear/unread", json!({"id": 15_000_000}), 404),
+        ("/im/message/get/id", json!({"count": 0}), 400),
+        ("/im/nowhere", json!({}), 404),
+    ] {
+        let answer = world.post(path, body);
+        assert_eq!(answer.status, status, "{path}: {answer:?}");
+        assert_eq!(Keys::of(&answer.body).0, ["msg", "code"]);
+        assert_eq!(answer.json().int("code"), i64::from(status), "{path}: {answer:?}");
+    }
+}
+
+#[test]
+fn dates_are_written_in_the_configured_offset() {
+    let hours = |offset: &str| -> i64 {
+        let server = Setup::shards(1).with("--utc-offset", offset).start();
+        let world = World::on(&server, "dates");
+        let [anna, bo] = world.people();
+        world.connect(anna).send(bo, "x");
+        let entry = world.chats(bo).remove(0);
+        let part = |from: usize, to: usize| -> i64 {
+            entry.text("createTime")[from..to].parse().expect("digits")
+        };
+        let sent_ms = world.page(bo)[0].int("serverSendTime");
+        let minutes = part(11, 13) * 60 + part(14, 16) - sent_ms / 60_000 % 1440;
+        (minutes.rem_euclid(1440) + 1) / 60
+    };
+    assert_eq!((hours("+08:00"), hours("+00:00"), hours("-03:00")), (8, 0, 21));
+}
+
+#[test]
+fn help_names_every_setting() {
+    let help = run(&["serve", "--help"], &[]);
+    assert_eq!(help.code, Some(0), "{}", help.said);
+    for setting in [
+        "--config",
+        "--data-dir",
+        "--http",
+        "--ws",
+        "--admin",
+        "--shards",
+        "--durability",
+        "--auth",
+        "--errors",
+        "--utc-offset",
+        "--i-know-this-is-open",
+    ] {
+        assert!(help.said.contains(setting), "{setting} in {}", help.said);
+    }
+    assert_eq!(run(&["--help"], &[]).code, Some(0));
+}
+
+#[test]
+fn the_doctor_speaks_of_everything_a_server_needs() {
+    let folder = Folder::new();
+    let data = folder.path().join("data").to_string_lossy().into_owned();
+    let doctor = run(&["doctor", "--data-dir", &data], &[]);
+    assert_eq!(doctor.code, Some(0), "{}", doctor.said);
+    for word in ["io_uring", "memlock", "nofile", "somaxconn", "fdatasync"] {
+        assert!(doctor.said.to_lowercase().contains(word), "{word} in {}", doctor.said);
+    }
+}
+
+#[test]
+fn operators_see_health_and_figures() {
+    let server = Setup::shards(2).start();
+    let world = World::on(&server, "figures");
+    for path in ["/healthz", "/readyz", "/metrics", "/"] {
+        assert_eq!(http::get(server.admin, path).status, 200, "{path}");
+    }
+    assert_eq!(http::get(server.admin, "/nowhere").status, 404);
+    let [anna, bo] = world.people();
+    let mut client = world.connect(anna);
+    client.send_many(bo, 5);
+    client.say(json!({"msgType": "Smell"}));
+    client.expect_error();
+    let figures = eventually("the figures show what happened", || {
+        let text = http::get(server.admin, "/metrics").body;
+        let sum = |family: &str| -> f64 {
+            let lines = text.lines().filter(|line| line.starts_with(family));
+            lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+        };
+        (sum("anser_refused") >= 1.0 && sum("anser_connections") >= 1.0).then_some(text.clone())
+    });
+    assert!(figures.contains("# TYPE anser_"), "{figures:.500}");
+    assert!(!figures.contains("of many"), "no contents in figures");
+    assert!(!server.log().contains("of many"), "no contents in logs");
+}
