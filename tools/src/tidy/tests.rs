@@ -96,6 +96,9 @@ fn files_functions_and_lines_have_a_size() {
     keeps("benches/x.rs", &format!("trait A {{\n fn f();\n{}}}", "const X: fn(u8);\n".repeat(80)));
     breaks("src/limits.rs", &format!("// {}", "x".repeat(98)), 2, "101 columns");
     keeps("src/limits.rs", &format!("// {}", "你".repeat(97)));
+    let frame = format!("const FRAME: &str = \"{}\";", "x".repeat(200));
+    keeps("src/wire/tests/x.rs", &frame);
+    breaks("src/wire/x.rs", &frame, 2, "223 columns");
 }
 
 #[test]
