@@ -3,4 +3,11 @@
 //! It checks every message it carries (content, order, once), because a fast server that loses
 //! one is not fast. It says what it used itself: at a whole core, it was the limit.
 
+pub mod accounts;
+pub mod handoff;
+pub mod idle;
+pub mod latencies;
+pub mod pingpong;
 pub mod process;
+pub mod socket;
+pub mod words;

@@ -1,0 +1,133 @@
+//! Users of a tenant of its own, registered over pipelined HTTP, and their sessions.
+
+use super::socket::{Poll, Socket};
+use super::words::{self, Word};
+use crate::http::{Client, post};
+use crate::world::{EPOCH_MS, now_ms};
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+/// Requests in flight on one HTTP connection.
+const PIPELINED: usize = 64;
+/// How long all sessions together may take to get ready, or to drain.
+pub const SETTLE_WITHIN: Duration = Duration::from_secs(60);
+
+/// Where the server is and which process it is.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Target {
+    /// The server's HTTP port.
+    #[arg(long, default_value = "127.0.0.1:8093")]
+    pub http: SocketAddr,
+    /// The server's WebSocket port.
+    #[arg(long, default_value = "127.0.0.1:6666")]
+    pub ws: SocketAddr,
+    /// The server's process id: its CPU and memory are reported then.
+    #[arg(long)]
+    pub server_pid: Option<u32>,
+}
+
+impl Target {
+    /// The server's CPU time so far, ms; 0 when its process is not known.
+    pub fn cpu_ms(&self) -> u64 {
+        self.server_pid.and_then(super::process::cpu_ms).unwrap_or(0)
+    }
+
+    /// The server's resident memory, bytes; 0 when its process is not known.
+    pub fn resident_bytes(&self) -> u64 {
+        self.server_pid.and_then(super::process::resident_bytes).unwrap_or(0)
+    }
+
+    /// Posts many requests on one connection and gives their JSON answers in order.
+    ///
+    /// # Errors
+    /// When one is refused.
+    pub fn post_all(
+        &self,
+        path: &str,
+        bodies: impl Iterator<Item = Value>,
+        mut each: impl FnMut(Value) -> Result<()>,
+    ) -> Result<()> {
+        let mut client = Client::connect(self.http);
+        let requests: Vec<String> = bodies.map(|body| post(path, &body.to_string())).collect();
+        for part in requests.chunks(PIPELINED) {
+            client.send(part.concat());
+            for _ in part {
+                let answer = client.answer();
+                ensure!(answer.status == 200, "{path}: {answer:?}");
+                each(answer.json())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Registers so many new users.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub fn register(&self, count: usize) -> Result<Vec<i64>> {
+        let company = format!("load {} {}", std::process::id(), now_ms());
+        let bodies = (0..count)
+            .map(|number| json!({"company": company, "app": "load", "thirdUserId": number}));
+        let mut users = Vec::with_capacity(count);
+        self.post_all("/im/user/register", bodies, |answer| {
+            users.push(answer["userId"].as_i64().context("a user id")?);
+            Ok(())
+        })?;
+        Ok(users)
+    }
+
+    /// Connects and authenticates each user; all are ready when this returns.
+    ///
+    /// # Errors
+    /// When one is refused or takes too long.
+    pub fn connect(&self, poll: &mut Poll, users: &[i64]) -> Result<Vec<Socket>> {
+        let mut sockets = Vec::with_capacity(users.len());
+        for (index, user) in users.iter().enumerate() {
+            let mut socket = Socket::open(poll, self.ws, index)?;
+            words::auth(&mut socket.outbound, *user, *user);
+            socket.flush(poll)?;
+            sockets.push(socket);
+        }
+        let deadline = Instant::now() + SETTLE_WITHIN;
+        let (mut ready, mut missing) = (Vec::new(), users.len());
+        while missing > 0 {
+            ensure!(Instant::now() < deadline, "{missing} sessions did not get ready");
+            poll.wait(Duration::from_millis(100), &mut ready)?;
+            for index in ready.drain(..) {
+                sockets[index].receive(poll, |text, _| match words::read(text) {
+                    Some(Word::Ack { source }) if source == users[index] => {
+                        missing -= 1;
+                        Ok(())
+                    }
+                    _ => bail!("not the Ack of an Auth: {}", text.escape_ascii()),
+                })?;
+                sockets[index].flush(poll)?;
+            }
+        }
+        Ok(sockets)
+    }
+}
+
+/// The id of an author's `number`-th message in this run: 19 digits, odd, rising.
+#[derive(Clone, Copy, Debug)]
+pub struct MessageIds(i64);
+
+impl MessageIds {
+    /// Ids of now.
+    pub fn new() -> MessageIds {
+        MessageIds(((now_ms() - EPOCH_MS) << 22) | 1)
+    }
+
+    /// The id of the `number`-th message, counted from 0.
+    pub fn of(self, number: u64) -> i64 {
+        self.0 + 2 * number as i64
+    }
+}
+
+impl Default for MessageIds {
+    fn default() -> MessageIds {
+        MessageIds::new()
+    }
+}

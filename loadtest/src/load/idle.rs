@@ -1,0 +1,125 @@
+//! Many connections that do nothing but live; then, if wanted, they all chat.
+
+use super::accounts::{MessageIds, SETTLE_WITHIN, Target};
+use super::socket::{Poll, Socket};
+use super::words::{self, Word};
+use anyhow::{Result, bail, ensure};
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+/// What to run.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Idle {
+    /// Where.
+    #[command(flatten)]
+    pub target: Target,
+    /// Connections, each of a user of its own.
+    #[arg(long, default_value_t = 15_000)]
+    pub connections: usize,
+    /// Each connection sends a Heartbeat so often.
+    #[arg(long, default_value_t = 15)]
+    pub heartbeat_seconds: u64,
+    /// How long to idle.
+    #[arg(long, default_value_t = 30)]
+    pub seconds: u64,
+    /// Afterwards everybody sends a message to his neighbour.
+    #[arg(long)]
+    pub then_chat: bool,
+}
+
+impl Idle {
+    /// Runs it and reports.
+    ///
+    /// # Errors
+    /// When a connection ends, or a message of the chat is lost or changed.
+    pub fn run(&self) -> Result<Value> {
+        ensure!(self.connections.is_multiple_of(2), "neighbours are pairs: an even number, please");
+        let mut poll = Poll::new()?;
+        let users = self.target.register(self.connections)?;
+        let resident_before = self.target.resident_bytes();
+        let begun = Instant::now();
+        let mut sockets = self.target.connect(&mut poll, &users)?;
+        let connecting = begun.elapsed();
+        let cpu_before = self.target.cpu_ms();
+        let begun = Instant::now();
+        self.idle(&mut poll, &mut sockets, &users)?;
+        let took = begun.elapsed();
+        let used_ms = self.target.cpu_ms() - cpu_before;
+        let grown = self.target.resident_bytes().saturating_sub(resident_before);
+        let mut report = json!({
+            "test": "idle",
+            "connections": self.connections,
+            "connects_per_second": (self.connections as f64 / connecting.as_secs_f64()).round(),
+            "resident_bytes_per_connection": grown / self.connections.max(1) as u64,
+            "server_cores": used_ms as f64 / took.as_millis() as f64,
+        });
+        if self.then_chat {
+            let begun = Instant::now();
+            chat(&mut poll, &mut sockets, &users)?;
+            report["chat_ms"] = json!(begun.elapsed().as_millis() as u64);
+        }
+        Ok(report)
+    }
+
+    /// Heartbeats go out evenly over time; nothing but Pings comes in.
+    fn idle(&self, poll: &mut Poll, sockets: &mut [Socket], users: &[i64]) -> Result<()> {
+        let begun = Instant::now();
+        let (mut beaten, mut ready) = (0, Vec::new());
+        while begun.elapsed() < Duration::from_secs(self.seconds) {
+            let share = begun.elapsed().as_secs_f64() / self.heartbeat_seconds as f64;
+            let due = (share * users.len() as f64) as usize;
+            for index in (beaten..due).map(|number| number % users.len()) {
+                words::heartbeat(&mut sockets[index].outbound, users[index]);
+                sockets[index].flush(poll)?;
+            }
+            beaten = due;
+            poll.wait(Duration::from_millis(20), &mut ready)?;
+            for index in ready.drain(..) {
+                sockets[index].receive(poll, |text, _| {
+                    bail!("nothing should come to the idle, but {}", text.escape_ascii())
+                })?;
+                sockets[index].flush(poll)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Everybody writes to his neighbour at once; each must get one Ack and one message.
+fn chat(poll: &mut Poll, sockets: &mut [Socket], users: &[i64]) -> Result<()> {
+    let ids = MessageIds::new();
+    for (index, socket) in sockets.iter_mut().enumerate() {
+        let (from, to) = (users[index], users[index ^ 1]);
+        words::message(&mut socket.outbound, from, to, ids.of(index as u64), 0);
+        socket.flush(poll)?;
+    }
+    let deadline = Instant::now() + SETTLE_WITHIN;
+    let mut left = users.len() * 2;
+    let (mut seen, mut ready) = (vec![(false, false); users.len()], Vec::new());
+    while left > 0 {
+        ensure!(Instant::now() < deadline, "{left} Acks or messages never came");
+        poll.wait(Duration::from_millis(50), &mut ready)?;
+        for index in ready.drain(..) {
+            sockets[index].receive(poll, |text, out| {
+                let was_seen = match words::read(text) {
+                    Some(Word::Ack { source }) if source == ids.of(index as u64) => {
+                        std::mem::replace(&mut seen[index].0, true)
+                    }
+                    Some(Word::Message { id, content }) if id == ids.of(index as u64 ^ 1) => {
+                        let mut expected = Vec::new();
+                        words::content(&mut expected, users[index ^ 1], 0);
+                        ensure!(content == expected, "message {id} has another content");
+                        words::ack(out, id);
+                        std::mem::replace(&mut seen[index].1, true)
+                    }
+                    _ => bail!("not what was expected: {}", text.escape_ascii()),
+                };
+                ensure!(!was_seen, "it came twice: {}", text.escape_ascii());
+                left -= 1;
+                Ok(())
+            })?;
+            sockets[index].flush(poll)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,152 @@
+//! The frames of the contract as bytes: written without JSON in between, read by their keys.
+//!
+//! The server writes its keys in a fixed order without spaces; what deviates is a failure.
+
+use crate::websocket::opcode;
+use std::io::Write;
+
+/// Bytes of a content: the method of the benchmarks asks for 200.
+pub const CONTENT_BYTES: usize = 200;
+
+/// What a server's frame says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word<'a> {
+    /// A message of ours was stored.
+    Ack {
+        /// Its id.
+        source: i64,
+    },
+    /// A message for us.
+    Message {
+        /// Its id.
+        id: i64,
+        /// Its content, which holds nothing that JSON escapes.
+        content: &'a [u8],
+    },
+    /// The notice of waiting messages.
+    Notice,
+}
+
+/// Reads a frame of the server; `None` for one that should not come (such as an Error).
+pub fn read(text: &[u8]) -> Option<Word<'_>> {
+    if text.starts_with(br#"{"msgType":"Ack","#) {
+        return Some(Word::Ack { source: integer(after(text, br#"{\"srcId\":"#)?)? });
+    }
+    if text.starts_with(br#"{"msgType":"Event","#) {
+        return Some(Word::Notice);
+    }
+    if !text.starts_with(br#"{"msgType":"Text","#) {
+        return None;
+    }
+    let rest = after(text, br#""content":""#)?;
+    let end = rest.iter().position(|&byte| byte == b'"')?;
+    let id = integer(rest[end..].strip_prefix(br#"","id":"#)?)?;
+    Some(Word::Message { id, content: &rest[..end] })
+}
+
+fn after<'a>(text: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
+    let start = text.windows(key.len()).position(|window| window == key)?;
+    Some(&text[start + key.len()..])
+}
+
+fn integer(text: &[u8]) -> Option<i64> {
+    let digits = text.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
+    std::str::from_utf8(&text[..digits]).ok()?.parse().ok()
+}
+
+/// Appends a text frame. Its mask is zero, which every server unmasks like any other: the
+/// generator saves the work, the server does not.
+fn frame(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+    let start = out.len();
+    out.extend([0x80 | opcode::TEXT, 0xFE, 0, 0, 0, 0, 0, 0]);
+    write(out);
+    let length = out.len() - start - 8;
+    if length < 126 {
+        out[start + 1] = 0x80 | length as u8;
+        out.copy_within(start + 4.., start + 2);
+        out.truncate(out.len() - 2);
+    } else {
+        let length = u16::try_from(length).expect("our frames are short");
+        out[start + 2..start + 4].copy_from_slice(&length.to_be_bytes());
+    }
+}
+
+/// Appends an Auth that asks for an Ack of `id`.
+pub fn auth(out: &mut Vec<u8>, user: i64, id: i64) {
+    frame(out, |out| {
+        let text = r#"{"msgType":"Auth","content":"load","fromUserId":"#;
+        let _ = write!(out, r#"{text}{user},"id":{id}}}"#);
+    });
+}
+
+/// Appends a Text whose content names its author and number, padded to [`CONTENT_BYTES`].
+pub fn message(out: &mut Vec<u8>, from: i64, to: i64, id: i64, number: u64) {
+    frame(out, |out| {
+        let _ = write!(out, r#"{{"id":{id},"fromUserId":{from},"toUserId":{to},"#);
+        out.extend_from_slice(br#""chatType":"Single","msgType":"Text","content":""#);
+        content(out, from, number);
+        out.extend_from_slice(br#""}"#);
+    });
+}
+
+/// Appends the content that the `number`-th message of an author has.
+pub fn content(out: &mut Vec<u8>, from: i64, number: u64) {
+    let start = out.len();
+    let _ = write!(out, "{from} {number} ");
+    out.resize(start + CONTENT_BYTES, b'x');
+}
+
+/// Appends a client's Ack.
+pub fn ack(out: &mut Vec<u8>, id: i64) {
+    frame(out, |out| {
+        let text = r#"{"chatType":"Single","msgType":"Ack","content":"{\"srcId\":"#;
+        let _ = write!(out, r#"{text}{id}}}"}}"#);
+    });
+}
+
+/// Appends a Heartbeat.
+pub fn heartbeat(out: &mut Vec<u8>, user: i64) {
+    frame(out, |out| drop(write!(out, r#"{{"fromUserId":{user},"msgType":"Heartbeat"}}"#)));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn payload(frame: &[u8]) -> serde_json::Value {
+        let start = if frame[1] == 0xFE { 8 } else { 6 };
+        let length = match frame[1] & 0x7F {
+            126 => usize::from(u16::from_be_bytes([frame[2], frame[3]])),
+            length => usize::from(length),
+        };
+        assert_eq!(frame.len(), start + length, "the frame says how long it is");
+        serde_json::from_slice(&frame[start..]).expect("frames are JSON")
+    }
+
+    #[test]
+    fn what_is_written_is_json_in_a_frame() {
+        let written = |write: fn(&mut Vec<u8>)| {
+            let mut out = Vec::new();
+            write(&mut out);
+            payload(&out)
+        };
+        assert_eq!(written(|out| auth(out, 7, 9))["id"], 9);
+        assert_eq!(
+            written(|out| ack(out, i64::MAX))["content"],
+            format!("{{\"srcId\":{}}}", i64::MAX)
+        );
+        assert_eq!(written(|out| heartbeat(out, 7))["fromUserId"], 7);
+        let message = written(|out| message(out, 2, 3, 1_268_242_042_090_295_297, 5));
+        assert_eq!(message["id"], 1_268_242_042_090_295_297_i64);
+        assert_eq!(message["content"].as_str().map(str::len), Some(CONTENT_BYTES));
+    }
+
+    #[test]
+    fn frames_of_the_server_are_read_by_their_keys() {
+        let ack = br#"{"msgType":"Ack","fromUserId":1,"toUserId":2,"teamId":null,"eventType":null,"content":"{\"srcId\":77}","id":5}"#;
+        assert_eq!(read(ack), Some(Word::Ack { source: 77 }));
+        let text = br#"{"msgType":"Text","fromUserId":3,"toUserId":2,"teamId":null,"eventType":null,"content":"3 1 xx","id":9,"timestamp":1}"#;
+        assert_eq!(read(text), Some(Word::Message { id: 9, content: b"3 1 xx" }));
+        assert_eq!(read(br#"{"msgType":"Error","content":"x"}"#), None);
+    }
+}

@@ -1,0 +1,31 @@
+//! `anser-loadtest`: puts load on a running server, checks every message, prints one JSON line.
+
+use anser_loadtest::load::handoff::Handoff;
+use anser_loadtest::load::idle::Idle;
+use anser_loadtest::load::pingpong::PingPong;
+use clap::Parser;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Puts load on a running server and checks every message it carries.
+#[derive(Debug, Parser)]
+#[command(version)]
+enum Command {
+    /// Pairs throw messages to each other, a fixed number in flight.
+    Pingpong(PingPong),
+    /// Many connections do nothing but live.
+    Idle(Idle),
+    /// Connections write their Auth and many messages at once.
+    Handoff(Handoff),
+}
+
+fn main() -> anyhow::Result<()> {
+    let report = match Command::parse() {
+        Command::Pingpong(pingpong) => pingpong.run()?,
+        Command::Idle(idle) => idle.run()?,
+        Command::Handoff(handoff) => handoff.run()?,
+    };
+    println!("{report}");
+    Ok(())
+}
