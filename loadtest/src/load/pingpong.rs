@@ -100,7 +100,7 @@ impl PingPong {
             sent: 0,
             acked: 0,
             received: 0,
-            owed: if index % 2 == 0 { self.window.div_ceil(2) } else { self.window / 2 },
+            owed: if index.is_multiple_of(2) { self.window.div_ceil(2) } else { self.window / 2 },
             sent_at: vec![0; places],
         };
         let mut players: Vec<Player> = (0..users.len()).map(player).collect();

@@ -143,9 +143,9 @@ mod tests {
 
     #[test]
     fn frames_of_the_server_are_read_by_their_keys() {
-        let ack = br#"{"msgType":"Ack","fromUserId":1,"toUserId":2,"teamId":null,"eventType":null,"content":"{\"srcId\":77}","id":5}"#;
+        let ack = br#"{"msgType":"Ack","fromUserId":1,"content":"{\"srcId\":77}","id":5}"#;
         assert_eq!(read(ack), Some(Word::Ack { source: 77 }));
-        let text = br#"{"msgType":"Text","fromUserId":3,"toUserId":2,"teamId":null,"eventType":null,"content":"3 1 xx","id":9,"timestamp":1}"#;
+        let text = br#"{"msgType":"Text","fromUserId":3,"content":"3 1 xx","id":9,"isRead":false}"#;
         assert_eq!(read(text), Some(Word::Message { id: 9, content: b"3 1 xx" }));
         assert_eq!(read(br#"{"msgType":"Error","content":"x"}"#), None);
     }
