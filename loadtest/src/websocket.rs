@@ -281,3 +281,58 @@ impl Connection {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    /// Another implementation that sends every text back until it is closed.
+    fn echo() -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+        let address = listener.local_addr().expect("bound");
+        std::thread::spawn(move || {
+            while let Ok((stream, _)) = listener.accept() {
+                let mut socket = tungstenite::accept(stream).expect("a legal upgrade");
+                while let Ok(message) = socket.read() {
+                    if message.is_text() {
+                        socket.send(message).expect("the client reads");
+                    }
+                }
+            }
+        });
+        address
+    }
+
+    #[test]
+    fn legal_frames_of_every_size_are_read_by_another_implementation() {
+        let mut connection = Connection::open(echo());
+        for bytes in [0, 1, 125, 126, 65_535, 65_536, 200_000] {
+            let text = "x".repeat(bytes);
+            connection.send_text(&text);
+            assert_eq!(connection.next_text(), text);
+        }
+        connection.send(&Frame::part(opcode::TEXT, "鸿雁".as_bytes()));
+        connection.send(&Frame::whole(opcode::CONTINUATION, "传书".as_bytes()));
+        assert_eq!(connection.next_text(), "鸿雁传书");
+    }
+
+    #[test]
+    fn pings_closes_and_the_end_are_seen() {
+        let mut connection = Connection::open(echo());
+        connection.send(&Frame::whole(opcode::PING, b"?"));
+        let soon = || Instant::now() + PATIENCE;
+        assert_eq!(connection.next(soon()), Received::Pong(b"?".to_vec()));
+        assert_eq!(connection.next(Instant::now()), Received::Nothing);
+        connection.send(&Frame::whole(opcode::CLOSE, &[0x0F, 0xA0]));
+        assert_eq!(connection.next(soon()), Received::Close(4000, String::new()));
+        assert_eq!(connection.next(soon()), Received::Gone);
+    }
+
+    #[test]
+    fn illegal_frames_are_sent_as_they_are() {
+        let mut connection = Connection::open(echo());
+        connection.send(&Frame { masked: false, ..Frame::whole(opcode::TEXT, b"bare") });
+        assert_eq!(connection.next(Instant::now() + PATIENCE), Received::Gone);
+    }
+}
