@@ -1,1 +1,173 @@
-//! What a data folder says of itself.
+//! What a data folder says of itself: how many shards its rows are spread over, and how many
+//! lanes its message ids are minted in. Plain data and its checks.
+//!
+//! Invariants:
+//! 1. A folder's shard count never changes: another count would look for users where they are not.
+//! 2. A manifest of a newer format, or one that cannot be read whole, is refused.
+//! 3. Lanes are a power of two and at least one for each shard.
+//!
+//! Left to others: files and the lock (`node::data_folder`).
+
+use crate::limits::SHARDS_MAX;
+use serde::{Deserialize, Serialize};
+
+/// The format that this server writes, and the newest it reads.
+pub const FORMAT: u32 = 1;
+
+/// Facts of a data folder that never change.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// The layout of the whole folder.
+    pub format: u32,
+    /// Shards that the users are spread over.
+    pub shards: u16,
+    /// Lanes of message ids: a power of two, at least one a shard.
+    pub lanes: u16,
+    /// This server among many; 0 until there are many.
+    pub node: u16,
+}
+
+/// Only the part that every format has.
+#[derive(Deserialize)]
+struct Header {
+    format: u32,
+}
+
+/// Why a data folder is not used. Each says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// Not TOML, or not with the keys of a manifest.
+    #[error("its manifest.toml cannot be read: put it back from a copy")]
+    Unreadable(#[source] Box<toml::de::Error>),
+    /// Readable, and no server wrote it.
+    #[error("its manifest.toml is wrong, {0}: put it back from a copy")]
+    Wrong(&'static str),
+    /// Written by a later server.
+    #[error("it has format {found} and this server reads up to {FORMAT}: start a newer server")]
+    Newer {
+        /// The folder's format.
+        found: u32,
+    },
+    /// The count that was asked for is not the folder's.
+    #[error(
+        "it was made with {made} shards and you asked for {asked}: start with --shards {made} \
+         (resharding offline is a later command)"
+    )]
+    OtherShards {
+        /// The folder's count.
+        made: u16,
+        /// The one asked for.
+        asked: u16,
+    },
+    /// A new folder cannot be made with this count.
+    #[error("it cannot have {asked} shards: ask for 1 to {SHARDS_MAX}")]
+    Shards {
+        /// The count asked for.
+        asked: u16,
+    },
+}
+
+impl Manifest {
+    /// A new folder's manifest.
+    pub fn new(shards: u16) -> Result<Manifest, ManifestError> {
+        if !(1..=SHARDS_MAX).contains(&shards) {
+            return Err(ManifestError::Shards { asked: shards });
+        }
+        Ok(Manifest { format: FORMAT, shards, lanes: shards.next_power_of_two(), node: 0 })
+    }
+
+    /// Reads what [`Manifest::print`] wrote.
+    pub fn parse(text: &str) -> Result<Manifest, ManifestError> {
+        let unreadable = |error| ManifestError::Unreadable(Box::new(error));
+        let header: Header = toml::from_str(text).map_err(unreadable)?;
+        if header.format > FORMAT {
+            return Err(ManifestError::Newer { found: header.format });
+        }
+        let manifest: Manifest = toml::from_str(text).map_err(unreadable)?;
+        manifest.check()
+    }
+
+    /// The file's text.
+    pub fn print(&self) -> String {
+        format!(
+            "# Written when this folder was made. Never change it: it says where rows are.\n\
+             format = {}\nshards = {}\nlanes = {}\nnode = {}\n",
+            self.format, self.shards, self.lanes, self.node
+        )
+    }
+
+    /// Refuses a start that asks for another shard count. `None`: the folder's is right.
+    pub fn agree(self, asked: Option<u16>) -> Result<Manifest, ManifestError> {
+        match asked {
+            Some(asked) if asked != self.shards => {
+                Err(ManifestError::OtherShards { made: self.shards, asked })
+            }
+            _ => Ok(self),
+        }
+    }
+
+    fn check(self) -> Result<Manifest, ManifestError> {
+        match self {
+            Manifest { format: 0, .. } => Err(ManifestError::Wrong("there is no format 0")),
+            Manifest { shards, .. } if !(1..=SHARDS_MAX).contains(&shards) => {
+                Err(ManifestError::Wrong("shards is out of range"))
+            }
+            Manifest { lanes, shards, .. } if !lanes.is_power_of_two() || lanes < shards => {
+                Err(ManifestError::Wrong("lanes is not a power of two that covers the shards"))
+            }
+            Manifest { node, .. } if node != 0 => Err(ManifestError::Wrong("node is not 0")),
+            manifest => Ok(manifest),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_printed_is_read_again() {
+        for shards in [1, 2, 3, 4, 200, 256] {
+            let manifest = Manifest::new(shards).expect("a count in range");
+            assert_eq!(Manifest::parse(&manifest.print()).expect("just printed"), manifest);
+        }
+    }
+
+    #[test]
+    fn a_folders_shard_count_never_changes() {
+        let manifest = Manifest::new(2).expect("a count in range");
+        assert_eq!(manifest.agree(None).expect("nothing asked"), manifest);
+        assert_eq!(manifest.agree(Some(2)).expect("the same"), manifest);
+        let refusal = manifest.agree(Some(4)).expect_err("another count").to_string();
+        assert!(refusal.contains("made with 2 shards and you asked for 4"), "{refusal}");
+        assert!(refusal.contains("--shards 2"), "{refusal}");
+    }
+
+    #[test]
+    fn a_newer_format_is_refused_whatever_else_it_holds() {
+        let refusal = Manifest::parse("format = 2\nslots = [1, 2]\n").expect_err("newer");
+        assert!(matches!(refusal, ManifestError::Newer { found: 2 }), "{refusal}");
+    }
+
+    #[test]
+    fn a_manifest_that_cannot_be_read_whole_is_refused() {
+        let whole = Manifest::new(2).expect("a count in range").print();
+        for cut in 0..whole.trim_end().len() {
+            assert!(Manifest::parse(&whole[..cut]).is_err(), "cut at {cut}");
+        }
+        assert!(Manifest::parse(&format!("{whole}more = 1\n")).is_err());
+    }
+
+    #[test]
+    fn lanes_are_a_power_of_two_that_covers_the_shards() {
+        for (shards, lanes) in [(1, 1), (2, 2), (3, 4), (5, 8), (256, 256)] {
+            assert_eq!(Manifest::new(shards).expect("in range").lanes, lanes);
+        }
+        for wrong in [(2, 1), (2, 3), (0, 1), (257, 512)] {
+            let text = format!("format = 1\nshards = {}\nlanes = {}\nnode = 0\n", wrong.0, wrong.1);
+            assert!(Manifest::parse(&text).is_err(), "{text}");
+        }
+        assert!(Manifest::new(0).is_err() && Manifest::new(257).is_err());
+    }
+}

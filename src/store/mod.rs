@@ -18,7 +18,7 @@ pub mod memory;
 pub mod rows;
 mod skip_list;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 pub mod view;
 
 pub use batch::Batch;

@@ -1,0 +1,223 @@
+//! The data folder: who may use it, and what it says of itself.
+//!
+//! Invariants:
+//! 1. One process uses a folder at a time: it holds the lock for as long as [`FolderLock`] lives,
+//!    and the operating system gives it back however the process ends.
+//! 2. The manifest is there whole or not at all.
+//! 3. A folder that is not ours is left as it was found.
+//!
+//! Left to others: what the manifest means (`store::manifest`), the rows (`store::view`).
+
+use crate::store::manifest::{Manifest, ManifestError};
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+const MANIFEST: &str = "manifest.toml";
+const UNFINISHED_MANIFEST: &str = "manifest.toml.new";
+const LOCK: &str = "lock";
+
+/// The folder is ours until this is dropped.
+#[derive(Debug)]
+pub struct FolderLock {
+    _file: File,
+}
+
+/// Shard counts of a start.
+#[derive(Clone, Copy, Debug)]
+pub struct Shards {
+    /// What the operator said; `None`: nothing.
+    pub asked: Option<u16>,
+    /// For a new folder when he said nothing.
+    pub default: u16,
+}
+
+/// Why the data folder is not used.
+#[derive(Debug, thiserror::Error)]
+pub enum DataFolderError {
+    /// The operating system refused.
+    #[error("the data folder {}: cannot {doing}", folder.display())]
+    System {
+        /// The data folder.
+        folder: PathBuf,
+        /// What was tried.
+        doing: &'static str,
+        /// What it says.
+        source: io::Error,
+    },
+    /// Another server holds the lock.
+    #[error(
+        "the data folder {} is in use by another server (process {holder}): stop it, or give \
+         this one another --data-dir",
+        folder.display()
+    )]
+    InUse {
+        /// The data folder.
+        folder: PathBuf,
+        /// Its process id, as far as it is known.
+        holder: String,
+    },
+    /// There are files and no manifest among them.
+    #[error(
+        "the folder {} is not empty and holds no manifest.toml, it is not a data folder: give an \
+         empty or a new one with --data-dir, or put manifest.toml back from a copy",
+        folder.display()
+    )]
+    Foreign {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// The manifest says no.
+    #[error("the data folder {}: {source}", folder.display())]
+    Manifest {
+        /// The data folder.
+        folder: PathBuf,
+        /// Why, and what to do.
+        source: ManifestError,
+    },
+}
+
+/// Takes the lock of `folder` and reads its manifest. A missing or empty folder is made a data
+/// folder first.
+pub fn open_or_create(
+    folder: &Path,
+    shards: Shards,
+) -> Result<(Manifest, FolderLock), DataFolderError> {
+    let system =
+        |doing| move |source| DataFolderError::System { folder: folder.to_owned(), doing, source };
+    let refused = |source| DataFolderError::Manifest { folder: folder.to_owned(), source };
+    // A count that no folder can have is refused before anything is made.
+    let new = Manifest::new(shards.asked.unwrap_or(shards.default)).map_err(refused)?;
+    fs::create_dir_all(folder).map_err(system("make it"))?;
+    if is_foreign(folder).map_err(system("list it"))? {
+        return Err(DataFolderError::Foreign { folder: folder.to_owned() });
+    }
+    let lock = lock(folder)?;
+    let manifest = match fs::read_to_string(folder.join(MANIFEST)) {
+        Ok(text) => Manifest::parse(&text).and_then(|found| found.agree(shards.asked)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            write_whole(folder, &new.print()).map_err(system("write its manifest.toml"))?;
+            Ok(new)
+        }
+        Err(error) => return Err(system("read its manifest.toml")(error)),
+    };
+    Ok((manifest.map_err(refused)?, lock))
+}
+
+/// Where a shard's rows are.
+pub fn shard_folder(folder: &Path, shard: crate::ids::ShardId) -> PathBuf {
+    folder.join(format!("shard-{shard}"))
+}
+
+/// Files, none of them a manifest. What a first start leaves when it dies early is ours.
+fn is_foreign(folder: &Path) -> io::Result<bool> {
+    let mut others = false;
+    for entry in fs::read_dir(folder)? {
+        let name = entry?.file_name();
+        if name == MANIFEST {
+            return Ok(false);
+        }
+        others |= name != LOCK && name != UNFINISHED_MANIFEST;
+    }
+    Ok(others)
+}
+
+fn lock(folder: &Path) -> Result<FolderLock, DataFolderError> {
+    let system =
+        |doing| move |source| DataFolderError::System { folder: folder.to_owned(), doing, source };
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    let mut file = options.open(folder.join(LOCK)).map_err(system("open its lock file"))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::Error(error)) => return Err(system("lock it")(error)),
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            if file.read_to_string(&mut holder).is_err() || holder.trim().is_empty() {
+                holder = "unknown".to_owned();
+            }
+            let (folder, holder) = (folder.to_owned(), holder.trim().to_owned());
+            return Err(DataFolderError::InUse { folder, holder });
+        }
+    }
+    file.set_len(0)
+        .and_then(|()| writeln!(file, "{}", std::process::id()))
+        .map_err(system("write its lock file"))?;
+    Ok(FolderLock { _file: file })
+}
+
+/// Writes the manifest under another name, syncs it, and only then gives it its name.
+fn write_whole(folder: &Path, text: &str) -> io::Result<()> {
+    let unfinished = folder.join(UNFINISHED_MANIFEST);
+    let mut file = File::create(&unfinished)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&unfinished, folder.join(MANIFEST))?;
+    File::open(folder)?.sync_all()?;
+    match folder.canonicalize()?.parent() {
+        Some(parent) => File::open(parent)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::tests::TempFolder;
+
+    fn open(folder: &TempFolder, asked: Option<u16>) -> Result<Manifest, DataFolderError> {
+        open_or_create(folder.path(), Shards { asked, default: 2 }).map(|(manifest, _)| manifest)
+    }
+
+    #[test]
+    fn a_new_folder_gets_the_count_asked_for_and_keeps_it() {
+        let folder = TempFolder::new();
+        assert_eq!(open(&folder, Some(4)).expect("new").shards, 4);
+        assert_eq!(open(&folder, None).expect("made").shards, 4);
+        let refusal = open(&folder, Some(2)).expect_err("another count").to_string();
+        assert!(refusal.contains("--shards 4"), "{refusal}");
+        assert!(refusal.contains(&folder.path().display().to_string()), "{refusal}");
+        let other = TempFolder::new();
+        assert_eq!(open(&other, None).expect("new").shards, 2);
+    }
+
+    #[test]
+    fn a_second_server_on_the_same_folder_is_refused() {
+        let folder = TempFolder::new();
+        let shards = Shards { asked: None, default: 1 };
+        let (_, lock) = open_or_create(folder.path(), shards).expect("the first");
+        let refusal = open(&folder, None).expect_err("the second").to_string();
+        assert!(refusal.contains("in use"), "{refusal}");
+        assert!(refusal.contains(&std::process::id().to_string()), "{refusal}");
+        drop(lock);
+        open(&folder, None).expect("the first has gone");
+    }
+
+    #[test]
+    fn a_foreign_folder_is_refused_and_left_as_it_was() {
+        let folder = TempFolder::new();
+        fs::create_dir_all(folder.path()).expect("temporary");
+        fs::write(folder.path().join("letter.txt"), "mine").expect("temporary");
+        assert!(matches!(open(&folder, None), Err(DataFolderError::Foreign { .. })));
+        assert_eq!(fs::read_dir(folder.path()).expect("temporary").count(), 1);
+    }
+
+    #[test]
+    fn a_manifest_is_there_whole_or_not_at_all() {
+        let folder = TempFolder::new();
+        fs::create_dir_all(folder.path()).expect("temporary");
+        fs::write(folder.path().join(UNFINISHED_MANIFEST), "format = ").expect("temporary");
+        assert_eq!(open(&folder, Some(1)).expect("an early death is ours").shards, 1);
+        assert!(!folder.path().join(UNFINISHED_MANIFEST).exists());
+        fs::write(folder.path().join(MANIFEST), "format = ").expect("temporary");
+        let refusal = open(&folder, None).expect_err("cut");
+        assert!(matches!(refusal, DataFolderError::Manifest { .. }), "{refusal}");
+    }
+
+    #[test]
+    fn a_count_that_cannot_be_makes_nothing() {
+        let folder = TempFolder::new();
+        assert!(open(&folder, Some(0)).is_err());
+        assert!(!folder.path().exists());
+    }
+}
