@@ -73,11 +73,11 @@ impl SkipList {
         self.index.len()
     }
 
-    /// Bytes reserved from the allocator, the index left out.
+    /// Bytes reserved from the allocator.
     pub(super) fn reserved_bytes(&self) -> usize {
         self.nodes.capacity() * size_of::<Node>()
             + self.towers.capacity() * size_of::<u32>()
-            + self.index.capacity() * (size_of::<u32>() + 1)
+            + self.index.allocation_size()
             + self.blocks.capacity()
     }
 
