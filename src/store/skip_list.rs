@@ -9,9 +9,9 @@
 //!
 //! Left to others: positions and durability (`memory`).
 
+use super::Visit;
 use super::blocks::{Block, Blocks};
 use hashbrown::HashTable;
-use std::ops::ControlFlow;
 use xxhash_rust::xxh3::xxh3_64;
 
 const HEIGHT_MAX: usize = 16;
@@ -117,11 +117,7 @@ impl SkipList {
     }
 
     /// Visits `from..to`, rising.
-    pub(super) fn scan_forward(
-        &self,
-        (from, to): (&[u8], &[u8]),
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) {
+    pub(super) fn scan_forward(&self, (from, to): (&[u8], &[u8]), visit: Visit<'_>) {
         let mut node = self.next(self.before(from)[0], 0);
         while node != HEAD && self.key(node) < to {
             if visit(self.key(node), self.value(node)).is_break() {
@@ -132,11 +128,7 @@ impl SkipList {
     }
 
     /// Visits `from..to`, falling.
-    pub(super) fn scan_backward(
-        &self,
-        (from, to): (&[u8], &[u8]),
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) {
+    pub(super) fn scan_backward(&self, (from, to): (&[u8], &[u8]), visit: Visit<'_>) {
         let mut node = self.before(to)[0];
         while node != HEAD && self.key(node) >= from {
             if visit(self.key(node), self.value(node)).is_break() {
@@ -250,4 +242,38 @@ fn key_in<'a>(blocks: &'a Blocks, node: &Node) -> &'a [u8] {
 
 fn size_of_part(part: &[u8]) -> u32 {
     u32::try_from(part.len()).expect("a batch is bounded far below 4 GiB")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filled() -> SkipList {
+        let mut list = SkipList::with_capacity(0, 0);
+        for n in 0..3000_u32 {
+            list.put(&(n * 7919 % 1009).to_be_bytes(), &n.to_le_bytes());
+            list.remove(&(n * 31 % 1009).to_be_bytes());
+        }
+        list
+    }
+
+    #[test]
+    fn rows_are_in_key_order_on_each_level_and_along_the_back_links() {
+        let list = filled();
+        for level in 0..HEIGHT_MAX {
+            let (mut before, mut node) = (HEAD, list.next(HEAD, level));
+            while node != HEAD {
+                assert!(before == HEAD || list.key(before) < list.key(node), "level {level}");
+                assert!(level > 0 || list.nodes[node as usize].back == before);
+                (before, node) = (node, list.next(node, level));
+            }
+        }
+    }
+
+    #[test]
+    fn the_same_calls_make_the_same_list() {
+        let (one, other) = (filled(), filled());
+        assert_eq!(one.towers, other.towers);
+        assert!(one.height > 2, "a thousand rows need levels");
+    }
 }
