@@ -163,7 +163,7 @@ fn write_whole(folder: &Path, text: &str) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::tests::TempFolder;
+    use crate::store::view::tests::TempFolder;
 
     fn open(folder: &TempFolder, asked: Option<u16>) -> Result<Manifest, DataFolderError> {
         open_or_create(folder.path(), Shards { asked, default: 2 }).map(|(manifest, _)| manifest)

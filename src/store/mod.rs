@@ -18,7 +18,7 @@ pub mod memory;
 pub mod rows;
 mod skip_list;
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;
 pub mod view;
 
 pub use batch::Batch;

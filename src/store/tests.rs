@@ -2,58 +2,33 @@
 //! ordered map. A failure names its seed.
 
 use super::memory::{self, MemoryStore};
+use super::view::tests::{TempFolder, open};
 use super::view::{self, View};
 use super::{Batch, Direction, Position, Range, Store, StoreError};
 use std::collections::BTreeMap;
-use std::fs;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A folder of its own for one test, removed with all that is in it. It is not made.
-pub(crate) struct TempFolder(PathBuf);
-
-impl TempFolder {
-    pub(crate) fn new() -> TempFolder {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("anser-test-{}-{count}", std::process::id());
-        TempFolder(std::env::temp_dir().join(name))
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for TempFolder {
-    fn drop(&mut self) {
-        // Nothing to do about a folder that stays, or was never made.
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-type Row = (Vec<u8>, Vec<u8>);
-
-fn open(folder: &TempFolder) -> View {
-    View::open(folder.path(), view::Durability::Sync, 1 << 20).expect("the folder is ours")
-}
+pub(super) type Row = (Vec<u8>, Vec<u8>);
 
 fn manual() -> MemoryStore {
     MemoryStore::default().with_durability(memory::Durability::Manual)
 }
 
-fn put(store: &mut impl Store, key: &[u8], value: &[u8]) -> Position {
+pub(super) fn put(store: &mut impl Store, key: &[u8], value: &[u8]) -> Position {
     let mut batch = Batch::new();
     batch.put(key, value);
     store.write(&batch).expect("the store is well")
 }
 
-fn value(store: &impl Store, key: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn value(store: &impl Store, key: &[u8]) -> Option<Vec<u8>> {
     store.get(key, <[u8]>::to_vec).expect("the store is well")
 }
 
-fn rows(store: &impl Store, (from, to): (&[u8], &[u8]), direction: Direction) -> Vec<Row> {
+pub(super) fn rows(
+    store: &impl Store,
+    (from, to): (&[u8], &[u8]),
+    direction: Direction,
+) -> Vec<Row> {
     let mut rows = Vec::new();
     let mut visit = |key: &[u8], value: &[u8]| {
         rows.push((key.to_vec(), value.to_vec()));
@@ -280,104 +255,4 @@ fn rows_born_and_removed_for_ever_take_no_new_memory() {
     }
     assert_eq!(store.row_count() as u64, WINDOW);
     assert_eq!(store.reserved_bytes(), reserved);
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).expect("temporary");
-    for entry in fs::read_dir(from).expect("temporary") {
-        let entry = entry.expect("temporary");
-        let target = to.join(entry.file_name());
-        if entry.file_type().expect("temporary").is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).expect("temporary");
-        }
-    }
-}
-
-#[test]
-fn a_view_opened_again_holds_everything() {
-    let folder = TempFolder::new();
-    let mut store = open(&folder);
-    for n in 0..500_u32 {
-        put(&mut store, &n.to_be_bytes(), &n.to_le_bytes());
-    }
-    drop(store);
-    let store = open(&folder);
-    assert_eq!((store.written(), store.durable()), (Position(0), Position(0)));
-    assert_eq!(rows(&store, (&[0; 4], &[1; 4]), Direction::Backward).len(), 500);
-}
-
-#[test]
-fn what_write_returned_for_survives_the_death_of_the_process() {
-    let (folder, left) = (TempFolder::new(), TempFolder::new());
-    let mut store = open(&folder);
-    for round in 0..3_u8 {
-        let mut batch = Batch::new();
-        for n in 0..100_u8 {
-            batch.put(&[n], &[round; 200]);
-        }
-        store.write(&batch).expect("the store is well");
-        // The files as a SIGKILL at this moment leaves them.
-        copy(folder.path(), left.path());
-        let found = open(&left);
-        let found = rows(&found, (&[0], &[100]), Direction::Forward);
-        assert_eq!(found.len(), 100);
-        assert!(found.iter().all(|(_, value)| *value == [round; 200]));
-        fs::remove_dir_all(left.path()).expect("temporary");
-    }
-}
-
-#[test]
-fn a_batch_cut_short_by_a_crash_is_not_there_at_all() {
-    let (folder, left) = (TempFolder::new(), TempFolder::new());
-    let mut store = open(&folder);
-    put(&mut store, b"a", b"1");
-    let mut batch = Batch::new();
-    for n in 0..50_u8 {
-        batch.put(&[b'b', n], &[n; 100]);
-    }
-    store.write(&batch).expect("the store is well");
-    copy(folder.path(), left.path());
-    let journal = left.path().join("0.jnl");
-    let file = fs::OpenOptions::new().write(true).open(&journal).expect("fjall's first journal");
-    file.set_len(2000).expect("temporary");
-    let found = open(&left);
-    assert_eq!(rows(&found, (b"a", b"c"), Direction::Forward).len(), 1);
-}
-
-#[test]
-fn a_store_with_a_part_missing_is_refused_and_never_taken_for_empty() {
-    let folder = TempFolder::new();
-    let mut store = open(&folder);
-    put(&mut store, b"a", b"1");
-    drop(store);
-    for part in ["version", "lock", "0.jnl", "keyspaces/0", "keyspaces/1", "keyspaces/1/current"] {
-        let left = TempFolder::new();
-        copy(folder.path(), left.path());
-        let path = left.path().join(part);
-        let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
-        removed.expect("the part was there");
-        let refusal = View::open(left.path(), view::Durability::Sync, 1 << 20).err();
-        assert!(matches!(refusal, Some(StoreError::Damaged { .. })), "{part}: {refusal:?}");
-    }
-}
-
-#[test]
-fn a_half_made_store_is_made_again() {
-    let folder = TempFolder::new();
-    let unfinished = PathBuf::from(format!("{}.new", folder.path().display()));
-    fs::create_dir_all(&unfinished).expect("temporary");
-    fs::write(unfinished.join("0.jnl"), "half").expect("temporary");
-    put(&mut open(&folder), b"a", b"1");
-    assert!(!unfinished.exists());
-    assert_eq!(value(&open(&folder), b"a"), Some(b"1".to_vec()));
-}
-
-#[test]
-fn a_store_in_use_is_refused() {
-    let folder = TempFolder::new();
-    let _store = open(&folder);
-    let refusal = View::open(folder.path(), view::Durability::Sync, 1 << 20).err();
-    assert!(matches!(refusal, Some(StoreError::InUse { .. })), "{refusal:?}");
 }

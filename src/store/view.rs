@@ -19,6 +19,9 @@ use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+#[cfg(test)]
+pub(crate) mod tests;
+
 const KEYSPACE: &str = "rows";
 
 /// When a written batch counts as durable.
@@ -268,24 +271,4 @@ fn unreadable(folder: &Path, source: io::Error) -> StoreError {
 
 fn damaged(folder: &Path, missing: &'static str) -> StoreError {
     StoreError::Damaged { folder: folder.to_owned(), missing }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::store::tests::TempFolder;
-
-    #[test]
-    fn a_failed_view_is_failed_for_good() {
-        let folder = TempFolder::new();
-        let mut view = View::open(folder.path(), Durability::Sync, 1 << 20).expect("ours");
-        let mut batch = Batch::new();
-        batch.put(b"a", b"1");
-        view.write(&batch).expect("the store is well");
-        let failed: Result<(), _> = view.checked(Err(fjall::Error::Poisoned));
-        assert!(matches!(failed, Err(StoreError::Disk(_))));
-        assert!(matches!(view.write(&batch), Err(StoreError::Failed)));
-        assert!(matches!(view.sync(), Err(StoreError::Failed)));
-        assert_eq!((view.durable(), view.written()), (Position(0), Position(1)));
-    }
 }

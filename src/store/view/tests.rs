@@ -1,0 +1,149 @@
+//! What only a store on disk can be asked: what a crash leaves, and what damage does.
+
+use super::{Durability, View};
+use crate::store::tests::{put, rows, value};
+use crate::store::{Batch, Direction, Position, Store, StoreError};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A folder of its own for one test, removed with all that is in it. It is not made.
+pub(crate) struct TempFolder(PathBuf);
+
+impl TempFolder {
+    pub(crate) fn new() -> TempFolder {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("anser-test-{}-{count}", std::process::id());
+        TempFolder(std::env::temp_dir().join(name))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for TempFolder {
+    fn drop(&mut self) {
+        // Nothing to do about a folder that stays, or was never made.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+pub(crate) fn open(folder: &TempFolder) -> View {
+    View::open(folder.path(), Durability::Sync, 1 << 20).expect("the folder is ours")
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("temporary");
+    for entry in fs::read_dir(from).expect("temporary") {
+        let entry = entry.expect("temporary");
+        let target = to.join(entry.file_name());
+        if entry.file_type().expect("temporary").is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).expect("temporary");
+        }
+    }
+}
+
+#[test]
+fn a_view_opened_again_holds_everything() {
+    let folder = TempFolder::new();
+    let mut store = open(&folder);
+    for n in 0..500_u32 {
+        put(&mut store, &n.to_be_bytes(), &n.to_le_bytes());
+    }
+    drop(store);
+    let store = open(&folder);
+    assert_eq!((store.written(), store.durable()), (Position(0), Position(0)));
+    assert_eq!(rows(&store, (&[0; 4], &[1; 4]), Direction::Backward).len(), 500);
+}
+
+#[test]
+fn what_write_returned_for_survives_the_death_of_the_process() {
+    let (folder, left) = (TempFolder::new(), TempFolder::new());
+    let mut store = open(&folder);
+    for round in 0..3_u8 {
+        let mut batch = Batch::new();
+        for n in 0..100_u8 {
+            batch.put(&[n], &[round; 200]);
+        }
+        store.write(&batch).expect("the store is well");
+        // The files as a SIGKILL at this moment leaves them.
+        copy(folder.path(), left.path());
+        let found = open(&left);
+        let found = rows(&found, (&[0], &[100]), Direction::Forward);
+        assert_eq!(found.len(), 100);
+        assert!(found.iter().all(|(_, value)| *value == [round; 200]));
+        fs::remove_dir_all(left.path()).expect("temporary");
+    }
+}
+
+#[test]
+fn a_batch_cut_short_by_a_crash_is_not_there_at_all() {
+    let (folder, left) = (TempFolder::new(), TempFolder::new());
+    let mut store = open(&folder);
+    put(&mut store, b"a", b"1");
+    let mut batch = Batch::new();
+    for n in 0..50_u8 {
+        batch.put(&[b'b', n], &[n; 100]);
+    }
+    store.write(&batch).expect("the store is well");
+    copy(folder.path(), left.path());
+    let journal = left.path().join("0.jnl");
+    let file = fs::OpenOptions::new().write(true).open(&journal).expect("fjall's first journal");
+    file.set_len(2000).expect("temporary");
+    let found = open(&left);
+    assert_eq!(rows(&found, (b"a", b"c"), Direction::Forward).len(), 1);
+}
+
+#[test]
+fn a_store_with_a_part_missing_is_refused_and_never_taken_for_empty() {
+    let folder = TempFolder::new();
+    let mut store = open(&folder);
+    put(&mut store, b"a", b"1");
+    drop(store);
+    for part in ["version", "lock", "0.jnl", "keyspaces/0", "keyspaces/1", "keyspaces/1/current"] {
+        let left = TempFolder::new();
+        copy(folder.path(), left.path());
+        let path = left.path().join(part);
+        let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+        removed.expect("the part was there");
+        let refusal = View::open(left.path(), Durability::Sync, 1 << 20).err();
+        assert!(matches!(refusal, Some(StoreError::Damaged { .. })), "{part}: {refusal:?}");
+    }
+}
+
+#[test]
+fn a_half_made_store_is_made_again() {
+    let folder = TempFolder::new();
+    let unfinished = PathBuf::from(format!("{}.new", folder.path().display()));
+    fs::create_dir_all(&unfinished).expect("temporary");
+    fs::write(unfinished.join("0.jnl"), "half").expect("temporary");
+    put(&mut open(&folder), b"a", b"1");
+    assert!(!unfinished.exists());
+    assert_eq!(value(&open(&folder), b"a"), Some(b"1".to_vec()));
+}
+
+#[test]
+fn a_store_in_use_is_refused() {
+    let folder = TempFolder::new();
+    let _store = open(&folder);
+    let refusal = View::open(folder.path(), Durability::Sync, 1 << 20).err();
+    assert!(matches!(refusal, Some(StoreError::InUse { .. })), "{refusal:?}");
+}
+
+#[test]
+fn a_failed_view_is_failed_for_good() {
+    let folder = TempFolder::new();
+    let mut view = View::open(folder.path(), Durability::Sync, 1 << 20).expect("ours");
+    let mut batch = Batch::new();
+    batch.put(b"a", b"1");
+    view.write(&batch).expect("the store is well");
+    let failed: Result<(), _> = view.checked(Err(fjall::Error::Poisoned));
+    assert!(matches!(failed, Err(StoreError::Disk(_))));
+    assert!(matches!(view.write(&batch), Err(StoreError::Failed)));
+    assert!(matches!(view.sync(), Err(StoreError::Failed)));
+    assert_eq!((view.durable(), view.written()), (Position(0), Position(1)));
+}
