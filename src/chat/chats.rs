@@ -174,12 +174,12 @@ impl<S: Store> Shard<S> {
 
     pub(super) fn top(&mut self, chat: ChatId, top: bool) -> Result<(When, Reply), StoreError> {
         let pair = self.pair_of(chat)?;
-        if let Some((owner, peer)) = pair {
-            if self.records.chat(owner, peer)?.is_some_and(|chat| chat.listed) {
-                let chat = self.records.change_chat(owner, peer)?.ok_or(RowError::Missing)?;
-                chat.top = top;
-                return Ok((When::Durable, Reply::Empty));
-            }
+        if let Some((owner, peer)) = pair
+            && self.records.chat(owner, peer)?.is_some_and(|chat| chat.listed)
+        {
+            let chat = self.records.change_chat(owner, peer)?.ok_or(RowError::Missing)?;
+            chat.top = top;
+            return Ok((When::Durable, Reply::Empty));
         }
         Ok((When::Now, Reply::Refused(Refusal::UnknownChat)))
     }

@@ -30,6 +30,3 @@ mod register;
 mod send;
 pub mod shard;
 pub mod turn;
-
-#[cfg(test)]
-mod tests;

@@ -61,10 +61,11 @@ impl Notices {
 
     /// A message was acked.
     pub(super) fn note_ack(&mut self, user: UserId, seq: u64) {
-        if let Some(part) = self.parts.get_mut(&user) {
-            if part.after < seq && seq <= part.up_to {
-                part.unacked = part.unacked.saturating_sub(1);
-            }
+        if let Some(part) = self.parts.get_mut(&user)
+            && part.after < seq
+            && seq <= part.up_to
+        {
+            part.unacked = part.unacked.saturating_sub(1);
         }
     }
 

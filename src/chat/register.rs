@@ -36,10 +36,10 @@ impl<S: Store> Shard<S> {
                 None => return Ok((When::Now, Reply::Refused(Refusal::SlotFull))),
             },
         };
-        if let Some(name) = name {
-            if self.records.user(user)?.name.as_deref() != Some(&*name) {
-                self.records.change_user(user)?.name = Some(name.into_owned().into_boxed_str());
-            }
+        if let Some(name) = name
+            && self.records.user(user)?.name.as_deref() != Some(&*name)
+        {
+            self.records.change_user(user)?.name = Some(name.into_owned().into_boxed_str());
         }
         // Synced also when nothing changed: the first answer may still wait for the disk.
         Ok((When::Synced, Reply::Registered(user)))

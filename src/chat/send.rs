@@ -87,12 +87,12 @@ impl<S: Store> Shard<S> {
                 Err(MintError::TooFast) => Verdict::Refused(Refusal::TooManyIds),
             });
         };
-        if id.number() <= self.records.user(author)?.highest_sent {
-            if let Some(sent) = self.records.get::<SentRow>(&Key::sent(author, id))? {
-                let is_same = sent.fingerprint == fingerprint(draft);
-                let again = Verdict::Again(id);
-                return Ok(if is_same { again } else { Verdict::Refused(Refusal::IdUsed) });
-            }
+        if id.number() <= self.records.user(author)?.highest_sent
+            && let Some(sent) = self.records.get::<SentRow>(&Key::sent(author, id))?
+        {
+            let is_same = sent.fingerprint == fingerprint(draft);
+            let again = Verdict::Again(id);
+            return Ok(if is_same { again } else { Verdict::Refused(Refusal::IdUsed) });
         }
         Ok(Verdict::New(id, When::Durable))
     }

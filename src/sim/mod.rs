@@ -1,1 +1,16 @@
-//! sim.
+//! The test world: all shards of a server in one thread, with a simulated disk, mesh and clock.
+//!
+//! Invariants:
+//! 1. The same seed gives the same run: whatever fails is replayed by its seed alone.
+//! 2. The disk forgets, at a crash, all that was not synced; the mesh forgets all it held.
+//! 3. An effect is performed only when the rules allow: what is durable waits for a sync.
+//!
+//! Left to others: bytes and sockets. The world speaks the rules' own language.
+
+pub mod checkers;
+pub mod prng;
+pub mod users;
+pub mod world;
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,0 @@
-//! The rules, tried on one or two shards in memory.

@@ -1,0 +1,147 @@
+//! A day of random use with crashes, and what must be true at its end.
+
+use crate::api::{Acked, DeliveryState, Reply, Request};
+use crate::ids::{ShardId, UserId};
+use crate::sim::prng::Prng;
+use crate::sim::users::{Person, text};
+use crate::sim::world::{Sent, World};
+use std::collections::BTreeMap;
+
+/// What the users of a run know for certain.
+#[derive(Default)]
+struct Known {
+    /// Messages whose Ack reached their author: (author, id) -> (recipient, content).
+    acked: BTreeMap<(UserId, i64), (UserId, String)>,
+    /// All that were ever sent.
+    sent: BTreeMap<(UserId, i64), (UserId, String)>,
+}
+
+/// Runs one seed.
+///
+/// # Panics
+/// When anything acked was lost, doubled, changed or reordered, or a count does not add up.
+pub fn run(seed: u64) {
+    let mut prng = Prng::new(seed);
+    let mut world = World::new(1 + prng.below(4) as u16);
+    world.lane_room = 1 + prng.below(6) as usize;
+    let users: Vec<UserId> = (0..6).map(|n| world.register(&format!("u{n}"))).collect();
+    let mut people: Vec<Person> = users.iter().map(|user| world.connect(*user)).collect();
+    let mut known = Known::default();
+    for step in 1..200 {
+        act(&mut world, &mut prng, &mut people, &mut known, step);
+        note_acks(&mut world, &people, &mut known);
+        if prng.once_in(60) {
+            world = world.crash();
+            people = users.iter().map(|user| world.connect(*user)).collect();
+        }
+    }
+    world.settle();
+    note_acks(&mut world, &people, &mut known);
+    world.pass(1000);
+    check(&mut world, &users, &known);
+}
+
+fn act(world: &mut World, prng: &mut Prng, people: &mut [Person], known: &mut Known, step: i64) {
+    let who = prng.below(people.len() as u64) as usize;
+    let shard = prng.below(world.shards.len() as u64);
+    match prng.below(10) {
+        0..=4 => {
+            let to = people[prng.below(people.len() as u64) as usize].user;
+            // Small ids are used by several authors; an old one is sent again now and then.
+            let number = if prng.once_in(6) { 1 + prng.below(step as u64) as i64 } else { step };
+            let author = people[who].user;
+            let fresh = (to, format!("{step} of {seed}", seed = author.number()));
+            let (to, content) = known.sent.entry((author, number)).or_insert(fresh).clone();
+            world.send(people[who], text(number, to, &content));
+        }
+        5 => {
+            let waiting = world.offline(people[who].user);
+            if let Some(message) = waiting.get(prng.below(8) as usize) {
+                let acked =
+                    if prng.once_in(3) { Acked::UpTo(message.id) } else { Acked::One(message.id) };
+                world.ack(people[who], acked);
+            }
+        }
+        6 => {
+            let to = ShardId(prng.below(world.shards.len() as u64) as u16);
+            world.deliver(ShardId(shard as u16), to);
+        }
+        7 => world.sync(shard as usize),
+        8 => {
+            world.disconnect(people[who]);
+            people[who] = world.connect(people[who].user);
+        }
+        _ => world.pass(prng.below(400)),
+    }
+}
+
+fn note_acks(world: &mut World, people: &[Person], known: &mut Known) {
+    for person in people {
+        for sent in world.take_sent(person.connection) {
+            if let Sent::Ack(source) = sent {
+                let key = (person.user, source.number());
+                known.acked.insert(key, known.sent[&key].clone());
+            }
+        }
+    }
+}
+
+fn check(world: &mut World, users: &[UserId], known: &Known) {
+    for user in users {
+        let history = world.history(*user);
+        assert!(history.len() < 200, "the run fits in one page");
+        let mut seen = BTreeMap::new();
+        for kept in &history {
+            let key = (kept.from, kept.id.number());
+            let (to, content) = &known.sent[&key];
+            assert_eq!((&kept.to, &kept.content), (to, content), "a message was changed");
+            assert_eq!(seen.insert(key, kept.seq), None, "a message is there twice");
+        }
+        for (key, (to, _)) in &known.acked {
+            if key.0 == *user || to == user {
+                assert!(seen.contains_key(key), "{user:?} lost the acked message {key:?}");
+            }
+        }
+        check_counts(world, *user, &history);
+    }
+    check_order(world, users);
+}
+
+/// Offline list, states and unread counts, recomputed from the history.
+fn check_counts(world: &mut World, user: UserId, history: &[crate::sim::world::Kept]) {
+    let is_waiting = |kept: &&crate::sim::world::Kept| {
+        kept.to == user && kept.from != user && kept.state != DeliveryState::Client
+    };
+    let mut expected: Vec<u64> = history.iter().filter(is_waiting).map(|kept| kept.seq).collect();
+    expected.reverse();
+    let waiting: Vec<u64> = world.offline(user).iter().map(|kept| kept.seq).collect();
+    assert_eq!(waiting, expected, "the offline list of {user:?} is what is not acked");
+    let received = history.iter().filter(|kept| kept.to == user && kept.from != user);
+    let unread = received.filter(|kept| !kept.is_read).count() as u64;
+    let counted = world.call(Request::UnreadCount(user));
+    assert_eq!(counted, Sent::Reply(Reply::Count(unread)), "unread of {user:?}");
+}
+
+/// Both ends of a pair have the same messages in the same order of one author, in the same state.
+fn check_order(world: &mut World, users: &[UserId]) {
+    for author in users {
+        let sent = world.history(*author);
+        for reader in users.iter().filter(|reader| *reader != author) {
+            let of_pair =
+                |kept: &&crate::sim::world::Kept| kept.from == *author && kept.to == *reader;
+            let shown = |kept: &crate::sim::world::Kept| (kept.id, kept.state, kept.is_read);
+            let there: Vec<_> = world.history(*reader).iter().filter(of_pair).map(shown).collect();
+            let here: Vec<_> = sent.iter().filter(of_pair).map(shown).collect();
+            assert_eq!(here, there, "{author:?} to {reader:?}");
+        }
+    }
+}
+
+/// Runs a range of seeds and names the one that fails.
+pub fn run_all(seeds: std::ops::Range<u64>) {
+    for seed in seeds {
+        if std::panic::catch_unwind(|| run(seed)).is_err() {
+            panic!("replay with: cargo run -p anser-tools -- simulate --seed {seed}");
+        }
+    }
+}
