@@ -103,7 +103,7 @@ impl<S: Store> Shard<S> {
     ) -> Result<u64, StoreError> {
         let newest = self.records.chat(owner, peer)?.map_or(0, |chat| chat.messages);
         let PageStart::Before(seq) = start else { return Ok(first_of_page(newest, start, size)) };
-        // Numbers and seqs rise together: the greatest number whose seq is below is found by halves.
+        // Numbers and seqs rise together: the greatest number with a seq below is found by halves.
         let (mut below, mut above) = (0, newest + 1);
         while above - below > 1 {
             let middle = below + (above - below) / 2;

@@ -3,7 +3,7 @@
 //! Invariants:
 //! 1. An id leaves the shard only when a bound at or above it is on disk; whoever starts after a
 //!    crash begins above all bounds.
-//! 2. An id of a frame of the server's own is never a multiple of 1000, so it is never a minted one.
+//! 2. An id of a frame of the server's own is never a multiple of 1000: it is never a minted one.
 
 use crate::api::{Refusal, Reply};
 use crate::chat::directory::Directory;

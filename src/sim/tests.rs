@@ -1,4 +1,4 @@
-//! The rules, tried in the world: each numbered invariant of `chat` that one file alone cannot show.
+//! The rules, tried in the world: invariants of `chat` that no file can show alone.
 
 use crate::api::{Acked, DeliveryState, Field, PageStart, Refusal, Reply, Request};
 use crate::sim::users::{id, identity, text};

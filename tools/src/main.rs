@@ -21,10 +21,24 @@ enum Command {
         #[arg(long, default_value = ".")]
         root: PathBuf,
     },
+    /// Run the simulated world under seeds; a seed that fails is named, and fails again alone
+    Simulate {
+        /// How many seeds, from 0
+        #[arg(long, default_value_t = 1000, conflicts_with = "seed")]
+        seeds: u64,
+        /// Just this one
+        #[arg(long)]
+        seed: Option<u64>,
+    },
 }
 
 fn main() -> anyhow::Result<ExitCode> {
     match Arguments::parse().command {
         Command::Tidy { root } => tidy::run(&root),
+        Command::Simulate { seeds, seed } => {
+            anser::sim::checkers::run_all(seed.map_or(0..seeds, |seed| seed..seed + 1));
+            println!("simulate: {} seeds, nothing lost", seed.map_or(seeds, |_| 1));
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }
