@@ -1,9 +1,35 @@
-//! node.
+//! The node: sockets, threads, clocks, and the shards that run on them.
+//!
+//! Invariants (each file has its own; these hold over all):
+//! 1. One thread a shard, pinned; shards exchange owned values and share only the directory.
+//! 2. Nothing here decides what a message means: `wire` reads bytes, `chat` has the rules, and
+//!    what they want is performed.
+//! 3. A shard waits in one place only: for its bell, when there is nothing to do.
+//!
+//! The way of a message: `listener` -> `ring` -> `shard_loop` -> `intake` -> the rules ->
+//! `release` -> `settle` -> `ring`. To another shard: `release` -> `mesh` -> its `shard_loop`.
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
     reason = "clocks, threads and locks live here, so that they live nowhere else"
 )]
 pub mod admin_port;
+pub mod clock;
+pub mod connection;
+pub mod control;
 pub mod data_folder;
+pub mod desk;
 pub mod doctor;
+pub mod handoff;
+pub mod intake;
+pub mod launch;
+pub mod listener;
+pub mod listing;
+pub mod mesh;
+pub mod release;
+pub mod ring;
+pub mod settle;
+pub mod shard_loop;
+pub mod sweep;
+
+pub use launch::{ServeError, serve};

@@ -1,0 +1,241 @@
+//! One connection, and the table of a shard's connections.
+//!
+//! Invariants:
+//! 1. A place is given away again only when nothing of its last connection is in flight, and then
+//!    under another generation.
+//! 2. An idle connection holds no buffer: its window and its output have no memory.
+//! 3. Bytes received are in exactly one place: a lent ring buffer, the window, or decoded.
+//!
+//! Left to others: what bytes mean (`wire`), when a connection must go (`sweep`, `settle`).
+
+use crate::api::Request;
+use crate::chat::history::Listing;
+use crate::ids::{ConnectionId, ShardId};
+use crate::node::ring::Token;
+use crate::wire::session::Session;
+use rustix::fd::OwnedFd;
+
+/// Whether the ring receives for a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Receiving {
+    /// Nothing is armed.
+    Off,
+    /// Bytes come as they arrive.
+    Armed,
+    /// Its last completion is awaited.
+    Ending,
+}
+
+/// Something rare that a connection is in the middle of.
+pub enum Errand {
+    /// A list of this shard is answered part by part.
+    List(Box<Listing>),
+    /// A list of another shard is: it is asked for each part.
+    ListFrom(ShardId),
+    /// It moves to another shard, and takes the request along that made it go.
+    Leave(Box<(ShardId, Request<'static>)>),
+}
+
+/// A socket, its protocol state, and what is under way on it.
+pub struct Connection {
+    /// The socket. Closed when the connection is dropped.
+    pub socket: OwnedFd,
+    /// The protocol.
+    pub session: Session,
+    /// Received, not decoded.
+    pub window: Vec<u8>,
+    /// To be sent, not handed to the ring.
+    pub out: Vec<u8>,
+    /// Something rare.
+    pub errand: Option<Errand>,
+    /// Bytes that the ring is sending.
+    pub sending: u32,
+    /// Bytes counted as unsent in the shard's total.
+    pub counted_unsent: u32,
+    /// Bytes counted as held or as body in the shard's total.
+    pub counted_held: u32,
+    /// Ring buffers with bytes of it that wait to be decoded.
+    pub waiting: u32,
+    /// Whether the ring receives for it.
+    pub receiving: Receiving,
+    /// The shard that its last HTTP request was for, when that was another one.
+    pub last_home: Option<ShardId>,
+    /// When it last moved.
+    pub moved_ms: u32,
+    /// What has happened to it.
+    pub flags: Flags,
+}
+
+/// Yes or no facts of a connection.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Flags {
+    /// The peer sends no more.
+    pub ended: bool,
+    /// The socket failed or was cut: nothing is sent or decoded any more.
+    pub dead: bool,
+    /// Our side was shut down; what still comes is discarded.
+    pub shut: bool,
+    /// It has said something.
+    pub spoke: bool,
+    /// A ping was sent and nothing has come since.
+    pub pinged: bool,
+    /// The rules know that its user's connection is gone.
+    pub farewell: bool,
+    /// It is in the list of connections to settle.
+    pub touched: bool,
+    /// It is in the list of connections to decode.
+    pub ready: bool,
+    /// A request has begun, or it is upgraded and not authenticated: the time since counts.
+    pub unfinished: bool,
+    /// Its user is counted as authenticated.
+    pub known: bool,
+    /// What it holds is counted as held before Auth, not as a request's body.
+    pub holds_frames: bool,
+}
+
+impl Connection {
+    /// A fresh connection.
+    pub fn new(socket: OwnedFd, session: Session) -> Connection {
+        Connection {
+            socket,
+            session,
+            window: Vec::new(),
+            out: Vec::new(),
+            errand: None,
+            sending: 0,
+            counted_unsent: 0,
+            counted_held: 0,
+            waiting: 0,
+            receiving: Receiving::Off,
+            last_home: None,
+            moved_ms: 0,
+            flags: Flags::default(),
+        }
+    }
+
+    /// Bytes on their way out.
+    pub fn unsent(&self) -> usize {
+        self.out.len() + self.sending as usize
+    }
+
+    /// It waits to move to another shard.
+    pub fn is_leaving(&self) -> bool {
+        matches!(self.errand, Some(Errand::Leave(_)))
+    }
+
+    /// Nothing that comes in is of interest any more.
+    pub fn is_over(&self) -> bool {
+        self.flags.dead || self.session.is_closing()
+    }
+}
+
+struct Place {
+    generation: u32,
+    connection: Option<Box<Connection>>,
+}
+
+/// The connections of one shard, and when each was last heard of.
+pub struct Table {
+    shard: ShardId,
+    places: Vec<Place>,
+    heard_ms: Vec<u32>,
+    since_ms: Vec<u32>,
+    free: Vec<u32>,
+}
+
+impl Table {
+    /// An empty table.
+    pub fn new(shard: ShardId) -> Table {
+        Table {
+            shard,
+            places: Vec::new(),
+            heard_ms: Vec::new(),
+            since_ms: Vec::new(),
+            free: Vec::new(),
+        }
+    }
+
+    /// Connections there are.
+    pub fn count(&self) -> usize {
+        self.places.len() - self.free.len()
+    }
+
+    /// Places there are, taken or not.
+    pub fn places(&self) -> u32 {
+        self.places.len() as u32
+    }
+
+    /// Takes a connection in.
+    pub fn insert(&mut self, connection: Connection, now_ms: u32) -> Token {
+        let index = match self.free.pop() {
+            Some(index) => index,
+            None => {
+                self.places.push(Place { generation: 0, connection: None });
+                self.heard_ms.push(0);
+                self.since_ms.push(0);
+                self.places() - 1
+            }
+        };
+        let place = &mut self.places[index as usize];
+        assert!(place.connection.is_none(), "a place holds one connection");
+        place.generation = (place.generation + 1) & 0xFF_FFFF;
+        place.connection = Some(Box::new(connection));
+        let token = Token { index, generation: place.generation };
+        self.hear(token, now_ms);
+        self.begin(token, now_ms);
+        token
+    }
+
+    /// The connection of a token, if it is still that one.
+    pub fn get(&mut self, token: Token) -> Option<&mut Connection> {
+        let place = self.places.get_mut(token.index as usize)?;
+        let connection = place.connection.as_deref_mut();
+        connection.filter(|_| place.generation == token.generation)
+    }
+
+    /// Whoever has this place now.
+    pub fn at(&mut self, index: u32) -> Option<(Token, &mut Connection)> {
+        let place = &mut self.places[index as usize];
+        let token = Token { index, generation: place.generation };
+        Some((token, place.connection.as_deref_mut()?))
+    }
+
+    /// Takes a connection out.
+    pub fn remove(&mut self, token: Token) -> Option<Connection> {
+        let place = self.places.get_mut(token.index as usize)?;
+        if place.generation != token.generation {
+            return None;
+        }
+        let connection = place.connection.take()?;
+        assert!(connection.receiving == Receiving::Off, "nothing is received for it any more");
+        assert!(connection.sending == 0, "nothing of it is in flight");
+        self.free.push(token.index);
+        Some(*connection)
+    }
+
+    /// The name by which the rules know a connection.
+    pub fn id(&self, token: Token) -> ConnectionId {
+        ConnectionId { shard: self.shard, index: token.index, generation: token.generation }
+    }
+
+    /// Notes that something came in.
+    pub fn hear(&mut self, token: Token, now_ms: u32) {
+        self.heard_ms[token.index as usize] = now_ms;
+    }
+
+    /// Starts the time that its present state may last.
+    pub fn begin(&mut self, token: Token, now_ms: u32) {
+        self.since_ms[token.index as usize] = now_ms;
+    }
+
+    /// Ms since something came in, and since its present state began.
+    pub fn ages(&self, index: u32, now_ms: u32) -> (u32, u32) {
+        let index = index as usize;
+        (now_ms.wrapping_sub(self.heard_ms[index]), now_ms.wrapping_sub(self.since_ms[index]))
+    }
+}
+
+/// The token of a connection that the rules name.
+pub fn token_of(id: ConnectionId) -> Token {
+    Token { index: id.index, generation: id.generation }
+}

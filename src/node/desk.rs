@@ -1,0 +1,197 @@
+//! What a shard works with but for its ring: connections, rules, mesh, and the turn being made.
+//!
+//! Invariants:
+//! 1. An event is applied only within a turn, at the moment that was read for it.
+//! 2. A connection that was changed is in `touched` once, until it is settled.
+//! 3. Nothing here waits, and nothing here touches the kernel but to count.
+//!
+//! Left to others: sending and receiving (`settle`), the order of a turn (`shard_loop`).
+
+use crate::chat::directory::Directory;
+use crate::chat::event::{Event, MarksNotice, MarksReceipt, Now, Relay};
+use crate::chat::history::Listing;
+use crate::chat::shard::{Place, Shard};
+use crate::chat::turn::Turn;
+use crate::ids::{ConnectionId, ShardId, UserId};
+use crate::limits::{TURN_BYTES_MAX, TURN_REQUESTS_MAX};
+use crate::metrics::ShardMetrics;
+use crate::node::connection::{Connection, Table};
+use crate::node::mesh::Mesh;
+use crate::node::ring::Token;
+use crate::store::{Store, StoreError};
+use crate::wire::session::{CloseCode, Codec, WireOptions};
+use std::collections::BTreeMap;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Output buffers kept for the next who has something to say.
+const SPARE_BUFFERS_MAX: usize = 64;
+/// Bytes of a buffer that is kept; larger ones go back to the allocator.
+const SPARE_BYTES_MAX: usize = 64 * 1024;
+
+/// One shard's state, apart from its ring.
+pub struct Desk<S: Store> {
+    /// Which shard this is.
+    pub place: Place,
+    /// Its connections.
+    pub table: Table,
+    /// Scratch memory of the wire.
+    pub codec: Codec,
+    /// Settings of the wire.
+    pub options: WireOptions,
+    /// The rules.
+    pub shard: Shard<S>,
+    /// Who exists.
+    pub directory: Arc<Directory>,
+    /// This shard's figures.
+    pub metrics: Arc<ShardMetrics>,
+    /// Ways to the other shards.
+    pub mesh: Mesh,
+    /// The moment of this turn.
+    pub now: Now,
+    /// The turn being made.
+    pub turn: Turn,
+    /// Events applied in it.
+    pub applied: usize,
+    /// Turns whose effects wait to be durable.
+    pub pending: VecDeque<Turn>,
+    /// Turns to be used again.
+    pub spare_turns: Vec<Turn>,
+    /// Connections to settle.
+    pub touched: Vec<Token>,
+    /// Connections to decode though nothing came in.
+    pub ready: VecDeque<Token>,
+    /// Authenticated connections that are gone and of which the rules do not know it.
+    pub departed: Vec<(ConnectionId, UserId)>,
+    /// Relays to post, by shard.
+    pub relays: Vec<Vec<Relay>>,
+    /// Notices to post, by shard.
+    pub marks: Vec<Vec<MarksNotice>>,
+    /// Receipts to post, by shard.
+    pub receipts: Vec<Vec<MarksReceipt>>,
+    /// HTTP requests that other shards are answering.
+    pub forwarded: usize,
+    /// Lists being answered to connections of other shards.
+    pub abroad: BTreeMap<(u16, u32, u32), Box<Listing>>,
+    /// Connections with an authenticated user.
+    pub authenticated: u64,
+    spare_buffers: Vec<Vec<u8>>,
+    /// Scratch memory for bodies.
+    pub body: Vec<u8>,
+}
+
+/// What a desk is made of.
+pub struct Fittings<S: Store> {
+    /// Which shard.
+    pub place: Place,
+    /// Settings of the wire.
+    pub options: WireOptions,
+    /// The rules, opened.
+    pub shard: Shard<S>,
+    /// Who exists.
+    pub directory: Arc<Directory>,
+    /// Its figures.
+    pub metrics: Arc<ShardMetrics>,
+    /// Its ends of the mesh.
+    pub mesh: Mesh,
+    /// The moment it starts.
+    pub now: Now,
+}
+
+impl<S: Store> Desk<S> {
+    /// An empty desk.
+    pub fn new(fittings: Fittings<S>) -> Desk<S> {
+        let Fittings { place, options, shard, directory, metrics, mesh, now } = fittings;
+        let shards = usize::from(place.shards);
+        Desk {
+            place,
+            table: Table::new(place.shard),
+            codec: Codec::new(options),
+            options,
+            shard,
+            directory,
+            metrics,
+            mesh,
+            now,
+            turn: Turn::default(),
+            applied: 0,
+            pending: VecDeque::new(),
+            spare_turns: Vec::new(),
+            touched: Vec::new(),
+            ready: VecDeque::new(),
+            departed: Vec::new(),
+            relays: (0..shards).map(|_| Vec::new()).collect(),
+            marks: (0..shards).map(|_| Vec::new()).collect(),
+            receipts: (0..shards).map(|_| Vec::new()).collect(),
+            forwarded: 0,
+            abroad: BTreeMap::new(),
+            authenticated: 0,
+            spare_buffers: Vec::new(),
+            body: Vec::new(),
+        }
+    }
+
+    /// Steady time in ms, wrapping: only differences mean anything.
+    pub fn now_ms(&self) -> u32 {
+        self.now.steady_ms as u32
+    }
+
+    /// Applies one event in the turn being made.
+    pub fn apply(&mut self, event: Event<'_>) -> Result<(), StoreError> {
+        self.applied += 1;
+        self.shard.apply(event, &self.now, &mut self.turn)
+    }
+
+    /// The turn has taken up as much as one turn may.
+    pub fn is_turn_full(&self) -> bool {
+        self.applied >= TURN_REQUESTS_MAX || self.shard.gathered_bytes() >= TURN_BYTES_MAX
+    }
+
+    /// Puts a connection on the list of those to settle.
+    pub fn touch(&mut self, token: Token) {
+        let Some(connection) = self.table.get(token) else { return };
+        if !std::mem::replace(&mut connection.flags.touched, true) {
+            self.touched.push(token);
+        }
+    }
+
+    /// Puts a connection on the list of those to decode.
+    pub fn make_ready(&mut self, token: Token) {
+        let Some(connection) = self.table.get(token) else { return };
+        if !std::mem::replace(&mut connection.flags.ready, true) {
+            self.ready.push_back(token);
+        }
+    }
+
+    /// A connection of this shard that can still be told something, with memory for its output.
+    pub fn reach(&mut self, token: Token) -> Option<&mut Connection> {
+        self.touch(token);
+        let connection = self.table.get(token).filter(|connection| !connection.is_over())?;
+        if connection.out.capacity() == 0 {
+            connection.out = self.spare_buffers.pop().unwrap_or_default();
+        }
+        Some(connection)
+    }
+
+    /// Ends a connection with a code, in the words of its protocol.
+    pub fn close(&mut self, token: Token, code: CloseCode) {
+        if let Some(connection) = self.reach(token) {
+            let Connection { session, out, .. } = connection;
+            session.close(code, out);
+        }
+    }
+
+    /// Whether a shard is this one.
+    pub fn is_here(&self, shard: ShardId) -> bool {
+        shard == self.place.shard
+    }
+
+    /// Keeps an output buffer for the next, or lets it go.
+    pub fn recycle(&mut self, mut buffer: Vec<u8>) {
+        let fits = (1..=SPARE_BYTES_MAX).contains(&buffer.capacity());
+        if fits && self.spare_buffers.len() < SPARE_BUFFERS_MAX {
+            buffer.clear();
+            self.spare_buffers.push(buffer);
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! From received bytes to events: decoding, and where each request goes.
+//!
+//! Invariants:
+//! 1. Bytes of a connection are decoded in the order in which they came, each once.
+//! 2. A request is applied on the shard that keeps its rows, and nowhere else.
+//! 3. Behind a request that is answered elsewhere, or that makes the connection move, nothing is
+//!    decoded until it is answered.
+//!
+//! Left to others: the protocols (`wire::session`), the rules (`chat`).
+
+use crate::api::{Home, Refusal, Reply, Request};
+use crate::chat::event::Event;
+use crate::ids::ShardId;
+use crate::limits::FORWARDED_MAX;
+use crate::metrics::Counter;
+use crate::node::connection::{Connection, Errand};
+use crate::node::desk::Desk;
+use crate::node::mesh::Parcel;
+use crate::node::ring::Token;
+use crate::store::{Store, StoreError};
+use crate::wire::encode;
+use crate::wire::session::Step;
+
+/// How often a connection may move because of its HTTP requests.
+const MOVE_EVERY_MS: u32 = 1000;
+
+/// What becomes of a request.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// It is applied here.
+    Here,
+    /// It goes to another shard and its answer comes back.
+    Forward(ShardId),
+    /// Its connection goes to another shard and takes it along.
+    Leave(ShardId),
+    /// Nobody is registered by that id.
+    Nobody,
+    /// Too many requests are being answered elsewhere.
+    Busy,
+}
+
+impl<S: Store> Desk<S> {
+    /// Decodes what has just been received, and what waited before it. What cannot be decoded
+    /// yet goes to the connection's window.
+    pub fn decode_received(&mut self, token: Token, bytes: &mut [u8]) -> Result<(), StoreError> {
+        let Some(connection) = self.table.get(token) else { return Ok(()) };
+        if !connection.window.is_empty() || connection.is_leaving() {
+            connection.window.extend_from_slice(bytes);
+            return self.decode_window(token);
+        }
+        let done = self.decode(token, bytes)?;
+        if let Some(connection) = self.table.get(token) {
+            connection.window.extend_from_slice(&bytes[done..]);
+        }
+        Ok(())
+    }
+
+    /// Decodes what waits in the window (or is held by the session).
+    pub fn decode_window(&mut self, token: Token) -> Result<(), StoreError> {
+        let Some(connection) = self.table.get(token) else { return Ok(()) };
+        if connection.is_leaving() {
+            return Ok(());
+        }
+        let mut window = std::mem::take(&mut connection.window);
+        let done = self.decode(token, &mut window)?;
+        window.drain(..done);
+        if let Some(connection) = self.table.get(token)
+            && !window.is_empty()
+        {
+            connection.window = window;
+        }
+        Ok(())
+    }
+
+    /// Decodes as much as can be; returns how many bytes are done with.
+    fn decode(&mut self, token: Token, input: &mut [u8]) -> Result<usize, StoreError> {
+        let mut done = 0;
+        if self.reach(token).is_none() {
+            return Ok(input.len());
+        }
+        while !self.is_turn_full() {
+            let (used, more) = self.decode_one(token, &mut input[done..])?;
+            done += used;
+            if !more {
+                return Ok(done);
+            }
+        }
+        self.make_ready(token);
+        Ok(done)
+    }
+
+    /// Decodes one thing and does what it asks; `false`: nothing more can be decoded now.
+    fn decode_one(&mut self, token: Token, input: &mut [u8]) -> Result<(usize, bool), StoreError> {
+        let id = self.table.id(token);
+        let now_ms = self.now_ms();
+        let Some(connection) = self.table.get(token) else { return Ok((input.len(), false)) };
+        let (used, step) = connection.session.next(&mut self.codec, input, &mut connection.out);
+        let request = match step {
+            Step::More => return Ok((used, false)),
+            Step::Handled => return Ok((used, true)),
+            Step::Request(request) => request,
+        };
+        let user = connection.session.user();
+        let counter = match connection.session.is_websocket() {
+            true => Counter::Frames,
+            false => Counter::HttpRequests,
+        };
+        self.metrics.count(counter, 1);
+        let way = match elsewhere(&request, self.place.shard, self.place.shards) {
+            None => Way::Here,
+            // The rules answer a second Auth where the first one brought the connection.
+            Some(_) if user.is_some() => Way::Here,
+            Some(home) => match &request {
+                Request::Auth { user, .. } if self.directory.tenant(*user).is_none() => Way::Nobody,
+                Request::Auth { .. } => Way::Leave(home),
+                _ if moves_for(connection, home, now_ms) => Way::Leave(home),
+                _ if self.forwarded >= FORWARDED_MAX => Way::Busy,
+                _ => Way::Forward(home),
+            },
+        };
+        match way {
+            Way::Here => {
+                if request.home() != Home::Anywhere {
+                    connection.last_home = None;
+                }
+                self.applied += 1;
+                let event = Event::Request { connection: id, user, request };
+                self.shard.apply(event, &self.now, &mut self.turn)?;
+            }
+            Way::Forward(home) => {
+                connection.last_home = Some(home);
+                self.forwarded += 1;
+                self.metrics.count(Counter::Forwarded, 1);
+                let parcel = Parcel::Forward(Box::new((id, request.into_owned())));
+                self.mesh.post(home, parcel);
+            }
+            Way::Leave(home) => {
+                let leave = Errand::Leave(Box::new((home, request.into_owned())));
+                connection.errand = Some(leave);
+                return Ok((used, false));
+            }
+            Way::Nobody => {
+                let Request::Auth { id, .. } = request else { unreachable!("only Auth asks") };
+                self.metrics.refuse(Refusal::NotAuthenticated.reason());
+                connection.session.refuse_auth(id, &mut connection.out);
+            }
+            Way::Busy => {
+                self.metrics.refuse(Refusal::Busy.reason());
+                self.body.clear();
+                let reply = Reply::Refused(Refusal::Busy);
+                let status = encode::reply_body(&reply, &self.options, &mut self.body);
+                connection.session.answer(status, &self.body, &mut connection.out);
+            }
+        }
+        Ok((used, true))
+    }
+}
+
+/// The other shard that keeps a request's rows, if it is not this one.
+fn elsewhere(request: &Request<'_>, here: ShardId, shards: u16) -> Option<ShardId> {
+    match request.home() {
+        Home::Anywhere => None,
+        Home::Slot(slot) => Some(slot.home(shards)).filter(|home| *home != here),
+    }
+}
+
+/// Two requests in a row for the same other shard: the connection belongs there.
+fn moves_for(connection: &mut Connection, home: ShardId, now_ms: u32) -> bool {
+    let again = connection.last_home == Some(home);
+    again && now_ms.wrapping_sub(connection.moved_ms) >= MOVE_EVERY_MS
+}

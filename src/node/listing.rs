@@ -1,0 +1,172 @@
+//! Lists: answered part by part, the next when the last has left.
+//!
+//! Invariants:
+//! 1. At most one part of a list, about [`LIST_PART_BYTES`], is in memory for a connection.
+//! 2. A list is read by the shard that keeps its rows; for a connection of another shard the
+//!    parts cross the mesh, each asked for when the one before has left.
+//! 3. A list whose reader is gone is forgotten on both shards.
+//!
+//! Left to others: what is in a list (`chat::history`).
+
+use crate::chat::history::Listing;
+use crate::chat::shard::Item;
+use crate::ids::{ConnectionId, ShardId};
+use crate::limits::LIST_PART_BYTES;
+use crate::node::connection::{Errand, token_of};
+use crate::node::desk::Desk;
+use crate::node::mesh::{Answer, Parcel};
+use crate::node::ring::Token;
+use crate::store::{Store, StoreError};
+use crate::wire::encode;
+use std::ops::ControlFlow;
+
+/// Which part of a list is made.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    First,
+    Next,
+}
+
+impl<S: Store> Desk<S> {
+    /// Begins to answer with a list; most lists end in their first part.
+    pub fn begin_list(
+        &mut self,
+        to: ConnectionId,
+        mut listing: Box<Listing>,
+    ) -> Result<(), StoreError> {
+        if self.is_here(to.shard) && self.reach(token_of(to)).is_none() {
+            return Ok(());
+        }
+        let (body, whole) = self.make_part(&mut listing, Part::First)?;
+        if !self.is_here(to.shard) {
+            let answer = match whole {
+                true => Answer::Whole { status: 200, body },
+                false => Answer::First(body),
+            };
+            if !whole {
+                self.abroad.insert(key(to), listing);
+            }
+            self.mesh.post(to.shard, Parcel::Answer(to, answer));
+        } else if whole {
+            self.answer(to, 200, &body);
+            self.body = body;
+        } else {
+            self.begin_answer(to, &body, Errand::List(listing));
+            self.body = body;
+        }
+        Ok(())
+    }
+
+    /// All of the last part has left: the next one, from here or from another shard.
+    pub fn continue_list(&mut self, token: Token) -> Result<(), StoreError> {
+        let id = self.table.id(token);
+        let Some(connection) = self.table.get(token) else { return Ok(()) };
+        match connection.errand.take() {
+            Some(Errand::List(mut listing)) => {
+                let (body, whole) = self.make_part(&mut listing, Part::Next)?;
+                let errand = if whole { None } else { Some(Errand::List(listing)) };
+                self.add_part(id, &body, errand);
+                self.body = body;
+            }
+            // Asked for once; the part brings the errand back.
+            Some(Errand::ListFrom(shard)) => self.mesh.post(shard, Parcel::NextPart(id)),
+            other => connection.errand = other,
+        }
+        Ok(())
+    }
+
+    /// Makes the next part for a connection of another shard.
+    pub fn next_part_abroad(&mut self, to: ConnectionId) -> Result<(), StoreError> {
+        let Some(mut listing) = self.abroad.remove(&key(to)) else { return Ok(()) };
+        let (body, whole) = self.make_part(&mut listing, Part::Next)?;
+        if !whole {
+            self.abroad.insert(key(to), listing);
+        }
+        let answer = if whole { Answer::Last(body) } else { Answer::Next(body) };
+        self.mesh.post(to.shard, Parcel::Answer(to, answer));
+        Ok(())
+    }
+
+    /// Its reader is gone.
+    pub fn abandon_list(&mut self, to: ConnectionId) {
+        self.abroad.remove(&key(to));
+    }
+
+    /// Another shard has answered, or answered a part.
+    pub fn receive_answer(&mut self, from: ShardId, to: ConnectionId, answer: Answer) {
+        let is_last = matches!(answer, Answer::Whole { .. } | Answer::Last(_));
+        if is_last {
+            self.forwarded -= 1;
+        }
+        if self.reach(token_of(to)).is_none() {
+            if !is_last {
+                self.forwarded -= 1;
+                self.mesh.post(from, Parcel::Abandon(to));
+            }
+            return;
+        }
+        match answer {
+            Answer::Whole { status, body } => self.answer(to, status, &body),
+            Answer::First(body) => self.begin_answer(to, &body, Errand::ListFrom(from)),
+            Answer::Next(body) => self.add_part(to, &body, Some(Errand::ListFrom(from))),
+            Answer::Last(body) => self.add_part(to, &body, None),
+        }
+    }
+
+    /// Items in a buffer of its own (the desk's, to be put back), and whether the list has ended.
+    fn make_part(
+        &mut self,
+        listing: &mut Listing,
+        part: Part,
+    ) -> Result<(Vec<u8>, bool), StoreError> {
+        let mut body = std::mem::take(&mut self.body);
+        body.clear();
+        let mut separator = match part {
+            Part::First => b'[',
+            Part::Next => b',',
+        };
+        let options = &self.options;
+        let whole = self.shard.list(listing, &mut |item| {
+            body.push(separator);
+            separator = b',';
+            match item {
+                Item::Message(message) => encode::stored_item(&message, &mut body),
+                Item::Chat(entry) => encode::chat_item(&entry, options, &mut body),
+            }
+            match body.len() < LIST_PART_BYTES {
+                true => ControlFlow::Continue(()),
+                false => ControlFlow::Break(()),
+            }
+        })?;
+        if whole && part == Part::First && body.is_empty() {
+            body.push(b'[');
+        }
+        if whole {
+            body.push(b']');
+        }
+        Ok((body, whole))
+    }
+
+    fn begin_answer(&mut self, to: ConnectionId, body: &[u8], errand: Errand) {
+        if let Some(connection) = self.reach(token_of(to)) {
+            connection.session.answer_begin(&mut connection.out);
+            connection.session.answer_part(body, &mut connection.out);
+            connection.errand = Some(errand);
+        }
+    }
+
+    fn add_part(&mut self, to: ConnectionId, body: &[u8], errand: Option<Errand>) {
+        let token = token_of(to);
+        let Some(connection) = self.reach(token) else { return };
+        connection.session.answer_part(body, &mut connection.out);
+        connection.errand = errand;
+        if connection.errand.is_none() {
+            connection.session.answer_end(&mut connection.out);
+            self.make_ready(token);
+        }
+    }
+}
+
+fn key(id: ConnectionId) -> (u16, u32, u32) {
+    (id.shard.0, id.index, id.generation)
+}

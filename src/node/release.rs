@@ -1,0 +1,209 @@
+//! Effects leave: frames and answers go to connections, relays and notices to other shards.
+//!
+//! Invariants:
+//! 1. An effect for a connection that is gone is dropped; what matters in it is in the rows.
+//! 2. Relays of a turn are in the mesh before any of its Acks is sent: Acks are only put into a
+//!    connection's output here, and outputs are sent when all of the turn is released.
+//! 3. A user who was welcomed and is gone before he hears of it is reported as gone.
+//!
+//! Left to others: when a turn may be released (`shard_loop`), lists (`listing`).
+
+use crate::api::{Message, Reply, StoredMessage};
+use crate::chat::event::{CloseReason, Effect, Letter, OfflineNotice, ServerAck, StoredPart};
+use crate::chat::turn::Turn;
+use crate::ids::{ConnectionId, ShardId};
+use crate::limits::PARCEL_RELAYS_MAX;
+use crate::metrics::Counter;
+use crate::node::connection::token_of;
+use crate::node::desk::Desk;
+use crate::node::mesh::{Answer, Parcel};
+use crate::store::{Store, StoreError};
+use crate::wire::encode;
+use crate::wire::session::CloseCode;
+
+/// A message as an effect names it.
+struct Pushed {
+    letter: Letter,
+    state: crate::api::DeliveryState,
+    stored: Option<StoredPart>,
+}
+
+impl<S: Store> Desk<S> {
+    /// Performs effects in their order; `turn` has their texts.
+    pub fn release(&mut self, effects: Vec<Effect>, turn: &Turn) -> Result<Vec<Effect>, StoreError> {
+        let mut effects = effects;
+        for effect in effects.drain(..) {
+            self.perform(effect, turn)?;
+        }
+        self.post_gathered();
+        Ok(effects)
+    }
+
+    fn perform(&mut self, effect: Effect, turn: &Turn) -> Result<(), StoreError> {
+        match effect {
+            Effect::Ack { to, ack } => self.acknowledge(to, &ack),
+            Effect::Push { to, letter, content, state, stored } => {
+                self.push(to, Pushed { letter, state, stored }, turn.text(content), turn);
+            }
+            Effect::Relay { to, relay } => {
+                if self.shard.may_post(to, relay.position) {
+                    self.relays[usize::from(to.0)].push(relay);
+                    if self.relays[usize::from(to.0)].len() >= PARCEL_RELAYS_MAX {
+                        self.post_relays(to);
+                    }
+                }
+            }
+            Effect::Confirm { to, stream } => self.mesh.post(to, Parcel::Confirm(stream)),
+            Effect::Marks { to, notice } => self.marks[usize::from(to.0)].push(notice),
+            Effect::MarksApplied { to, receipt } => {
+                self.receipts[usize::from(to.0)].push(receipt);
+            }
+            Effect::Reply { to, reply } => self.reply(to, &reply),
+            Effect::List { to, listing } => self.begin_list(to, listing)?,
+            Effect::Welcome { to, user, ack, notice } => {
+                let token = token_of(to);
+                let Some(connection) = self.reach(token) else {
+                    self.departed.push((to, user));
+                    if let Some(connection) = self.table.get(token) {
+                        connection.flags.farewell = true;
+                    }
+                    return Ok(());
+                };
+                connection.session.welcome(user);
+                connection.flags.unfinished = false;
+                if !std::mem::replace(&mut connection.flags.known, true) {
+                    self.authenticated += 1;
+                }
+                if let Some(ack) = ack {
+                    self.acknowledge(to, &ack);
+                }
+                if let Some(notice) = notice {
+                    self.notify(to, &notice);
+                }
+                self.make_ready(token);
+            }
+            Effect::RefuseAuth { to, source } => {
+                if let Some(connection) = self.reach(token_of(to)) {
+                    connection.session.refuse_auth(source, &mut connection.out);
+                }
+            }
+            Effect::Refuse { to, source, refusal } => {
+                if let Some(connection) = self.reach(token_of(to)) {
+                    connection.session.refuse(source, refusal, &mut connection.out);
+                }
+            }
+            Effect::Notice { to, notice } => self.notify(to, &notice),
+            Effect::Close { to, reason: CloseReason::Replaced } => {
+                self.close(token_of(to), CloseCode::Replaced);
+            }
+        }
+        Ok(())
+    }
+
+    fn acknowledge(&mut self, to: ConnectionId, ack: &ServerAck) {
+        let ServerAck { id, user, chat_type, source, timestamp_ms } = *ack;
+        if let Some(connection) = self.reach(token_of(to)) {
+            let out = &mut connection.out;
+            encode::ack_frame(id, user, chat_type, source, timestamp_ms, out);
+            self.metrics.count(Counter::ServerAcks, 1);
+        }
+    }
+
+    fn notify(&mut self, to: ConnectionId, notice: &OfflineNotice) {
+        let OfflineNotice { id, user, count, timestamp_ms } = *notice;
+        if let Some(connection) = self.reach(token_of(to)) {
+            encode::offline_frame(id, user, count, timestamp_ms, &mut connection.out);
+        }
+    }
+
+    fn push(&mut self, to: ConnectionId, pushed: Pushed, content: &str, turn: &Turn) {
+        let Some(connection) = self.reach(token_of(to)) else { return };
+        let Pushed { letter, state, stored } = pushed;
+        let message = Message {
+            kind: letter.kind,
+            from: letter.from,
+            to: letter.to,
+            team: letter.team,
+            event: letter.event,
+            content,
+            id: letter.id,
+            timestamp_ms: letter.timestamp_ms,
+            chat_type: letter.chat_type,
+            state,
+            is_read: false,
+        };
+        let Some(StoredPart { name, server_send_time_ms, seq }) = stored else {
+            return encode::message_frame(&message, &mut connection.out);
+        };
+        let name = name.map(|name| turn.text(name));
+        let stored = StoredMessage { message, name, server_send_time_ms, seq };
+        encode::stored_frame(&stored, &mut connection.out);
+    }
+
+    /// Answers whoever asked, here or on another shard.
+    fn reply(&mut self, to: ConnectionId, reply: &Reply) {
+        self.body.clear();
+        let status = encode::reply_body(reply, &self.options, &mut self.body);
+        if !self.is_here(to.shard) {
+            let body = self.body.clone();
+            return self.mesh.post(to.shard, Parcel::Answer(to, Answer::Whole { status, body }));
+        }
+        let body = std::mem::take(&mut self.body);
+        self.answer(to, status, &body);
+        self.body = body;
+    }
+
+    /// Answers a connection of this shard, and goes on with what it has said meanwhile.
+    pub fn answer(&mut self, to: ConnectionId, status: u16, body: &[u8]) {
+        let token = token_of(to);
+        if let Some(connection) = self.reach(token) {
+            connection.session.answer(status, body, &mut connection.out);
+            self.make_ready(token);
+        }
+    }
+
+    /// Posts what a release has gathered for other shards.
+    fn post_gathered(&mut self) {
+        for to in self.mesh.others() {
+            let index = usize::from(to.0);
+            if !self.relays[index].is_empty() {
+                self.post_relays(to);
+            }
+            if !self.marks[index].is_empty() {
+                let notices = std::mem::take(&mut self.marks[index]);
+                self.mesh.post(to, Parcel::Marks(notices));
+            }
+            if !self.receipts[index].is_empty() {
+                let receipts = std::mem::take(&mut self.receipts[index]);
+                self.mesh.post(to, Parcel::MarksApplied(receipts));
+            }
+        }
+    }
+
+    fn post_relays(&mut self, to: ShardId) {
+        let relays = std::mem::take(&mut self.relays[usize::from(to.0)]);
+        self.offer_relays(to, relays);
+    }
+
+    /// Posts relays, or tells the rules that they are to be read again later; `false`: no room.
+    fn offer_relays(&mut self, to: ShardId, relays: Vec<crate::chat::event::Relay>) -> bool {
+        let Err(relays) = self.mesh.post_relays(to, relays) else { return true };
+        let first = relays.first().expect("an empty parcel is never posted").position;
+        self.metrics.count(Counter::MeshFull, 1);
+        self.shard.take_back(to, first);
+        false
+    }
+
+    /// Reads on streams that are behind, as far as the mesh has room.
+    pub fn catch_up(&mut self) -> Result<(), StoreError> {
+        for to in self.mesh.others() {
+            while self.shard.is_behind(to) {
+                let relays = self.shard.read_outbox(to)?;
+                if relays.is_empty() || !self.offer_relays(to, relays) {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+}

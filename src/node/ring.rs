@@ -1,0 +1,452 @@
+//! The ring: one `io-uring` instance a shard, which accepts, receives and sends for every
+//! connection of it.
+//!
+//! Invariants:
+//! 1. Memory that the kernel may touch belongs to the ring: a send's bytes come back only with its
+//!    completion, a receive buffer is lent out only between its completion and `give_back`. A ring
+//!    that is dropped leaks what is still in flight.
+//! 2. Every completion names the token it was asked for with; a token's generation tells a reused
+//!    place from the one before.
+//! 3. Bytes of one receive come in order. After [`Completion::Received`] without `more`, or
+//!    [`Completion::ReceiveEnded`], and only then, nothing more comes until it is armed again.
+//! 4. No completion is dropped: those that find the queue full wait in the kernel.
+//!
+//! Left to others: what bytes mean, who owns a socket, when to wait (`shard_loop`).
+
+// The kernel shares memory with us here: no safe call can say so. Each block states why it holds.
+#![allow(unsafe_code)]
+
+use io_uring::types::{BufRingEntry, Fd, Timespec};
+use io_uring::{IoUring, cqueue, opcode, squeue};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, SocketFlags};
+use std::alloc::{Layout, alloc_zeroed, handle_alloc_error};
+use std::io;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+/// Requests handed to the kernel at once.
+const SUBMISSIONS: u32 = 512;
+/// Completions that wait for us before they wait in the kernel's own list.
+const COMPLETIONS: u32 = 8192;
+/// Receive buffers of a ring: a power of two. With none left a receive ends and is armed again.
+pub const BUFFERS: u16 = 1024;
+/// Bytes of one receive buffer.
+pub const BUFFER_BYTES: usize = 4096;
+/// The only group of receive buffers.
+const GROUP: u16 = 0;
+
+/// What a request is for: an index with the generation of its user (24 bits count).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Token {
+    /// A place in the caller's table.
+    pub index: u32,
+    /// Which user of that place.
+    pub generation: u32,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+enum Kind {
+    Accept = 1,
+    Receive,
+    Send,
+    Cancel,
+    Tick,
+}
+
+/// A receive buffer with bytes in it, lent by the ring until [`Ring::give_back`].
+#[derive(Debug)]
+#[must_use = "a buffer that is not given back is lost"]
+pub struct Filled {
+    buffer: u16,
+    length: u32,
+}
+
+impl Filled {
+    /// Bytes received.
+    pub fn length(&self) -> usize {
+        self.length as usize
+    }
+}
+
+/// Something that was asked for has happened.
+#[derive(Debug)]
+pub enum Completion {
+    /// A connection came in by a listener.
+    Accepted {
+        /// As given to [`Ring::accept`].
+        listener: u32,
+        /// Its socket.
+        socket: OwnedFd,
+        /// Accepting goes on.
+        more: bool,
+    },
+    /// Accepting ended.
+    AcceptFailed {
+        /// As given to [`Ring::accept`].
+        listener: u32,
+        /// Why.
+        error: Errno,
+    },
+    /// Bytes came in.
+    Received {
+        /// As given to [`Ring::receive`].
+        token: Token,
+        /// Where they are.
+        filled: Filled,
+        /// The receive is still armed.
+        more: bool,
+    },
+    /// A receive ended without bytes.
+    ReceiveEnded {
+        /// As given to [`Ring::receive`].
+        token: Token,
+        /// `Ok`: the peer sends no more. `ECANCELED`, `ENOBUFS`: arm it again. Else: it is dead.
+        result: Result<(), Errno>,
+    },
+    /// A send is done.
+    Sent {
+        /// As given to [`Ring::send`].
+        token: Token,
+        /// The bytes given, to be used again.
+        bytes: Vec<u8>,
+        /// Whether the kernel took all of them.
+        result: Result<(), Errno>,
+    },
+    /// The time asked for by [`Ring::tick`] is over.
+    Ticked,
+}
+
+/// Bytes on their way out.
+struct Sending {
+    token: Token,
+    socket: RawFd,
+    bytes: Vec<u8>,
+    sent: usize,
+}
+
+/// Receive buffers and the queue through which the kernel gets them.
+struct Buffers {
+    entries: NonNull<BufRingEntry>,
+    bytes: NonNull<u8>,
+    tail: u16,
+}
+
+/// One shard's driver of the kernel's io_uring. Stays on the thread that made it.
+pub struct Ring {
+    uring: IoUring,
+    buffers: Buffers,
+    sends: Vec<Option<Sending>>,
+    free_sends: Vec<u32>,
+    tick: Box<Timespec>,
+}
+
+impl Ring {
+    /// A ring whose completions ring `bell`, an eventfd, when nobody is looking.
+    pub fn new(bell: BorrowedFd<'_>) -> io::Result<Ring> {
+        let uring: IoUring = IoUring::builder()
+            .setup_single_issuer()
+            .setup_defer_taskrun()
+            .setup_taskrun_flag()
+            .setup_submit_all()
+            .setup_cqsize(COMPLETIONS)
+            .build(SUBMISSIONS)?;
+        assert!(uring.params().is_feature_nodrop(), "kernels this young drop no completion");
+        uring.submitter().register_eventfd(bell.as_raw_fd())?;
+        let buffers = Buffers::new(&uring)?;
+        let tick = Box::new(Timespec::new());
+        Ok(Ring { uring, buffers, sends: Vec::new(), free_sends: Vec::new(), tick })
+    }
+
+    /// Accepts connections until that fails.
+    pub fn accept(&mut self, listener: BorrowedFd<'_>, index: u32) -> io::Result<()> {
+        let token = Token { index, generation: 0 };
+        let flags = SocketFlags::CLOEXEC.bits() as i32;
+        let entry = opcode::AcceptMulti::new(Fd(listener.as_raw_fd())).flags(flags).build();
+        self.push(entry, Kind::Accept, token)
+    }
+
+    /// Receives from a socket until that fails, is cancelled, or buffers run out.
+    pub fn receive(&mut self, socket: BorrowedFd<'_>, token: Token) -> io::Result<()> {
+        let entry = opcode::RecvMulti::new(Fd(socket.as_raw_fd()), GROUP).build();
+        self.push(entry, Kind::Receive, token)
+    }
+
+    /// Ends the receive of a token; its last completion still comes.
+    pub fn cancel_receive(&mut self, token: Token) -> io::Result<()> {
+        let entry = opcode::AsyncCancel::new(name(Kind::Receive, token)).build();
+        self.push(entry, Kind::Cancel, token)
+    }
+
+    /// Ends the accepting of a listener.
+    pub fn cancel_accept(&mut self, index: u32) -> io::Result<()> {
+        let token = Token { index, generation: 0 };
+        let entry = opcode::AsyncCancel::new(name(Kind::Accept, token)).build();
+        self.push(entry, Kind::Cancel, token)
+    }
+
+    /// Sends all of `bytes`. One send of a socket at a time: two would mix.
+    pub fn send(&mut self, socket: BorrowedFd<'_>, token: Token, bytes: Vec<u8>) -> io::Result<()> {
+        assert!(!bytes.is_empty(), "a send sends something");
+        let sending = Sending { token, socket: socket.as_raw_fd(), bytes, sent: 0 };
+        let place = match self.free_sends.pop() {
+            Some(place) => place,
+            None => {
+                self.sends.push(None);
+                (self.sends.len() - 1) as u32
+            }
+        };
+        self.sends[place as usize] = Some(sending);
+        self.push_send(place)
+    }
+
+    /// Completes once, after `millis`.
+    pub fn tick(&mut self, millis: u32) -> io::Result<()> {
+        *self.tick = Timespec::new().sec(u64::from(millis / 1000)).nsec(millis % 1000 * 1_000_000);
+        let entry = opcode::Timeout::new(&raw const *self.tick).build();
+        self.push(entry, Kind::Tick, Token { index: 0, generation: 0 })
+    }
+
+    /// Hands all requests to the kernel and appends what has completed to `completions`, at most
+    /// as many as the queue holds. One system call, or none when there is nothing to say or do.
+    pub fn turn(&mut self, completions: &mut Vec<Completion>) -> io::Result<()> {
+        let waiting = {
+            let submission = self.uring.submission();
+            !submission.is_empty() || submission.taskrun() || submission.cq_overflow()
+        };
+        if waiting {
+            self.enter()?;
+        }
+        for _ in 0..COMPLETIONS {
+            let Some(entry) = self.uring.completion().next() else { break };
+            if let Some(completion) = self.complete(&entry)? {
+                completions.push(completion);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the bell rings on completions. Off while the shard looks by itself.
+    pub fn listen(&mut self, bell: Bell) {
+        match bell {
+            Bell::Rings => self.uring.completion().enable_eventfd(),
+            Bell::Silent => self.uring.completion().disable_eventfd(),
+        }
+    }
+
+    /// The bytes of a lent buffer.
+    pub fn bytes(&mut self, filled: &mut Filled) -> &mut [u8] {
+        self.buffers.bytes(filled)
+    }
+
+    /// Lets the kernel fill the buffer again.
+    pub fn give_back(&mut self, filled: Filled) {
+        self.buffers.offer(filled.buffer);
+    }
+
+    fn enter(&mut self) -> io::Result<()> {
+        match self.uring.submit() {
+            // Busy: completions wait in the kernel for room, which the caller now makes.
+            Err(error) if is_passing(&error) => Ok(()),
+            result => result.map(|_| ()),
+        }
+    }
+
+    fn push(&mut self, entry: squeue::Entry, kind: Kind, token: Token) -> io::Result<()> {
+        let entry = entry.user_data(name(kind, token));
+        // SAFETY: the entry names an open socket and, for sends and ticks, memory that `self`
+        // keeps in place until the completion (invariant 1).
+        while unsafe { self.uring.submission().push(&entry) }.is_err() {
+            self.uring.submit()?;
+        }
+        Ok(())
+    }
+
+    fn push_send(&mut self, place: u32) -> io::Result<()> {
+        let sending = self.sends[place as usize].as_ref().expect("only live sends are pushed");
+        let rest = &sending.bytes[sending.sent..];
+        // Waiting for all of it spares a completion for each time the socket's buffer is full.
+        let flags = SendFlags::NOSIGNAL.bits() | RecvFlags::WAITALL.bits();
+        let length = u32::try_from(rest.len()).expect("unsent bytes are bounded below 4 GiB");
+        let entry =
+            opcode::Send::new(Fd(sending.socket), rest.as_ptr(), length).flags(flags as i32);
+        self.push(entry.build(), Kind::Send, Token { index: place, generation: 0 })
+    }
+
+    fn complete(&mut self, entry: &cqueue::Entry) -> io::Result<Option<Completion>> {
+        let (kind, token) = parse(entry.user_data());
+        let more = cqueue::more(entry.flags());
+        let result = match entry.result() {
+            length @ 0.. => Ok(length as u32),
+            error => Err(Errno::from_raw_os_error(-error)),
+        };
+        Ok(Some(match kind {
+            Kind::Accept => accepted(token.index, result, more),
+            Kind::Receive => self.received(token, result, entry.flags(), more),
+            Kind::Send => return self.sent(token.index, result),
+            Kind::Tick => Completion::Ticked,
+            Kind::Cancel => return Ok(None),
+        }))
+    }
+
+    fn received(
+        &mut self,
+        token: Token,
+        result: Result<u32, Errno>,
+        flags: u32,
+        more: bool,
+    ) -> Completion {
+        match (result, cqueue::buffer_select(flags)) {
+            (Ok(length @ 1..), Some(buffer)) => {
+                assert!(length as usize <= BUFFER_BYTES, "the kernel keeps within a buffer");
+                Completion::Received { token, filled: Filled { buffer, length }, more }
+            }
+            (result, buffer) => {
+                if let Some(buffer) = buffer {
+                    self.buffers.offer(buffer);
+                }
+                Completion::ReceiveEnded { token, result: result.map(|_| ()) }
+            }
+        }
+    }
+
+    fn sent(&mut self, place: u32, result: Result<u32, Errno>) -> io::Result<Option<Completion>> {
+        let slot = &mut self.sends[place as usize];
+        let sending = slot.as_mut().expect("a completion belongs to a live send");
+        sending.sent += result.unwrap_or(0) as usize;
+        if result.is_ok_and(|sent| sent > 0) && sending.sent < sending.bytes.len() {
+            self.push_send(place)?;
+            return Ok(None);
+        }
+        let whole = sending.sent == sending.bytes.len();
+        let Sending { token, bytes, .. } = slot.take().expect("it was live just now");
+        self.free_sends.push(place);
+        let result = if whole { Ok(()) } else { Err(result.err().unwrap_or(Errno::PIPE)) };
+        Ok(Some(Completion::Sent { token, bytes, result }))
+    }
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        // The kernel may write to receive buffers (leaked by construction) and read from these
+        // for a while after the ring's descriptor is closed.
+        for sending in self.sends.drain(..) {
+            std::mem::forget(sending);
+        }
+        Box::leak(std::mem::replace(&mut self.tick, Box::new(Timespec::new())));
+    }
+}
+
+/// Whether completions ring the bell.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Bell {
+    /// Each does: nobody looks at the ring by himself.
+    Rings,
+    /// None does.
+    Silent,
+}
+
+impl Buffers {
+    fn new(uring: &IoUring) -> io::Result<Buffers> {
+        let entries_size = usize::from(BUFFERS) * size_of::<BufRingEntry>();
+        let entries = allocate(entries_size).cast::<BufRingEntry>();
+        let bytes = allocate(usize::from(BUFFERS) * BUFFER_BYTES);
+        // SAFETY: the memory is page-aligned, large enough, and never freed.
+        unsafe {
+            uring.submitter().register_buf_ring_with_flags(
+                entries.as_ptr() as u64,
+                BUFFERS,
+                GROUP,
+                0,
+            )?;
+        }
+        let mut buffers = Buffers { entries, bytes, tail: 0 };
+        (0..BUFFERS).for_each(|buffer| buffers.offer(buffer));
+        Ok(buffers)
+    }
+
+    fn bytes(&mut self, filled: &mut Filled) -> &mut [u8] {
+        assert!(filled.buffer < BUFFERS, "buffers are numbered");
+        let start = usize::from(filled.buffer) * BUFFER_BYTES;
+        // SAFETY: the buffer lies within the allocation, which was zeroed, so all is initialised.
+        let first = unsafe { self.bytes.add(start) };
+        // SAFETY: the kernel is done with the buffer until it is offered again, which takes the
+        // `Filled` away; nobody else holds it, for a `Filled` cannot be copied.
+        unsafe { std::slice::from_raw_parts_mut(first.as_ptr(), filled.length()) }
+    }
+
+    fn offer(&mut self, buffer: u16) {
+        assert!(buffer < BUFFERS, "buffers are numbered");
+        let place = usize::from(self.tail & (BUFFERS - 1));
+        // SAFETY: the place lies within the allocation of `BUFFERS` entries; the kernel reads it
+        // only once the tail has passed it, and then no more than `BUFFERS` are offered.
+        let entry = unsafe { self.entries.add(place).as_mut() };
+        // SAFETY: the buffer lies within the allocation.
+        let first = unsafe { self.bytes.add(usize::from(buffer) * BUFFER_BYTES) };
+        entry.set_addr(first.as_ptr() as u64);
+        entry.set_len(BUFFER_BYTES as u32);
+        entry.set_bid(buffer);
+        self.tail = self.tail.wrapping_add(1);
+        // SAFETY: the base is the first entry of a registered ring.
+        let tail = unsafe { BufRingEntry::tail(self.entries.as_ptr()) };
+        // SAFETY: the tail is an aligned u16 of that allocation, shared with the kernel alone,
+        // which reads it atomically.
+        let tail = unsafe { AtomicU16::from_ptr(tail.cast_mut()) };
+        tail.store(self.tail, Ordering::Release);
+    }
+}
+
+/// Zeroed pages that are never freed.
+fn allocate(size: usize) -> NonNull<u8> {
+    let layout = Layout::from_size_align(size, 4096).expect("a page-aligned, small size");
+    // SAFETY: the size is not zero.
+    let memory = unsafe { alloc_zeroed(layout) };
+    NonNull::new(memory).unwrap_or_else(|| handle_alloc_error(layout))
+}
+
+fn accepted(listener: u32, result: Result<u32, Errno>, more: bool) -> Completion {
+    match result {
+        Ok(number) => {
+            // SAFETY: the kernel has just made this descriptor for us; nobody else knows it.
+            let socket = unsafe { OwnedFd::from_raw_fd(number as RawFd) };
+            Completion::Accepted { listener, socket, more }
+        }
+        Err(error) => Completion::AcceptFailed { listener, error },
+    }
+}
+
+/// kind (8 bits) | generation (24) | index (32).
+fn name(kind: Kind, token: Token) -> u64 {
+    let generation = u64::from(token.generation & 0xFF_FFFF);
+    (kind as u64) << 56 | generation << 32 | u64::from(token.index)
+}
+
+fn parse(name: u64) -> (Kind, Token) {
+    let kind = match name >> 56 {
+        1 => Kind::Accept,
+        2 => Kind::Receive,
+        3 => Kind::Send,
+        4 => Kind::Cancel,
+        5 => Kind::Tick,
+        other => panic!("a completion of kind {other}, which was never asked for"),
+    };
+    (kind, Token { index: name as u32, generation: (name >> 32) as u32 & 0xFF_FFFF })
+}
+
+/// Errors of entering the ring that are over when completions have been taken.
+fn is_passing(error: &io::Error) -> bool {
+    let passing = [Errno::BUSY, Errno::INTR, Errno::AGAIN];
+    passing.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}
+
+/// Ends both directions of a socket: what is armed on it completes.
+pub fn cut(socket: &impl AsFd) {
+    // A socket that is gone already is as good as cut.
+    let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Both);
+}
+
+#[cfg(test)]
+#[path = "ring_tests.rs"]
+mod tests;

@@ -1,0 +1,209 @@
+//! Tests of the ring on socket pairs.
+
+use super::*;
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::net::{AddressFamily, SocketType, socketpair};
+
+const TOKEN: Token = Token { index: 7, generation: 3 };
+
+fn ring() -> Ring {
+    let bell = eventfd(0, EventfdFlags::CLOEXEC).expect("an eventfd");
+    Ring::new(bell.as_fd()).expect("this machine has io_uring")
+}
+
+fn pair() -> (OwnedFd, OwnedFd) {
+    socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).expect("a pair")
+}
+
+/// Turns the ring until `enough` says so of all completions so far, or half a minute has passed.
+fn until(ring: &mut Ring, mut enough: impl FnMut(&[Completion]) -> bool) -> Vec<Completion> {
+    let mut all = Vec::new();
+    let start = crate::node::clock::steady_nanos();
+    while !enough(&all) {
+        ring.turn(&mut all).expect("the ring turns");
+        let waited = crate::node::clock::steady_nanos() - start;
+        assert!(waited < 30_000_000_000, "nothing more than {all:?} happened");
+        std::thread::yield_now();
+    }
+    all
+}
+
+fn has_ended(all: &[Completion]) -> bool {
+    let last = |completion: &Completion| match completion {
+        Completion::Received { more, .. } => !more,
+        Completion::ReceiveEnded { .. } => true,
+        _ => false,
+    };
+    all.iter().any(last)
+}
+
+/// Appends received bytes in order, gives buffers back, and returns how the receive ended.
+fn take_bytes(
+    ring: &mut Ring,
+    all: Vec<Completion>,
+    bytes: &mut Vec<u8>,
+) -> Option<Result<(), Errno>> {
+    let mut end = None;
+    for completion in all {
+        match completion {
+            Completion::Received { mut filled, token, .. } => {
+                assert_eq!(token, TOKEN);
+                bytes.extend_from_slice(ring.bytes(&mut filled));
+                ring.give_back(filled);
+            }
+            Completion::ReceiveEnded { result, .. } => end = Some(result),
+            _ => {}
+        }
+    }
+    end
+}
+
+#[test]
+fn cancel_racing_with_data_loses_and_doubles_nothing() {
+    let mut ring = ring();
+    for round in 0..300_usize {
+        let (ours, theirs) = pair();
+        ring.receive(ours.as_fd(), TOKEN).expect("armed");
+        let sent: Vec<u8> = (0..20_000).map(|at| (at * 7 + round) as u8).collect();
+        let writer = {
+            let sent = sent.clone();
+            std::thread::spawn(move || {
+                for part in sent.chunks(1 + round * 13) {
+                    rustix::io::write(&theirs, part).expect("written");
+                }
+            })
+        };
+        let mut received = Vec::new();
+        // Cancel at a moment that differs from round to round, as a hand-off does.
+        let wanted = round * 50;
+        let mut count = 0;
+        let mut end = None;
+        while count < wanted && end.is_none() {
+            let mut all = Vec::new();
+            ring.turn(&mut all).expect("turned");
+            end = if has_ended(&all) { Some(Ok(())) } else { None };
+            let ended = take_bytes(&mut ring, all, &mut received);
+            end = ended.or(end);
+            count = received.len();
+        }
+        if end.is_none() {
+            ring.cancel_receive(TOKEN).expect("cancelled");
+            let all = until(&mut ring, has_ended);
+            end = take_bytes(&mut ring, all, &mut received);
+        }
+        // Another ring goes on where this one stopped.
+        while end != Some(Ok(())) || received.len() < sent.len() {
+            ring.receive(ours.as_fd(), TOKEN).expect("armed again");
+            let all = until(&mut ring, has_ended);
+            end = take_bytes(&mut ring, all, &mut received).or(end);
+            if received.len() == sent.len() && end == Some(Ok(())) {
+                break;
+            }
+        }
+        writer.join().expect("the writer ends");
+        assert!(received == sent, "round {round}: bytes differ");
+    }
+}
+
+#[test]
+fn the_end_of_input_is_told_after_all_bytes() {
+    let mut ring = ring();
+    let (ours, theirs) = pair();
+    rustix::io::write(&theirs, b"last words").expect("written");
+    drop(theirs);
+    ring.receive(ours.as_fd(), TOKEN).expect("armed");
+    let all = until(&mut ring, has_ended);
+    let mut bytes = Vec::new();
+    assert_eq!(take_bytes(&mut ring, all, &mut bytes), Some(Ok(())));
+    assert_eq!(bytes, b"last words");
+}
+
+#[test]
+fn without_buffers_a_receive_ends_and_goes_on_later() {
+    let mut ring = ring();
+    let (ours, theirs) = pair();
+    let total = (usize::from(BUFFERS) + 10) * BUFFER_BYTES;
+    let writer = std::thread::spawn(move || {
+        let bytes: Vec<u8> = (0..total).map(|at| (at / 4096) as u8).collect();
+        let mut rest = &bytes[..];
+        while !rest.is_empty() {
+            let written = rustix::io::write(&theirs, rest).expect("written");
+            rest = &rest[written..];
+        }
+    });
+    let mut received = Vec::new();
+    let mut starved = false;
+    while received.len() < total {
+        ring.receive(ours.as_fd(), TOKEN).expect("armed");
+        let held = until(&mut ring, |all| {
+            let length = |completion: &Completion| match completion {
+                Completion::Received { filled, .. } => filled.length(),
+                _ => 0,
+            };
+            has_ended(all) || received.len() + all.iter().map(length).sum::<usize>() == total
+        });
+        let end = take_bytes(&mut ring, held, &mut received);
+        starved |= end == Some(Err(Errno::NOBUFS));
+    }
+    writer.join().expect("the writer ends");
+    assert!(starved, "buffers never ran out");
+    assert!(received.iter().enumerate().all(|(at, byte)| *byte == (at / 4096) as u8));
+}
+
+#[test]
+fn a_send_gives_its_bytes_back_when_all_have_left() {
+    let mut ring = ring();
+    let (ours, theirs) = pair();
+    let bytes: Vec<u8> = (0..3_000_000_u32).map(|at| at as u8).collect();
+    ring.send(ours.as_fd(), TOKEN, bytes.clone()).expect("sent");
+    let reader = std::thread::spawn(move || {
+        let mut all = vec![0; 3_000_000];
+        let mut at = 0;
+        while at < all.len() {
+            at += rustix::io::read(&theirs, &mut all[at..]).expect("read");
+        }
+        all
+    });
+    let all = until(&mut ring, |all| !all.is_empty());
+    let Completion::Sent { token, bytes: back, result } = &all[0] else { panic!("{all:?}") };
+    assert_eq!((*token, *result), (TOKEN, Ok(())));
+    assert!(*back == bytes && reader.join().expect("the reader ends") == bytes);
+}
+
+#[test]
+fn a_dead_peer_fails_the_send_and_not_the_process() {
+    let mut ring = ring();
+    let (ours, theirs) = pair();
+    drop(theirs);
+    ring.send(ours.as_fd(), TOKEN, vec![1; 100]).expect("pushed");
+    let all = until(&mut ring, |all| !all.is_empty());
+    assert!(matches!(&all[0], Completion::Sent { result: Err(Errno::PIPE), .. }), "{all:?}");
+}
+
+#[test]
+fn completions_beyond_the_queue_wait_in_the_kernel() {
+    let mut ring = ring();
+    let sockets: Vec<_> = (0..200).map(|_| pair()).collect();
+    let count = 20_000;
+    for at in 0..count {
+        let socket = sockets[at as usize % sockets.len()].0.as_fd();
+        ring.cancel_receive(Token { index: at, generation: 1 }).expect("pushed");
+        ring.send(socket, Token { index: at, generation: 0 }, vec![0; 16]).expect("pushed");
+    }
+    let all = until(&mut ring, |all| all.len() == count as usize);
+    let mut seen = vec![false; count as usize];
+    for completion in &all {
+        let Completion::Sent { token, result: Ok(()), .. } = completion else {
+            panic!("{completion:?}")
+        };
+        assert!(!std::mem::replace(&mut seen[token.index as usize], true), "told twice");
+    }
+}
+
+#[test]
+fn names_carry_kind_generation_and_index() {
+    let token = Token { index: u32::MAX, generation: 0xAB_CDEF };
+    for kind in [Kind::Accept, Kind::Receive, Kind::Send, Kind::Cancel, Kind::Tick] {
+        assert_eq!(parse(name(kind, token)), (kind, token));
+    }
+}
