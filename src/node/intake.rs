@@ -82,11 +82,25 @@ impl<S: Store> Desk<S> {
             let (used, more) = self.decode_one(token, &mut input[done..])?;
             done += used;
             if !more {
+                self.time_unfinished(token);
                 return Ok(done);
             }
         }
         self.make_ready(token);
         Ok(done)
+    }
+
+    /// Starts the time that an unfinished request, or a WebSocket without a user, may last.
+    fn time_unfinished(&mut self, token: Token) {
+        let now_ms = self.now_ms();
+        let Some(connection) = self.table.get(token) else { return };
+        let is_unfinished = connection.session.is_unfinished();
+        if is_unfinished && !connection.flags.unfinished || connection.session.is_closing() {
+            self.table.begin(token, now_ms);
+        }
+        if let Some(connection) = self.table.get(token) {
+            connection.flags.unfinished = is_unfinished;
+        }
     }
 
     /// Decodes one thing and does what it asks; `false`: nothing more can be decoded now.
@@ -100,6 +114,7 @@ impl<S: Store> Desk<S> {
             Step::Handled => return Ok((used, true)),
             Step::Request(request) => request,
         };
+        connection.flags.unfinished &= connection.session.is_websocket();
         let user = connection.session.user();
         let counter = match connection.session.is_websocket() {
             true => Counter::Frames,

@@ -53,6 +53,7 @@ impl<S: Store> Desk<S> {
                     }
                 }
             }
+            Effect::Enroll { user, tenant } => self.shard.enroll(user, tenant),
             Effect::Confirm { to, stream } => self.mesh.post(to, Parcel::Confirm(stream)),
             Effect::Marks { to, notice } => self.marks[usize::from(to.0)].push(notice),
             Effect::MarksApplied { to, receipt } => {
@@ -103,6 +104,7 @@ impl<S: Store> Desk<S> {
     fn acknowledge(&mut self, to: ConnectionId, ack: &ServerAck) {
         let ServerAck { id, user, chat_type, source, timestamp_ms } = *ack;
         if let Some(connection) = self.reach(token_of(to)) {
+            connection.session.accepted();
             let out = &mut connection.out;
             encode::ack_frame(id, user, chat_type, source, timestamp_ms, out);
             self.metrics.count(Counter::ServerAcks, 1);

@@ -24,7 +24,7 @@ use rustix::net::{RecvFlags, SendFlags, SocketFlags};
 use std::alloc::{Layout, alloc_zeroed, handle_alloc_error};
 use std::io;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU16, Ordering, fence};
 
 /// Requests handed to the kernel at once.
 const SUBMISSIONS: u32 = 512;
@@ -234,6 +234,8 @@ impl Ring {
             Bell::Rings => self.uring.completion().enable_eventfd(),
             Bell::Silent => self.uring.completion().disable_eventfd(),
         }
+        // Whoever looks at the ring now sees what the kernel did before it could see this.
+        fence(Ordering::SeqCst);
     }
 
     /// The bytes of a lent buffer.

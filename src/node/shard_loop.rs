@@ -1,0 +1,467 @@
+//! One shard's loop: rounds of looking, one turn, releasing, settling; then it parks.
+//!
+//! Invariants:
+//! 1. A round reaps the ring, reads the clock, drains the mesh and applies what it brought, and
+//!    only then decodes requests: whoever saw an Ack sees its message.
+//! 2. Requests that came over the mesh are applied only after a second look for relays: whatever
+//!    was posted before them, by whichever shard, is applied before them.
+//! 3. Durable effects leave only when the store says that their position is durable, in order.
+//! 4. After an error of the store nothing is released any more.
+//! 5. An idle shard waits for its bell: it neither spins nor misses a ring.
+//!
+//! Left to others: each step (`intake`, `release`, `settle`, `sweep`), threads (`launch`).
+
+use crate::chat::event::Event;
+use crate::ids::ShardId;
+use crate::limits::{CONNECTIONS_PER_SHARD_MAX, DRAIN_MS_MAX, MESH_PARCELS_MAX};
+use crate::metrics::{Counter, Gauge, Stage};
+use crate::node::clock::{Clock, Reading, steady_nanos};
+use crate::node::connection::{Connection, Receiving};
+use crate::node::control::{Control, Phase, Report};
+use crate::node::desk::Desk;
+use crate::node::listener::{Listeners, PORTS};
+use crate::node::mesh::Parcel;
+use crate::node::ring::{Bell, Completion, Filled, Ring, Token};
+use crate::node::settle::Totals;
+use crate::store::{Store, StoreError};
+use crate::wire::session::{CloseCode, Session};
+use glommio::io::PollableFd;
+use rustix::io::Errno;
+use std::collections::VecDeque;
+use std::io;
+
+/// How often a shard looks at what is due.
+const TICK_MS: u32 = 100;
+/// The same while something waits for room: descriptors, or a queue of the mesh.
+const SOON_MS: u32 = 10;
+/// What was written is on disk after this time, whether or not anybody waits for it.
+const SYNC_EVERY_MS: u64 = 100;
+/// Of [`DRAIN_MS_MAX`], the time that is left for the last sync.
+const LAST_SYNC_MS: u64 = 1_500;
+
+/// Why a shard stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum ShardError {
+    /// Its disk failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The kernel refused its ring.
+    #[error("io_uring failed")]
+    Ring(#[from] io::Error),
+    /// It could not wait for its bell.
+    #[error("the executor failed: {0}")]
+    Executor(&'static str),
+}
+
+/// One shard at work.
+pub struct ShardLoop<S: Store> {
+    pub(super) ring: Ring,
+    pub(super) desk: Desk<S>,
+    pub(super) totals: Totals,
+    /// A request could not be handed to the ring: the shard cannot go on.
+    pub(super) ring_failed: bool,
+    listeners: Listeners,
+    control: Control,
+    clock: Clock,
+    completions: Vec<Completion>,
+    parcels: Vec<(ShardId, Parcel)>,
+    deferred: VecDeque<(ShardId, Parcel)>,
+    inbox: VecDeque<(Token, Filled)>,
+    is_tick_due: bool,
+    ticked_ms: u64,
+    synced_ms: u64,
+    sweep_part: u32,
+    draining_since_ms: Option<u64>,
+    has_replayed: bool,
+    has_drained: bool,
+}
+
+impl<S: Store> ShardLoop<S> {
+    /// A shard that has opened its store. Must be made on the thread that runs it.
+    pub fn new(
+        desk: Desk<S>,
+        listeners: Listeners,
+        control: Control,
+        clock: Clock,
+    ) -> io::Result<ShardLoop<S>> {
+        let ring = Ring::new(desk.mesh.bell().fd())?;
+        Ok(ShardLoop {
+            ring,
+            desk,
+            totals: Totals::default(),
+            ring_failed: false,
+            listeners,
+            control,
+            clock,
+            completions: Vec::new(),
+            parcels: Vec::new(),
+            deferred: VecDeque::new(),
+            inbox: VecDeque::new(),
+            is_tick_due: true,
+            ticked_ms: 0,
+            synced_ms: 0,
+            sweep_part: 0,
+            draining_since_ms: None,
+            has_replayed: false,
+            has_drained: false,
+        })
+    }
+
+    /// Runs until the server stops, or the disk fails.
+    pub async fn run(mut self) -> Result<(), ShardError> {
+        let result = self.serve().await;
+        if result.is_err() {
+            self.desk.metrics.set(Gauge::StoreFailed, 1);
+        }
+        result
+    }
+
+    async fn serve(&mut self) -> Result<(), ShardError> {
+        let bell = self.desk.mesh.bell().fd().try_clone_to_owned()?;
+        let bell = PollableFd::new(bell).map_err(|_| ShardError::Executor("no reactor"))?;
+        self.ring.listen(Bell::Silent);
+        self.ring.tick(TICK_MS)?;
+        loop {
+            let phase = self.control.phase();
+            if phase == Phase::Stopping {
+                return Ok(self.desk.shard.store_mut().sync()?);
+            }
+            self.round(phase)?;
+            if self.is_busy() {
+                continue;
+            }
+            self.desk.mesh.bell().park();
+            self.ring.listen(Bell::Rings);
+            self.ring.turn(&mut self.completions)?;
+            self.desk.mesh.drain(&mut self.parcels);
+            let found = !self.completions.is_empty() || !self.parcels.is_empty();
+            if !found && self.control.phase() == phase {
+                bell.readable().await.map_err(|_| ShardError::Executor("it cannot wait"))?;
+            }
+            self.ring.listen(Bell::Silent);
+            self.desk.mesh.bell().unpark();
+        }
+    }
+
+    fn round(&mut self, phase: Phase) -> Result<(), ShardError> {
+        self.ring.turn(&mut self.completions)?;
+        let start = steady_nanos();
+        self.desk.now = self.clock.now(Reading::take(), self.desk.directory.shown());
+        self.reap(phase);
+        self.exchange()?;
+        self.tick_if_due()?;
+        self.depart()?;
+        self.decode()?;
+        self.end_turn(start)?;
+        self.sync_if_awaited()?;
+        self.desk.catch_up()?;
+        self.follow(phase)?;
+        self.settle_touched()?;
+        self.desk.mesh.flush();
+        self.desk.metrics.set(Gauge::Heartbeat, self.desk.now.steady_ms);
+        match self.ring_failed {
+            true => Err(io::Error::from(Errno::IO).into()),
+            false => Ok(()),
+        }
+    }
+
+    /// Something can be done without anybody's word.
+    fn is_busy(&self) -> bool {
+        let desk = &self.desk;
+        !(self.inbox.is_empty()
+            && self.deferred.is_empty()
+            && desk.ready.is_empty()
+            && desk.departed.is_empty()
+            && desk.touched.is_empty())
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining_since_ms.is_some()
+    }
+
+    /// Notes what has completed. Received bytes stay where they are until they are decoded.
+    fn reap(&mut self, phase: Phase) {
+        let now_ms = self.desk.now_ms();
+        let mut completions = std::mem::take(&mut self.completions);
+        for completion in completions.drain(..) {
+            match completion {
+                Completion::Accepted { listener, socket, more } => {
+                    if !more {
+                        self.listeners.ended(listener);
+                    }
+                    if phase == Phase::Serving && !self.is_draining() {
+                        let session = Session::new(PORTS[listener as usize]);
+                        let connection = Connection::new(socket, session);
+                        let token = self.desk.table.insert(connection, now_ms);
+                        self.desk.metrics.count(Counter::Accepted, 1);
+                        self.desk.touch(token);
+                    }
+                }
+                Completion::AcceptFailed { listener, error } => {
+                    self.listeners.failed(listener, error, self.desk.now.steady_ms);
+                }
+                Completion::Received { token, filled, more } => {
+                    self.received(token, filled, more);
+                }
+                Completion::ReceiveEnded { token, result } => self.receive_ended(token, result),
+                Completion::Sent { token, bytes, result } => {
+                    if let Some(connection) = self.desk.table.get(token) {
+                        connection.sending = 0;
+                        connection.flags.dead |= result.is_err();
+                    }
+                    self.desk.recycle(bytes);
+                    self.desk.touch(token);
+                }
+                Completion::Ticked => self.is_tick_due = true,
+            }
+        }
+        self.completions = completions;
+    }
+
+    fn received(&mut self, token: Token, filled: Filled, more: bool) {
+        let now_ms = self.desk.now_ms();
+        self.desk.metrics.count(Counter::BytesIn, filled.length() as u64);
+        let Some(connection) = self.desk.table.get(token) else {
+            return self.ring.give_back(filled);
+        };
+        connection.waiting += 1;
+        connection.flags.spoke = true;
+        connection.flags.pinged = false;
+        if !more {
+            connection.receiving = Receiving::Off;
+        }
+        self.desk.table.hear(token, now_ms);
+        self.desk.touch(token);
+        self.inbox.push_back((token, filled));
+    }
+
+    fn receive_ended(&mut self, token: Token, result: Result<(), Errno>) {
+        let Some(connection) = self.desk.table.get(token) else { return };
+        connection.receiving = Receiving::Off;
+        match result {
+            Ok(()) => connection.flags.ended = true,
+            Err(Errno::CANCELED | Errno::NOBUFS | Errno::INTR | Errno::AGAIN) => {}
+            Err(_) => connection.flags.dead = true,
+        }
+        self.desk.touch(token);
+    }
+
+    /// Drains the mesh. What streams bring is applied at once; requests wait for the second look.
+    fn exchange(&mut self) -> Result<(), StoreError> {
+        self.drain_mesh()?;
+        let requests = self.deferred.len();
+        if requests == 0 {
+            return Ok(());
+        }
+        self.drain_mesh()?;
+        for _ in 0..requests {
+            if self.desk.is_turn_full() {
+                break;
+            }
+            let Some((from, parcel)) = self.deferred.pop_front() else { break };
+            match parcel {
+                Parcel::Forward(forwarded) => {
+                    let (connection, request) = *forwarded;
+                    self.desk.apply(Event::Request { connection, user: None, request })?;
+                }
+                Parcel::Answer(to, answer) => self.desk.receive_answer(from, to, answer),
+                Parcel::NextPart(to) => self.desk.next_part_abroad(to)?,
+                Parcel::Abandon(to) => self.desk.abandon_list(to),
+                Parcel::Move(moving) => self.take_over(*moving)?,
+                _ => unreachable!("streams were applied before"),
+            }
+        }
+        Ok(())
+    }
+
+    fn drain_mesh(&mut self) -> Result<(), StoreError> {
+        let mut parcels = std::mem::take(&mut self.parcels);
+        if self.deferred.len() < MESH_PARCELS_MAX {
+            self.desk.mesh.drain(&mut parcels);
+        }
+        self.desk.metrics.set(Gauge::MeshDepth, (parcels.len() + self.deferred.len()) as u64);
+        for (from, parcel) in parcels.drain(..) {
+            match parcel {
+                Parcel::Relays(relays) => {
+                    for relay in relays {
+                        self.desk.apply(Event::Relay { from, relay })?;
+                    }
+                }
+                Parcel::Confirm(stream) => {
+                    self.desk.apply(Event::Confirmed { by: from, stream })?;
+                }
+                Parcel::Marks(notices) => {
+                    for notice in notices {
+                        self.desk.apply(Event::Marks { from, notice })?;
+                    }
+                }
+                Parcel::MarksApplied(receipts) => {
+                    for receipt in receipts {
+                        self.desk.apply(Event::MarksApplied { by: from, receipt })?;
+                    }
+                }
+                request => self.deferred.push_back((from, request)),
+            }
+        }
+        self.parcels = parcels;
+        Ok(())
+    }
+
+    fn tick_if_due(&mut self) -> Result<(), ShardError> {
+        if !std::mem::take(&mut self.is_tick_due) {
+            return Ok(());
+        }
+        let waits = self.listeners.is_paused() || self.desk.mesh.kept() > 0;
+        self.ring.tick(if waits { SOON_MS } else { TICK_MS })?;
+        let now_ms = self.desk.now.steady_ms;
+        if now_ms >= self.ticked_ms + u64::from(TICK_MS) - u64::from(SOON_MS) {
+            self.ticked_ms = now_ms;
+            self.desk.apply(Event::Tick)?;
+            self.desk.sweep(self.sweep_part);
+            self.sweep_part = self.sweep_part.wrapping_add(1);
+        }
+        Ok(())
+    }
+
+    fn depart(&mut self) -> Result<(), StoreError> {
+        let mut departed = std::mem::take(&mut self.desk.departed);
+        for (connection, user) in departed.drain(..) {
+            self.desk.apply(Event::Closed { connection, user })?;
+        }
+        self.desk.departed.append(&mut departed);
+        Ok(())
+    }
+
+    /// Decodes what waits, oldest first, until the turn is full.
+    fn decode(&mut self) -> Result<(), StoreError> {
+        for _ in 0..self.desk.ready.len() {
+            if self.desk.is_turn_full() {
+                return Ok(());
+            }
+            let Some(token) = self.desk.ready.pop_front() else { break };
+            if let Some(connection) = self.desk.table.get(token) {
+                connection.flags.ready = false;
+                self.desk.decode_window(token)?;
+                self.desk.touch(token);
+            }
+        }
+        while !self.desk.is_turn_full() {
+            let Some((token, mut filled)) = self.inbox.pop_front() else { break };
+            if let Some(connection) = self.desk.table.get(token) {
+                connection.waiting -= 1;
+            }
+            let result = self.desk.decode_received(token, self.ring.bytes(&mut filled));
+            self.ring.give_back(filled);
+            self.desk.touch(token);
+            result?;
+        }
+        Ok(())
+    }
+
+    /// Writes the rows of the turn and lets go what may go at once.
+    fn end_turn(&mut self, start: u64) -> Result<(), StoreError> {
+        let desk = &mut self.desk;
+        if std::mem::take(&mut desk.applied) == 0 && desk.shard.gathered_bytes() == 0 {
+            return Ok(());
+        }
+        let write_start = steady_nanos();
+        desk.shard.end_turn(&mut desk.turn)?;
+        let release_start = steady_nanos();
+        let spare = desk.spare_turns.pop().unwrap_or_default();
+        let mut turn = std::mem::replace(&mut desk.turn, spare);
+        let effects = std::mem::take(&mut turn.now);
+        turn.now = desk.release(effects, &turn)?;
+        desk.metrics.count(Counter::Turns, 1);
+        desk.metrics.record(Stage::Turn, write_start - start);
+        desk.metrics.record(Stage::Write, release_start - write_start);
+        desk.metrics.record(Stage::Release, steady_nanos() - release_start);
+        desk.pending.push_back(turn);
+        self.release_durable()
+    }
+
+    /// Releases what has become durable, in order.
+    fn release_durable(&mut self) -> Result<(), StoreError> {
+        let desk = &mut self.desk;
+        let (durable, synced) = (desk.shard.store().durable(), desk.shard.store().synced());
+        for index in 0..desk.pending.len() {
+            let mut turn = std::mem::take(&mut desk.pending[index]);
+            if turn.position <= durable && !turn.durable.is_empty() {
+                let effects = std::mem::take(&mut turn.durable);
+                turn.durable = desk.release(effects, &turn)?;
+            }
+            if turn.position <= synced && !turn.synced.is_empty() {
+                let effects = std::mem::take(&mut turn.synced);
+                turn.synced = desk.release(effects, &turn)?;
+            }
+            desk.pending[index] = turn;
+        }
+        while let Some(turn) = desk.pending.front()
+            && turn.durable.is_empty()
+            && turn.synced.is_empty()
+        {
+            let Some(mut turn) = desk.pending.pop_front() else { break };
+            turn.clear();
+            desk.spare_turns.push(turn);
+        }
+        desk.metrics.set(Gauge::DurableLag, desk.pending.len() as u64);
+        Ok(())
+    }
+
+    /// Syncs the store when effects wait for it, or when it was not synced for long.
+    fn sync_if_awaited(&mut self) -> Result<(), StoreError> {
+        let store = self.desk.shard.store();
+        let now_ms = self.desk.now.steady_ms;
+        let is_old = store.written() > store.synced() && now_ms >= self.synced_ms + SYNC_EVERY_MS;
+        if self.desk.pending.is_empty() && !is_old {
+            return Ok(());
+        }
+        let start = steady_nanos();
+        self.desk.shard.store_mut().sync()?;
+        self.desk.metrics.record(Stage::Sync, steady_nanos() - start);
+        self.desk.metrics.count(Counter::Syncs, 1);
+        self.synced_ms = now_ms;
+        self.release_durable()
+    }
+
+    /// Does what the server's phase asks for.
+    fn follow(&mut self, phase: Phase) -> Result<(), ShardError> {
+        let now_ms = self.desk.now.steady_ms;
+        if !self.has_replayed && self.desk.shard.is_replayed() && phase != Phase::Opening {
+            self.has_replayed = true;
+            self.control.report(Report::Replayed);
+        }
+        if phase == Phase::Serving && self.desk.table.count() < CONNECTIONS_PER_SHARD_MAX {
+            self.listeners.accept(&mut self.ring, now_ms)?;
+            let (gauge, value) = self.listeners.gauge();
+            self.desk.metrics.set(gauge, value);
+        }
+        if phase == Phase::Draining {
+            self.drain(now_ms)?;
+        }
+        Ok(())
+    }
+
+    /// Says goodbye to whoever is owed nothing, until nobody is left or the time is over.
+    fn drain(&mut self, now_ms: u64) -> io::Result<()> {
+        if self.draining_since_ms.is_none() {
+            self.listeners.stop(&mut self.ring)?;
+        }
+        let since = *self.draining_since_ms.get_or_insert(now_ms);
+        if self.desk.pending.is_empty() {
+            for index in 0..self.desk.table.places() {
+                let Some((token, connection)) = self.desk.table.at(index) else { continue };
+                let owes = connection.session.is_awaiting() || connection.is_leaving();
+                if !owes && !connection.is_over() {
+                    self.desk.close(token, CloseCode::GoingAway);
+                    self.desk.table.begin(token, now_ms as u32);
+                }
+            }
+        }
+        let is_over = now_ms - since > DRAIN_MS_MAX - LAST_SYNC_MS;
+        if (self.desk.table.count() == 0 || is_over) && !self.has_drained {
+            self.has_drained = true;
+            self.control.report(Report::Drained);
+        }
+        Ok(())
+    }
+}
