@@ -24,8 +24,15 @@ fn main() -> ExitCode {
     }
 }
 
-fn serve(_config: &Config) -> ExitCode {
-    eprintln!("anser: this build has no node to serve with yet");
+fn serve(config: &Config) -> ExitCode {
+    let Err(error) = anser::node::serve(config) else { return ExitCode::SUCCESS };
+    let mut words = format!("anser: {error}");
+    let mut source = std::error::Error::source(&error);
+    while let Some(cause) = source {
+        words.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    eprintln!("{words}");
     ExitCode::FAILURE
 }
 

@@ -76,11 +76,7 @@ pub struct Listeners {
 impl Listeners {
     /// Listening sockets of one shard, in the order of [`PORTS`].
     pub fn new(http: OwnedFd, ws: OwnedFd) -> Listeners {
-        Listeners {
-            sockets: vec![http, ws],
-            accepting: [Accepting::Off; 2],
-            paused_until_ms: None,
-        }
+        Listeners { sockets: vec![http, ws], accepting: [Accepting::Off; 2], paused_until_ms: None }
     }
 
     /// Arms what is not armed, unless accepting pauses.

@@ -30,7 +30,11 @@ struct Pushed {
 
 impl<S: Store> Desk<S> {
     /// Performs effects in their order; `turn` has their texts.
-    pub fn release(&mut self, effects: Vec<Effect>, turn: &Turn) -> Result<Vec<Effect>, StoreError> {
+    pub fn release(
+        &mut self,
+        effects: Vec<Effect>,
+        turn: &Turn,
+    ) -> Result<Vec<Effect>, StoreError> {
         let mut effects = effects;
         for effect in effects.drain(..) {
             self.perform(effect, turn)?;

@@ -21,6 +21,7 @@ use crate::node::ring::{Token, cut};
 use crate::node::shard_loop::ShardLoop;
 use crate::store::{Store, StoreError};
 use crate::wire::session::CloseCode;
+use rustix::fd::AsFd;
 use rustix::net::{Shutdown, shutdown};
 
 /// What all connections of a shard hold together, bytes.
@@ -93,7 +94,7 @@ impl<S: Store> ShardLoop<S> {
         let bytes = std::mem::take(&mut connection.out);
         connection.sending = u32::try_from(bytes.len()).expect("unsent bytes are bounded");
         self.desk.metrics.count(Counter::BytesOut, bytes.len() as u64);
-        self.ring_failed |= self.ring.send(&connection.socket, token, bytes).is_err();
+        self.ring_failed |= self.ring.send(connection.socket.as_fd(), token, bytes).is_err();
     }
 
     /// Receives as long as there is room for what comes.
@@ -106,7 +107,7 @@ impl<S: Store> ShardLoop<S> {
         match connection.receiving {
             Receiving::Off if has_room => {
                 connection.receiving = Receiving::Armed;
-                self.ring_failed |= self.ring.receive(&connection.socket, token).is_err();
+                self.ring_failed |= self.ring.receive(connection.socket.as_fd(), token).is_err();
             }
             Receiving::Armed if !has_room => {
                 connection.receiving = Receiving::Ending;

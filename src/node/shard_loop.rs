@@ -107,6 +107,11 @@ impl<S: Store> ShardLoop<S> {
         })
     }
 
+    /// Tells the main thread that this shard has opened its rows.
+    pub fn report_opened(&self) {
+        self.control.report(Report::Opened);
+    }
+
     /// Runs until the server stops, or the disk fails.
     pub async fn run(mut self) -> Result<(), ShardError> {
         let result = self.serve().await;

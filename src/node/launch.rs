@@ -1,0 +1,385 @@
+//! Starting and stopping: from a configuration to pinned shards, and from a signal to exit.
+//!
+//! Invariants:
+//! 1. What can be refused is refused before any shard starts, and in words.
+//! 2. `ready` is printed once, when every shard has applied what outboxes held at start.
+//! 3. After a signal the server stops accepting, finishes what was begun, syncs, and ends within
+//!    [`DRAIN_MS_MAX`] and a little.
+//! 4. A shard whose store fails acks nothing more; the others are drained and the server ends
+//!    with an error. A panic anywhere ends the process: it never limps on.
+//!
+//! Left to others: what the machine must have (`doctor`), the data folder (`data_folder`).
+
+use crate::admin::status::Readiness;
+use crate::chat::directory::Directory;
+use crate::chat::shard::{Place, Shard};
+use crate::config::{self, Config, StoreKind};
+use crate::ids::ShardId;
+use crate::limits::{DRAIN_MS_MAX, SHARDS_MAX};
+use crate::metrics::ShardMetrics;
+use crate::node::admin_port::{AdminPort, AdminState};
+use crate::node::clock::{Clock, Reading, steady_nanos};
+use crate::node::control::{Control, Phase, Report, Stage};
+use crate::node::data_folder::{self, DataFolderError, FolderLock, Shards};
+use crate::node::desk::{Desk, Fittings};
+use crate::node::doctor::{self, Verdict};
+use crate::node::listener::{Listeners, bind_all};
+use crate::node::mesh::{Mesh, bells, meshes};
+use crate::node::shard_loop::{ShardError, ShardLoop};
+use crate::store::keys::Kind;
+use crate::store::memory::MemoryStore;
+use crate::store::view::{self, View};
+use crate::store::{Store, StoreError};
+use crate::wire::session::{ErrorStyle, WireOptions};
+use glommio::{LocalExecutorBuilder, Placement};
+use rustix::fd::OwnedFd;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+
+/// Requests of a shard's executor that wait for the kernel: it only waits for a bell.
+const EXECUTOR_DEPTH: usize = 8;
+/// Bytes of table blocks that all stores together keep in memory.
+const CACHE_BYTES: u64 = 256 * 1024 * 1024;
+
+/// Why the server does not run, or ran no further.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The machine lacks something.
+    #[error("this machine cannot run the server: {0}")]
+    Unfit(String),
+    /// The data folder cannot be used.
+    #[error(transparent)]
+    DataFolder(#[from] DataFolderError),
+    /// An address cannot be listened on.
+    #[error("--{setting} {address}: cannot listen there")]
+    Listen {
+        /// The setting.
+        setting: &'static str,
+        /// Its value.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The system refused something else.
+    #[error("cannot {doing}")]
+    System {
+        /// What was tried.
+        doing: &'static str,
+        /// What it says.
+        source: io::Error,
+    },
+    /// A shard's thread could not be started.
+    #[error("shard {0} cannot be started: {1}")]
+    Thread(ShardId, glommio::GlommioError<()>),
+    /// A shard failed.
+    #[error("shard {0} failed")]
+    Shard(ShardId, #[source] ShardError),
+}
+
+/// Where everything listens.
+struct Addresses {
+    http: SocketAddr,
+    ws: SocketAddr,
+    admin: SocketAddr,
+}
+
+/// How many shards, and lanes, and the lock that makes the folder ours.
+struct Layout {
+    shards: u16,
+    lanes: u16,
+    _lock: Option<FolderLock>,
+}
+
+/// What a shard's thread starts with.
+struct Berth {
+    place: Place,
+    mesh: Mesh,
+    listeners: Listeners,
+    directory: Arc<Directory>,
+    metrics: Arc<ShardMetrics>,
+    options: WireOptions,
+    stage: Arc<Stage>,
+    reports: Sender<Report>,
+    folder: PathBuf,
+    durability: view::Durability,
+}
+
+/// Runs the server until a signal ends it.
+pub fn serve(config: &Config) -> Result<(), ServeError> {
+    refuse_unfit(config)?;
+    let cores = allowed_cores();
+    let layout = lay_out(config, cores.len())?;
+    let (http, http_sockets) = listen("http", config.http, layout.shards)?;
+    let (ws, ws_sockets) = listen("ws", config.ws, layout.shards)?;
+    let metrics: Vec<_> = (0..layout.shards).map(|_| Arc::default()).collect();
+    let (admin, admin_state) = start_admin(config, &metrics)?;
+    let system = |doing| move |source| ServeError::System { doing, source };
+    let bells = bells(layout.shards).map_err(system("make an eventfd"))?;
+    let stage = Arc::new(Stage::new(bells.clone()));
+    let (reports, inbox) = channel();
+    abort_on_panic();
+    watch_signals(reports.clone()).map_err(system("watch signals"))?;
+    let directory = Arc::new(Directory::new());
+    let sockets = http_sockets.into_iter().zip(ws_sockets);
+    for (index, ((http, ws), mesh)) in sockets.zip(meshes(&bells)).enumerate() {
+        let shard = ShardId(index as u16);
+        let berth = Berth {
+            place: Place { shard, shards: layout.shards, lanes: layout.lanes },
+            mesh,
+            listeners: Listeners::new(http, ws),
+            directory: directory.clone(),
+            metrics: metrics[index].clone(),
+            options: wire_options(config),
+            stage: stage.clone(),
+            reports: reports.clone(),
+            folder: data_folder::shard_folder(&config.data_dir, shard),
+            durability: match config.durability {
+                config::Durability::Sync => view::Durability::Sync,
+                config::Durability::Async => view::Durability::Async,
+            },
+        };
+        let core = cores[(usize::from(config.pin_from) + index) % cores.len()];
+        start_shard(berth, core, config.store)?;
+    }
+    let addresses = Addresses { http, ws, admin };
+    Watch { config, stage, inbox, admin_state, addresses, shards: layout.shards }.run()
+}
+
+/// The main thread's part: it waits for reports and moves the server on.
+struct Watch<'a> {
+    config: &'a Config,
+    stage: Arc<Stage>,
+    inbox: Receiver<Report>,
+    admin_state: Arc<AdminState>,
+    addresses: Addresses,
+    shards: u16,
+}
+
+/// What the main thread has heard so far.
+#[derive(Default)]
+struct Heard {
+    opened: u16,
+    replayed: u16,
+    drained: u16,
+    ended: u16,
+    failure: Option<(ShardId, ShardError)>,
+    is_told_to_stop: bool,
+}
+
+impl Watch<'_> {
+    fn run(self) -> Result<(), ServeError> {
+        let mut heard = Heard::default();
+        let mut deadline = None;
+        while heard.ended < self.shards {
+            let Some(report) = self.next(deadline) else { break };
+            heard.note(report);
+            if heard.opened == self.shards {
+                self.stage.advance(Phase::Replaying);
+            }
+            if heard.replayed == self.shards && self.stage.phase() == Phase::Replaying {
+                self.stage.advance(Phase::Serving);
+                self.say_ready();
+            }
+            if heard.is_told_to_stop && deadline.is_none() {
+                self.admin_state.set_readiness(Readiness::Draining);
+                self.stage.advance(Phase::Draining);
+                deadline = Some(Instant::now() + Duration::from_millis(DRAIN_MS_MAX));
+            }
+            if heard.drained >= self.shards {
+                self.stage.advance(Phase::Stopping);
+            }
+        }
+        tracing::info!("stopped");
+        match heard.failure {
+            Some((shard, error)) => Err(ServeError::Shard(shard, error)),
+            None => Ok(()),
+        }
+    }
+
+    /// The next report; `None`: draining took too long.
+    fn next(&self, deadline: Option<Instant>) -> Option<Report> {
+        let Some(deadline) = deadline else { return self.inbox.recv().ok() };
+        let left = deadline.saturating_duration_since(Instant::now());
+        match self.inbox.recv_timeout(left) {
+            Ok(report) => Some(report),
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                tracing::warn!("draining took too long: stopping all the same");
+                None
+            }
+        }
+    }
+
+    fn say_ready(&self) {
+        self.admin_state.set_readiness(Readiness::Ready);
+        let Addresses { http, ws, admin } = self.addresses;
+        let (shards, durability) = (self.shards, self.config.durability_word());
+        let data = self.config.data_dir.display();
+        let mut out = io::stdout().lock();
+        // A closed standard output is the operator's choice.
+        let _ = writeln!(
+            out,
+            "ready http={http} ws={ws} admin={admin} shards={shards} durability={durability} \
+             data={data}"
+        );
+        let _ = out.flush();
+        tracing::info!(%http, %ws, %admin, shards, durability, "ready");
+    }
+}
+
+impl Heard {
+    fn note(&mut self, report: Report) {
+        match report {
+            Report::Opened => self.opened += 1,
+            Report::Replayed => self.replayed += 1,
+            Report::Drained => self.drained += 1,
+            Report::Ended(_, Ok(())) => self.ended += 1,
+            Report::Ended(shard, Err(error)) => {
+                tracing::error!(%shard, %error, "a shard has failed: the server stops");
+                self.ended += 1;
+                self.drained += 1;
+                self.is_told_to_stop = true;
+                self.failure.get_or_insert((shard, error));
+            }
+            Report::Signal => {
+                tracing::info!("told to stop: draining");
+                self.is_told_to_stop = true;
+            }
+        }
+    }
+}
+
+fn refuse_unfit(config: &Config) -> Result<(), ServeError> {
+    let checks = doctor::examine(config);
+    for check in &checks {
+        match check.verdict {
+            Verdict::Ok => {}
+            Verdict::Warn => tracing::warn!("{}: {}", check.name, check.words),
+            Verdict::Fail => {
+                return Err(ServeError::Unfit(format!("{}: {}", check.name, check.words)));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The cores that this process may run on, in order.
+fn allowed_cores() -> Vec<usize> {
+    let set = rustix::thread::sched_getaffinity(None).unwrap_or_default();
+    let cores: Vec<usize> =
+        (0..rustix::thread::CpuSet::MAX_CPU).filter(|c| set.is_set(*c)).collect();
+    if cores.is_empty() { vec![0] } else { cores }
+}
+
+fn lay_out(config: &Config, cores: usize) -> Result<Layout, ServeError> {
+    let default = u16::try_from(cores).unwrap_or(SHARDS_MAX).clamp(1, SHARDS_MAX);
+    if config.store != StoreKind::Disk {
+        let shards = config.shards.unwrap_or(default);
+        return Ok(Layout { shards, lanes: shards.next_power_of_two(), _lock: None });
+    }
+    let shards = Shards { asked: config.shards, default };
+    let (manifest, lock) = data_folder::open_or_create(&config.data_dir, shards)?;
+    Ok(Layout { shards: manifest.shards, lanes: manifest.lanes, _lock: Some(lock) })
+}
+
+fn listen(
+    setting: &'static str,
+    address: SocketAddr,
+    shards: u16,
+) -> Result<(SocketAddr, Vec<OwnedFd>), ServeError> {
+    let refused = |source| ServeError::Listen { setting, address, source };
+    bind_all(address, shards).map_err(refused)
+}
+
+fn start_admin(
+    config: &Config,
+    metrics: &[Arc<ShardMetrics>],
+) -> Result<(SocketAddr, Arc<AdminState>), ServeError> {
+    let address = config.admin;
+    let refused = |source| ServeError::Listen { setting: "admin", address, source };
+    let listener = std::net::TcpListener::bind(address).map_err(refused)?;
+    let durability = config.durability_word();
+    let steady_ms = || steady_nanos() / 1_000_000;
+    let state = Arc::new(AdminState::new(metrics.to_vec(), durability, steady_ms));
+    let port = AdminPort::start(listener, state.clone()).map_err(refused)?;
+    Ok((port.address(), state))
+}
+
+fn wire_options(config: &Config) -> WireOptions {
+    let errors = match config.errors {
+        config::ErrorStyle::Seed => ErrorStyle::Seed,
+        config::ErrorStyle::Rest => ErrorStyle::Rest,
+    };
+    WireOptions { errors, utc_offset_seconds: config.utc_offset_seconds }
+}
+
+/// A shard that has panicked holds what others wait for: nothing goes on without it.
+fn abort_on_panic() {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        print(panic);
+        eprintln!("anser: this is a bug; the process ends now, and nothing acked is lost");
+        std::process::abort();
+    }));
+}
+
+fn watch_signals(reports: Sender<Report>) -> io::Result<()> {
+    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        for _ in signals.forever() {
+            // The main thread is gone only when the process ends.
+            let _ = reports.send(Report::Signal);
+        }
+    })?;
+    Ok(())
+}
+
+fn start_shard(berth: Berth, core: usize, store: StoreKind) -> Result<(), ServeError> {
+    let shard = berth.place.shard;
+    let name = format!("shard-{shard}");
+    let thread = LocalExecutorBuilder::new(Placement::Fixed(core))
+        .name(&name)
+        .io_memory(0)
+        .ring_depth(EXECUTOR_DEPTH)
+        .spawn(move || async move {
+            let reports = berth.reports.clone();
+            let result = match store {
+                StoreKind::Disk => {
+                    let cache = CACHE_BYTES / u64::from(berth.place.shards);
+                    run(View::open(&berth.folder, berth.durability, cache), berth).await
+                }
+                StoreKind::Memory => run(Ok(MemoryStore::default()), berth).await,
+                StoreKind::Nothing => {
+                    run(Ok(MemoryStore::default().keeping(is_no_message)), berth).await
+                }
+            };
+            // The main thread is gone only when the process ends.
+            let _ = reports.send(Report::Ended(shard, result));
+        });
+    thread.map(drop).map_err(|error| ServeError::Thread(shard, error))
+}
+
+/// Opens a shard and runs it to its end.
+async fn run<S: Store>(store: Result<S, StoreError>, berth: Berth) -> Result<(), ShardError> {
+    let Berth { place, mesh, listeners, directory, metrics, options, stage, reports, .. } = berth;
+    let shard = Shard::open(store?, place, directory.clone(), metrics.clone())?;
+    let control = Control::new(stage, reports);
+    let mut clock = Clock::new(Reading::take(), directory.shown());
+    let now = clock.now(Reading::take(), directory.shown());
+    let fittings = Fittings { place, options, shard, directory, metrics, mesh, now };
+    let shard = ShardLoop::new(Desk::new(fittings), listeners, control, clock)?;
+    shard.report_opened();
+    shard.run().await
+}
+
+/// What the stand-in store keeps: all but the rows of messages.
+fn is_no_message(key: &[u8]) -> bool {
+    let thrown_away =
+        [Kind::Message, Kind::Pair, Kind::Sent, Kind::Offline, Kind::OfflineId].map(|k| k as u8);
+    key.first().is_none_or(|kind| !thrown_away.contains(kind))
+}
