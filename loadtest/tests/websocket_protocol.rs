@@ -209,7 +209,8 @@ fn more_than_the_limit_closes_1009(world: &World) {
     client.connection.expect_close(1009);
 
     let mut announced = world.connect(anna);
-    announced.connection.send_bytes(&[0x81, 0xFF, 0x7F, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF]);
+    let head = [&[0x81, 0xFF, 0x7F][..], &[0xFF; 7], b"mask"].concat();
+    announced.connection.send_bytes(&head);
     announced.connection.expect_close(1009);
 
     let mut in_parts = world.connect(anna);
