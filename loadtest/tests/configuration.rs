@@ -77,7 +77,7 @@ fn open_authentication_stays_on_loopback() {
 fn flags_win_over_environment_over_file_over_defaults() {
     let folder = Folder::new();
     let config =
-        file(&folder, "durability = \"async\"\nerrors = \"rest\"\nutc-offset = \"+08:00\"\n");
+        file(&folder, "durability = \"async\"\nerrors = \"rest\"\nutc_offset = \"+08:00\"\n");
     let setup = || Setup::shards(1).with("--config", &config);
     let by_file = setup().start();
     assert_eq!(by_file.ready_field("durability"), "async");
@@ -182,7 +182,13 @@ fn operators_see_health_and_figures() {
             let lines = text.lines().filter(|line| line.starts_with(family));
             lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
         };
-        (sum("anser_refused") >= 1.0 && sum("anser_connections") >= 1.0).then_some(text.clone())
+        let shows = sum("anser_messages_sent_total") == 5.0
+            && sum("anser_messages_delivered_total") == 5.0
+            && sum("anser_acks_sent_total") >= 5.0
+            && sum("anser_connections{") >= 1.0
+            && sum("anser_users_registered_total") == 2.0
+            && sum("anser_refusals_total") == 1.0;
+        shows.then_some(text)
     });
     assert!(figures.contains("# TYPE anser_"), "{figures:.500}");
     assert!(!figures.contains("of many"), "no contents in figures");

@@ -61,11 +61,10 @@ fn one_connection_may_ask_about_everybody(world: &World) {
     let mut client = HttpClient::connect(world.http);
     for _ in 0..5 {
         for user in people {
-            let page =
-                client.post("/im/message/user/get/page", &json!({"userId": user}).to_string());
-            let contents = page.json();
-            let contents: Vec<&str> =
-                contents.as_array().expect("a list").iter().map(|m| m.text("content")).collect();
+            let body = json!({"userId": user, "pageSize": 200}).to_string();
+            let page = client.post("/im/message/user/get/page", &body).json();
+            let page = page.as_array().expect("a list");
+            let contents: Vec<&str> = page.iter().map(|message| message.text("content")).collect();
             assert!(contents.contains(&&*format!("from {user}")), "{contents:?}");
         }
     }
