@@ -1,21 +1,25 @@
-//! A Python of our own, with `websockets`, under the build's output folder.
+//! A Python with `websockets`: the machine's, or one of our own under the build's output folder.
 
 use crate::server::output_folder;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The interpreter of a virtual environment that has `websockets`; made when it is not there.
+/// An interpreter that has `websockets`; a virtual environment is made when there is none.
 ///
 /// # Errors
 /// Says in words which step did not work.
 pub fn interpreter() -> Result<PathBuf, String> {
+    let system = PathBuf::from("python3");
+    if has_websockets(&system) {
+        return Ok(system);
+    }
     let folder = output_folder().join("python");
     let python = folder.join("bin/python");
     if has_websockets(&python) {
         return Ok(python);
     }
     let text = folder.to_string_lossy().into_owned();
-    run(Path::new("python3"), &["-m", "venv", &text])?;
+    run(&system, &["-m", "venv", &text])?;
     run(&python, &["-m", "pip", "install", "--quiet", "websockets"])?;
     Ok(python)
 }

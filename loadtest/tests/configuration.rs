@@ -174,22 +174,32 @@ fn operators_see_health_and_figures() {
     let [anna, bo] = world.people();
     let mut client = world.connect(anna);
     client.send_many(bo, 5);
-    client.say(json!({"msgType": "Smell"}));
-    client.expect_error();
-    let figures = eventually("the figures show what happened", || {
+    client.say_refused(json!({"msgType": "Smell"}));
+    client.say_refused(json!({"msgType": "Text", "toUserId": 15_000_000}));
+    world.refused("/im/user/register", json!({}), "company");
+    let sums = || {
         let text = http::get(server.admin, "/metrics").body;
         let sum = |family: &str| -> f64 {
             let lines = text.lines().filter(|line| line.starts_with(family));
             lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
         };
-        let shows = sum("anser_messages_sent_total") == 5.0
-            && sum("anser_messages_delivered_total") == 5.0
-            && sum("anser_acks_sent_total") >= 5.0
-            && sum("anser_connections{") >= 1.0
-            && sum("anser_users_registered_total") == 2.0
-            && sum("anser_refusals_total") == 1.0;
-        shows.then_some(text)
+        let families = [
+            "anser_users_registered_total",
+            "anser_messages_sent_total",
+            "anser_messages_delivered_total",
+            "anser_refusals_total",
+            "anser_connections{",
+        ];
+        (families.map(sum), text.clone())
+    };
+    // Two users, five messages, two refused frames and a refused call, one connection.
+    let figures = eventually("the figures show what happened", || {
+        let (seen, text) = sums();
+        (seen == [2.0, 5.0, 5.0, 3.0, 1.0]).then_some(text)
     });
+    for reason in ["unknown_value", "unknown_user", "missing"] {
+        assert!(figures.contains(&format!("reason=\"{reason}\"")), "{reason} in {figures}");
+    }
     assert!(figures.contains("# TYPE anser_"), "{figures:.500}");
     assert!(!figures.contains("of many"), "no contents in figures");
     assert!(!server.log().contains("of many"), "no contents in logs");
