@@ -111,7 +111,12 @@ impl<S: Store> Desk<S> {
         let (used, step) = connection.session.next(&mut self.codec, input, &mut connection.out);
         let request = match step {
             Step::More => return Ok((used, false)),
-            Step::Handled => return Ok((used, true)),
+            Step::Handled => {
+                if let Some(refusal) = self.codec.take_refusal() {
+                    self.metrics.refuse(refusal.reason());
+                }
+                return Ok((used, true));
+            }
             Step::Request(request) => request,
         };
         connection.flags.unfinished &= connection.session.is_websocket();
