@@ -239,3 +239,47 @@ impl Table {
 pub fn token_of(id: ConnectionId) -> Token {
     Token { index: id.index, generation: id.generation }
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::wire::session::Port;
+    use rustix::event::{EventfdFlags, eventfd};
+
+    /// A connection over something that is no socket: enough where nothing is sent.
+    pub fn connection() -> Connection {
+        let socket = eventfd(0, EventfdFlags::CLOEXEC).expect("an eventfd");
+        Connection::new(socket, Session::new(Port::Http))
+    }
+
+    #[test]
+    fn a_place_is_given_away_under_another_generation() {
+        let mut table = Table::new(ShardId(2));
+        let first = table.insert(connection(), 5);
+        assert!(table.get(first).is_some());
+        assert!(table.remove(first).is_some());
+        let second = table.insert(connection(), 5);
+        assert_eq!(second.index, first.index);
+        assert_ne!(second.generation, first.generation);
+        assert!(table.get(first).is_none() && table.remove(first).is_none());
+        assert_eq!(table.id(second).shard, ShardId(2));
+        assert_eq!(token_of(table.id(second)), second);
+        assert_eq!((table.count(), table.places()), (1, 1));
+    }
+
+    #[test]
+    fn an_idle_connection_holds_no_buffer_and_little_else() {
+        let fresh = connection();
+        assert_eq!(fresh.window.capacity() + fresh.out.capacity(), 0);
+        assert!(size_of::<Connection>() <= 250, "{} bytes", size_of::<Connection>());
+    }
+
+    #[test]
+    fn ages_survive_the_wrap_of_the_clock() {
+        let mut table = Table::new(ShardId(0));
+        let token = table.insert(connection(), u32::MAX - 10);
+        assert_eq!(table.ages(token.index, 20), (31, 31));
+        table.hear(token, 15);
+        assert_eq!(table.ages(token.index, 20), (5, 31));
+    }
+}

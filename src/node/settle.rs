@@ -230,7 +230,7 @@ impl<S: Store> ShardLoop<S> {
         *held_total(&mut self.totals, connection) -= held;
     }
 
-    /// Cuts the largest holders until every total is within its bound.
+    /// Cuts the largest holder of a total that is exceeded; the next round cuts the next.
     fn keep_totals(&mut self) {
         let Totals { unsent, held, body } = self.totals;
         for (total, is_exceeded) in [

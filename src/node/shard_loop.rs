@@ -13,7 +13,7 @@
 
 use crate::chat::event::Event;
 use crate::ids::ShardId;
-use crate::limits::{CONNECTIONS_PER_SHARD_MAX, DRAIN_MS_MAX, MESH_PARCELS_MAX};
+use crate::limits::{CONNECTIONS_PER_SHARD_MAX, DRAIN_MS_MAX};
 use crate::metrics::{Counter, Gauge, Stage};
 use crate::node::clock::{Clock, Reading, steady_nanos};
 use crate::node::connection::{Connection, Receiving};
@@ -72,6 +72,7 @@ pub struct ShardLoop<S: Store> {
     synced_ms: u64,
     sweep_part: u32,
     draining_since_ms: Option<u64>,
+    is_anchored: bool,
     has_replayed: bool,
     has_drained: bool,
 }
@@ -102,6 +103,7 @@ impl<S: Store> ShardLoop<S> {
             synced_ms: 0,
             sweep_part: 0,
             draining_since_ms: None,
+            is_anchored: false,
             has_replayed: false,
             has_drained: false,
         })
@@ -151,6 +153,11 @@ impl<S: Store> ShardLoop<S> {
     fn round(&mut self, phase: Phase) -> Result<(), ShardError> {
         self.ring.turn(&mut self.completions)?;
         let start = steady_nanos();
+        if !self.is_anchored && phase != Phase::Opening {
+            // Only now is it known which ids any shard has shown before.
+            self.is_anchored = true;
+            self.clock = Clock::new(Reading::take(), self.desk.directory.shown());
+        }
         self.desk.now = self.clock.now(Reading::take(), self.desk.directory.shown());
         self.reap(phase);
         self.exchange()?;
@@ -281,11 +288,12 @@ impl<S: Store> ShardLoop<S> {
 
     fn drain_mesh(&mut self) -> Result<(), StoreError> {
         let mut parcels = std::mem::take(&mut self.parcels);
-        if self.deferred.len() < MESH_PARCELS_MAX {
-            self.desk.mesh.drain(&mut parcels);
-        }
+        self.desk.mesh.drain(&mut parcels);
         self.desk.metrics.set(Gauge::MeshDepth, (parcels.len() + self.deferred.len()) as u64);
         for (from, parcel) in parcels.drain(..) {
+            if self.desk.is_turn_full() {
+                self.end_turn(steady_nanos())?;
+            }
             match parcel {
                 Parcel::Relays(relays) => {
                     for relay in relays {
