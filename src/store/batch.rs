@@ -5,6 +5,7 @@
 //! 2. A cleared batch keeps its memory: filling it again allocates nothing.
 
 use hashbrown::HashTable;
+use hashbrown::hash_table::Entry as Slot;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// One change: a row put, or removed.
@@ -106,14 +107,15 @@ impl Batch {
         let key_of = |entry: Entry| &bytes[entry.key.0 as usize..entry.key.1 as usize];
         let key = key_of(entry);
         let hash = xxh3_64(key);
-        match self.newest.find_mut(hash, |other| key_of(entries[*other as usize]) == key) {
-            Some(other) => {
-                entries[*other as usize].kind = Kind::Replaced;
-                *other = at;
+        let is_it = |other: &u32| key_of(entries[*other as usize]) == key;
+        let hash_of = |other: &u32| xxh3_64(key_of(entries[*other as usize]));
+        match self.newest.entry(hash, is_it, hash_of) {
+            Slot::Occupied(mut newest) => {
+                let other = std::mem::replace(newest.get_mut(), at);
+                entries[other as usize].kind = Kind::Replaced;
             }
-            None => {
-                let hash_of = |other: &u32| xxh3_64(key_of(entries[*other as usize]));
-                self.newest.insert_unique(hash, at, hash_of);
+            Slot::Vacant(newest) => {
+                newest.insert(at);
             }
         }
     }
