@@ -34,6 +34,8 @@ const COMPLETIONS: u32 = 8192;
 pub const BUFFERS: u16 = 1024;
 /// Bytes of one receive buffer.
 pub const BUFFER_BYTES: usize = 4096;
+/// `IORING_ENTER_GETEVENTS`.
+const GET_EVENTS: u32 = 1;
 /// The only group of receive buffers.
 const GROUP: u16 = 0;
 
@@ -114,6 +116,12 @@ pub enum Completion {
         bytes: Vec<u8>,
         /// Whether the kernel took all of them.
         result: Result<(), Errno>,
+    },
+    /// A cancel found nothing to cancel: the receive has ended, or was just then between two of
+    /// its steps and goes on. In the second case it is to be cancelled again.
+    CancelMissed {
+        /// As given to [`Ring::cancel_receive`].
+        token: Token,
     },
     /// The time asked for by [`Ring::tick`] is over.
     Ticked,
@@ -210,7 +218,8 @@ impl Ring {
     }
 
     /// Hands all requests to the kernel and appends what has completed to `completions`, at most
-    /// as many as the queue holds. One system call, or none when there is nothing to say or do.
+    /// as many as the queue holds. One system call, or none when there is nothing to say and
+    /// completions wait already.
     pub fn turn(&mut self, completions: &mut Vec<Completion>) -> io::Result<()> {
         let waiting = {
             let submission = self.uring.submission();
@@ -218,6 +227,8 @@ impl Ring {
         };
         if waiting {
             self.enter()?;
+        } else if self.uring.completion().is_empty() {
+            self.run_deferred()?;
         }
         for _ in 0..COMPLETIONS {
             let Some(entry) = self.uring.completion().next() else { break };
@@ -256,6 +267,17 @@ impl Ring {
         }
     }
 
+    /// Lets the kernel finish what it put off. Its flag for that is not asked: a shard that is about
+    /// to park wants to be sure.
+    fn run_deferred(&mut self) -> io::Result<()> {
+        // SAFETY: no argument is passed, so the kernel reads no memory of ours.
+        let entered = unsafe { self.uring.submitter().enter::<()>(0, 0, GET_EVENTS, None) };
+        match entered {
+            Err(error) if is_passing(&error) => Ok(()),
+            result => result.map(|_| ()),
+        }
+    }
+
     fn push(&mut self, entry: squeue::Entry, kind: Kind, token: Token) -> io::Result<()> {
         let entry = entry.user_data(name(kind, token));
         // SAFETY: the entry names an open socket and, for sends and ticks, memory that `self`
@@ -289,6 +311,7 @@ impl Ring {
             Kind::Receive => self.received(token, result, entry.flags(), more),
             Kind::Send => return self.sent(token.index, result),
             Kind::Tick => Completion::Ticked,
+            Kind::Cancel if result.is_err() => Completion::CancelMissed { token },
             Kind::Cancel => return Ok(None),
         }))
     }

@@ -224,6 +224,7 @@ impl<S: Store> ShardLoop<S> {
                     self.desk.recycle(bytes);
                     self.desk.touch(token);
                 }
+                Completion::CancelMissed { token } => self.cancel_again(token),
                 Completion::Ticked => self.is_tick_due = true,
             }
         }
@@ -245,6 +246,14 @@ impl<S: Store> ShardLoop<S> {
         self.desk.table.hear(token, now_ms);
         self.desk.touch(token);
         self.inbox.push_back((token, filled));
+    }
+
+    /// A receive that should end was not found: if it goes on, it is cancelled again.
+    fn cancel_again(&mut self, token: Token) {
+        let Some(connection) = self.desk.table.get(token) else { return };
+        if connection.receiving == Receiving::Ending {
+            self.ring_failed |= self.ring.cancel_receive(token).is_err();
+        }
     }
 
     fn receive_ended(&mut self, token: Token, result: Result<(), Errno>) {
