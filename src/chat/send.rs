@@ -57,7 +57,6 @@ impl<S: Store> Shard<S> {
 
     fn ack(&mut self, device: Device, source: MessageId, when: When, now: &Now, turn: &mut Turn) {
         let ack = self.server_ack(device.user, source, ChatType::Single, now);
-        self.metrics.count(Counter::ServerAcks, 1);
         turn.want(when, Effect::Ack { to: device.connection, ack });
     }
 

@@ -8,7 +8,7 @@
 //!
 //! Left to others: when a turn may be released (`shard_loop`), lists (`listing`).
 
-use crate::api::{Message, Reply, StoredMessage};
+use crate::api::{Reply, StoredMessage};
 use crate::chat::event::{CloseReason, Effect, Letter, OfflineNotice, ServerAck, StoredPart};
 use crate::chat::turn::Turn;
 use crate::ids::{ConnectionId, ShardId};
@@ -125,19 +125,7 @@ impl<S: Store> Desk<S> {
     fn push(&mut self, to: ConnectionId, pushed: Pushed, content: &str, turn: &Turn) {
         let Some(connection) = self.reach(token_of(to)) else { return };
         let Pushed { letter, state, stored } = pushed;
-        let message = Message {
-            kind: letter.kind,
-            from: letter.from,
-            to: letter.to,
-            team: letter.team,
-            event: letter.event,
-            content,
-            id: letter.id,
-            timestamp_ms: letter.timestamp_ms,
-            chat_type: letter.chat_type,
-            state,
-            is_read: false,
-        };
+        let message = letter.with(content, state);
         let Some(StoredPart { name, server_send_time_ms, seq }) = stored else {
             return encode::message_frame(&message, &mut connection.out);
         };
