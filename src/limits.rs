@@ -80,6 +80,9 @@ pub const REDELIVERIES_MAX: u8 = 5;
 /// Pushed messages that a shard remembers for redelivery. Beyond: the oldest is not pushed again
 /// (it stays in the offline list).
 pub const AWAITED_ACKS_MAX: usize = 1024 * 1024;
+/// Pushed messages whose places a shard remembers, so that their acks need no look into the id
+/// index. Beyond: the index is asked.
+pub const EXPECTED_ACKS: usize = 64 * 1024;
 /// How long a change of what a peer may see (pushed, acked, read) waits for others to go with.
 pub const MARKS_EVERY_MS: u64 = 200;
 /// Chats whose marks one step sends to their peers. The rest goes with the next.
@@ -144,5 +147,6 @@ const _: () = {
     assert!(TURN_BYTES_MAX > 16 * FRAME_BYTES_MAX, "a turn holds many large messages");
     assert!(STORE_MEMTABLE_BYTES > 4 * TURN_BYTES_MAX as u64, "a table holds many turns");
     assert!(STORE_JOURNAL_BYTES_MAX > 4 * STORE_MEMTABLE_BYTES, "journals wait for tables");
+    assert!(EXPECTED_ACKS.is_power_of_two(), "a place is some bits of a hash");
     assert!(LIST_PART_BYTES < UNSENT_BYTES_MAX, "a part of a list is no slow reader");
 };

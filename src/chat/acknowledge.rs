@@ -8,16 +8,16 @@
 
 use crate::api::Acked;
 use crate::chat::event::Now;
+use crate::chat::expected::Received;
 use crate::chat::shard::{Device, Shard};
 use crate::chat::turn::Turn;
+use crate::chat::waiting::Window;
 use crate::ids::{MessageId, UserId};
 use crate::limits::{ACKS_PER_STEP_MAX, CHORES_MAX};
 use crate::metrics::Counter;
-use crate::store::keys::Key;
-use crate::store::rows::{OfflineIdRow, OfflineRow, RowError, read_owned};
-use crate::store::{Direction, Store, StoreError};
+use crate::store::rows::RowError;
+use crate::store::{Store, StoreError};
 use std::collections::VecDeque;
-use std::ops::ControlFlow;
 
 /// Acks too large for one turn: all of a user's up to a seq. What is not done when the server
 /// stops is offered again.
@@ -52,97 +52,99 @@ impl<S: Store> Shard<S> {
 
     /// Acks every waiting message of this id.
     fn ack_id(&mut self, user: UserId, id: MessageId) -> Result<(), StoreError> {
-        let key = Key::offline_id(user, id);
-        let Some(row) = self.records.get::<OfflineIdRow>(&key)? else {
-            self.metrics.count(Counter::IgnoredAcks, 1);
-            return Ok(());
+        let is_acked = match self.expected.find(user, id) {
+            Some(received) => {
+                let was_waiting = self.records.end_waiting(user, received.seq)?;
+                if was_waiting {
+                    self.settle(user, received)?;
+                }
+                was_waiting
+            }
+            None => self.ack_indexed(user, id)?,
         };
-        self.records.remove(&key);
-        for waiting in std::iter::once(&row.first).chain(&row.others) {
-            self.settle(user, waiting)?;
+        if !is_acked {
+            self.metrics.count(Counter::IgnoredAcks, 1);
         }
         Ok(())
     }
 
+    /// The same for ids that are not expected. Returns whether any message waited.
+    fn ack_indexed(&mut self, user: UserId, id: MessageId) -> Result<bool, StoreError> {
+        let mut seqs = std::mem::take(&mut self.seqs);
+        seqs.clear();
+        self.records.find_id(user, id, &mut seqs)?;
+        let mut is_acked = false;
+        for seq in &seqs {
+            is_acked |= self.ack_seq(user, *seq)?;
+        }
+        self.seqs = seqs;
+        Ok(is_acked)
+    }
+
+    /// Acks one place of a history. Returns whether a message waited there.
+    fn ack_seq(&mut self, user: UserId, seq: u64) -> Result<bool, StoreError> {
+        if !self.records.end_waiting(user, seq)? {
+            return Ok(false);
+        }
+        let received = self.records.message(user, seq, |stored, ordinal| Received {
+            seq,
+            author: stored.message.from,
+            ordinal,
+        })?;
+        match received {
+            Some(received) => self.settle(user, received)?,
+            // It is kept no more: only the count has to follow.
+            None => self.records.change_user(user)?.offline -= 1,
+        }
+        Ok(true)
+    }
+
     /// The seq of the last waiting message of this id.
-    fn last_waiting(&self, user: UserId, id: MessageId) -> Result<Option<u64>, StoreError> {
-        let row = self.records.get::<OfflineIdRow>(&Key::offline_id(user, id))?;
-        let last = |row: OfflineIdRow| row.others.last().map_or(row.first.seq, |last| last.seq);
-        Ok(row.map(last))
+    fn last_waiting(&mut self, user: UserId, id: MessageId) -> Result<Option<u64>, StoreError> {
+        let mut seqs = std::mem::take(&mut self.seqs);
+        seqs.clear();
+        self.records.find_id(user, id, &mut seqs)?;
+        let mut last = None;
+        for seq in &seqs {
+            if self.records.is_waiting(user, *seq)? {
+                last = last.max(Some(*seq));
+            }
+        }
+        self.seqs = seqs;
+        Ok(last)
     }
 
     /// Acks all that waits up to a seq: some now, the rest as a chore.
     fn ack_up_to(&mut self, user: UserId, seq: u64) -> Result<(), StoreError> {
-        let rows = self.waiting_between(user, 0, seq, ACKS_PER_STEP_MAX)?;
-        for waiting in &rows {
-            let id = MessageId::new(waiting.id).ok_or(RowError::Damaged)?;
-            self.forget_id(user, id, waiting)?;
-            self.settle(user, waiting)?;
+        let mut seqs = std::mem::take(&mut self.seqs);
+        seqs.clear();
+        let window = Window { after: 0, up_to: seq, count: ACKS_PER_STEP_MAX };
+        self.records.waiting_seqs(user, window, &mut seqs)?;
+        for waiting in &seqs {
+            self.ack_seq(user, *waiting)?;
         }
-        let may_be_more = rows.len() == ACKS_PER_STEP_MAX;
+        let may_be_more = seqs.len() == ACKS_PER_STEP_MAX;
         if may_be_more && self.chores.waiting.len() < CHORES_MAX {
             self.chores.waiting.push_back((user, seq));
         }
+        self.seqs = seqs;
         Ok(())
     }
 
-    /// Waiting messages with a seq above `after`, up to `up_to`, oldest first, at most `count`.
-    pub(super) fn waiting_between(
-        &mut self,
-        user: UserId,
-        after: u64,
-        up_to: u64,
-        count: usize,
-    ) -> Result<Vec<OfflineRow>, StoreError> {
-        let from = Key::offline(user, after.saturating_add(1));
-        let end = Key::offline(user, up_to).after();
-        if after >= up_to || count == 0 {
-            return Ok(Vec::new());
-        }
-        let mut rows = Vec::new();
-        self.records.scan(&from, &end, Direction::Forward, &mut |_, value| {
-            rows.push(read_owned::<OfflineRow>(value));
-            if rows.len() == count { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        })?;
-        Ok(rows.into_iter().collect::<Result<Vec<_>, RowError>>()?)
-    }
-
-    /// Takes one message out of the row of its id.
-    fn forget_id(
-        &mut self,
-        user: UserId,
-        id: MessageId,
-        gone: &OfflineRow,
-    ) -> Result<(), StoreError> {
-        let key = Key::offline_id(user, id);
-        let row = self.records.get::<OfflineIdRow>(&key)?.ok_or(RowError::Missing)?;
-        let mut left = std::iter::once(row.first).chain(row.others).filter(|row| row != gone);
-        match left.next() {
-            None => self.records.remove(&key),
-            Some(first) => {
-                let row = OfflineIdRow { first, others: left.collect() };
-                self.records.put(&key, &row);
-            }
-        }
-        Ok(())
-    }
-
-    /// A waiting message becomes an acked one.
-    fn settle(&mut self, user: UserId, waiting: &OfflineRow) -> Result<(), StoreError> {
-        let author = UserId::new(i64::from(waiting.author)).ok_or(RowError::Damaged)?;
-        self.records.remove(&Key::offline(user, waiting.seq));
-        let row = self.records.change_user(user)?;
-        row.offline = row.offline.saturating_sub(1);
+    /// A message that has just ceased to wait becomes an acked one.
+    fn settle(&mut self, user: UserId, received: Received) -> Result<(), StoreError> {
+        let Received { seq, author, ordinal } = received;
+        self.records.change_user(user)?.offline -= 1;
         let chat = self.records.change_chat(user, author)?.ok_or(RowError::Missing)?;
         chat.unacked = chat.unacked.saturating_sub(1);
-        chat.acked.insert(waiting.ordinal);
+        chat.acked.insert(ordinal);
         if chat.unacked == 0 {
             // All that was received is acked: gaps that did not fit are closed.
             chat.acked.raise(chat.received);
         }
         chat.pushed.raise(chat.acked.up_to);
         self.marks_changed(user, author);
-        self.notices.note_ack(user, waiting.seq);
+        self.notices.note_ack(user, seq);
         self.metrics.count(Counter::ClientAcks, 1);
         Ok(())
     }

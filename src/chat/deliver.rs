@@ -8,13 +8,12 @@
 
 use crate::api::DeliveryState;
 use crate::chat::event::{Effect, Now, Relay, Span};
+use crate::chat::expected::Received;
 use crate::chat::records::{AuthorName, Writing};
 use crate::chat::shard::Shard;
 use crate::chat::turn::{Turn, When};
 use crate::ids::ShardId;
 use crate::metrics::Counter;
-use crate::store::keys::Key;
-use crate::store::rows::{NumberRow, OfflineIdRow, OfflineRow};
 use crate::store::{Store, StoreError};
 
 /// A message to deliver, and when it may be pushed: at once when another shard holds it safely.
@@ -66,20 +65,18 @@ impl<S: Store> Shard<S> {
         let (owner, peer) = (letter.to, letter.from);
         assert_ne!(owner, peer, "a note to self is not delivered");
         let is_present = !self.presence.of(owner).is_empty();
+        let seq = self.records.next_seq(owner)?;
+        self.records.begin_waiting(owner)?;
         let user = self.records.change_user(owner)?;
-        user.last_seq += 1;
         user.offline += 1;
-        let seq = user.last_seq;
         if letter.kind.is_content() {
             user.unread += 1;
         }
-        let may_share_id = letter.id.number() <= user.highest_received;
+        let is_first_of_id = letter.id.number() > user.highest_received;
         user.highest_received = user.highest_received.max(letter.id.number());
         let chat = self.chat_to_change(owner, peer, now)?;
-        chat.messages += 1;
         chat.received = chat.received.max(writing.ordinal);
         chat.unacked += 1;
-        chat.last_seq = seq;
         chat.updated_ms = now.wall_ms;
         if letter.kind.is_content() {
             chat.unread += 1;
@@ -87,16 +84,17 @@ impl<S: Store> Shard<S> {
         if is_present {
             chat.pushed.insert(writing.ordinal);
         }
-        let number = chat.messages;
+        if let Some(block) = chat.add_message(seq) {
+            self.records.put_pair_block(owner, peer, &block);
+        }
         self.records.put_message(owner, seq, &writing);
-        self.records.put(&Key::pair(owner, peer, number), &NumberRow(seq));
-        let waiting = OfflineRow {
-            author: peer.number(),
-            id: letter.id.number(),
-            seq,
-            ordinal: writing.ordinal,
-        };
-        self.await_ack(waiting, &letter, may_share_id)?;
+        self.records.index_id(owner, letter.id, seq)?;
+        if !is_first_of_id {
+            self.expected.forget(owner, letter.id);
+        } else if is_present {
+            let received = Received { seq, author: peer, ordinal: writing.ordinal };
+            self.expected.expect(owner, letter.id, received);
+        }
         self.metrics.count(Counter::Delivered, 1);
         if !is_present {
             return Ok(None);
@@ -105,27 +103,6 @@ impl<S: Store> Shard<S> {
         let content = turn.keep(writing.content);
         self.push(&writing, seq, content, when, now, turn);
         Ok(Some(content))
-    }
-
-    /// Puts a message into its recipient's offline list.
-    fn await_ack(
-        &mut self,
-        waiting: OfflineRow,
-        letter: &crate::chat::event::Letter,
-        may_share_id: bool,
-    ) -> Result<(), StoreError> {
-        let key = Key::offline_id(letter.to, letter.id);
-        let before = if may_share_id { self.records.get::<OfflineIdRow>(&key)? } else { None };
-        let row = match before {
-            None => OfflineIdRow { first: waiting, others: Vec::new() },
-            Some(mut row) => {
-                row.others.push(waiting);
-                row
-            }
-        };
-        self.records.put(&key, &row);
-        self.records.put(&Key::offline(letter.to, waiting.seq), &waiting);
-        Ok(())
     }
 
     fn push(

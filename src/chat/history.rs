@@ -8,11 +8,11 @@
 use crate::api::{ChatEntry, DeliveryState, Field, PageStart, Refusal, Request, StoredMessage};
 use crate::chat::shard::{Item, Shard, Sink};
 use crate::chat::turn::When;
+use crate::chat::waiting::Window;
 use crate::ids::{ChatId, UserId};
 use crate::limits::OFFLINE_STEP_ROWS;
 use crate::metrics::Counter;
-use crate::store::keys::Key;
-use crate::store::rows::{ChatRow, NumberRow, RowError};
+use crate::store::rows::{ChatRow, RowError};
 use crate::store::{Store, StoreError};
 use std::ops::ControlFlow;
 
@@ -30,10 +30,20 @@ enum Kind {
     Page { next: u64 },
     /// One chat of it, next this number and down from it.
     Pair { peer: UserId, next: u64 },
-    /// What waits: above `after`, up to `up_to`.
-    Offline { after: u64, up_to: u64, begun: bool },
+    /// What waits.
+    Offline(Offline),
     /// The chat list, in order; given from the end of the vector.
     Chats { peers: Vec<UserId> },
+}
+
+/// An offline list: what waits above `after`, up to `up_to`.
+#[derive(Debug)]
+struct Offline {
+    after: u64,
+    up_to: u64,
+    is_begun: bool,
+    /// The next ones, last first.
+    ahead: Vec<u64>,
 }
 
 /// Where a page of `size` begins when its items are numbered densely up to `newest`.
@@ -76,7 +86,9 @@ impl<S: Store> Shard<S> {
                     return unknown("userId");
                 }
                 let up_to = self.records.user(user)?.last_seq;
-                (user, limit, Kind::Offline { after: after_seq, up_to, begun: false })
+                let ahead = Vec::new();
+                let offline = Offline { after: after_seq, up_to, is_begun: false, ahead };
+                (user, limit, Kind::Offline(offline))
             }
             Request::ChatList { user, limit } => {
                 if !self.is_registered(user) {
@@ -107,9 +119,9 @@ impl<S: Store> Shard<S> {
         let (mut below, mut above) = (0, newest + 1);
         while above - below > 1 {
             let middle = below + (above - below) / 2;
-            let row = self.records.get::<NumberRow>(&Key::pair(owner, peer, middle))?;
+            let found = self.records.seq_of_number(owner, peer, middle)?;
             // What is kept no more is older than all that is.
-            if row.is_none_or(|row| row.0 < seq) { below = middle } else { above = middle }
+            if found.is_none_or(|found| found < seq) { below = middle } else { above = middle }
         }
         Ok(below)
     }
@@ -117,28 +129,26 @@ impl<S: Store> Shard<S> {
     /// Gives the next items of a list to `sink`, until it breaks (the item it broke at was taken)
     /// or all are given: then `true`.
     pub fn list(&mut self, listing: &mut Listing, sink: Sink<'_>) -> Result<bool, StoreError> {
-        loop {
-            if listing.left == 0 {
-                break;
-            }
+        while listing.left > 0 {
             let outcome = match &mut listing.kind {
                 Kind::Page { next } => self.give_page(listing.owner, next, sink)?,
                 Kind::Pair { peer, next } => self.give_pair(listing.owner, *peer, next, sink)?,
                 Kind::Chats { peers } => self.give_chat(listing.owner, peers, sink)?,
-                Kind::Offline { .. } => return self.give_offline(listing, sink),
+                Kind::Offline(offline) => self.give_offline(listing.owner, offline, sink)?,
             };
             match outcome {
-                Given::One(ControlFlow::Continue(())) => listing.left -= 1,
-                Given::One(ControlFlow::Break(())) => {
+                Given::One(flow) => {
                     listing.left -= 1;
-                    return Ok(false);
+                    if flow.is_break() {
+                        return Ok(false);
+                    }
                 }
                 Given::Skipped => {}
                 Given::AtEnd => break,
             }
         }
-        if let Kind::Offline { .. } = listing.kind {
-            return self.give_offline(listing, sink);
+        if let Kind::Offline(offline) = &listing.kind {
+            self.end_offline(listing, offline)?;
         }
         Ok(true)
     }
@@ -167,8 +177,8 @@ impl<S: Store> Shard<S> {
             return Ok(Given::AtEnd);
         }
         let number = std::mem::replace(next, *next - 1);
-        let row = self.records.get::<NumberRow>(&Key::pair(owner, peer, number))?;
-        let Some(NumberRow(seq)) = row else { return Ok(Given::AtEnd) };
+        let found = self.records.seq_of_number(owner, peer, number)?;
+        let Some(seq) = found else { return Ok(Given::AtEnd) };
         Ok(self.give_message(owner, seq, sink)?.map_or(Given::AtEnd, Given::One))
     }
 
@@ -206,54 +216,87 @@ impl<S: Store> Shard<S> {
         seq: u64,
         sink: Sink<'_>,
     ) -> Result<Option<ControlFlow<()>>, StoreError> {
-        let ends = |stored: StoredMessage<'_>, _| (stored.message.from, stored.message.to);
-        let Some((from, to)) = self.records.message(owner, seq, ends)? else { return Ok(None) };
-        let peer = if owner == from { to } else { from };
-        let chat = self.records.chat(owner, peer)?.ok_or(RowError::Missing)?.clone();
-        // Marks that ran full may have left an ack out; the offline list has not.
-        let is_acked = owner == to
-            && chat.acked.is_full()
-            && self
-                .records
-                .get::<crate::store::rows::OfflineRow>(&Key::offline(owner, seq))?
-                .is_none();
-        self.records.message(owner, seq, |mut stored, ordinal| {
-            let sight = sight_of(&chat, owner, &stored, ordinal);
-            stored.message.state = if is_acked { DeliveryState::Client } else { sight.0 };
-            stored.message.is_read = sight.1;
-            sink(Item::Message(stored))
-        })
-    }
-
-    fn give_offline(&mut self, listing: &mut Listing, sink: Sink<'_>) -> Result<bool, StoreError> {
-        let owner = listing.owner;
-        let Kind::Offline { after, up_to, begun } = &mut listing.kind else {
-            unreachable!("the caller looked")
-        };
-        if !std::mem::replace(begun, true) {
-            self.notices.begin(owner, *after);
-        }
-        while listing.left > 0 {
-            let count = OFFLINE_STEP_ROWS.min(listing.left as usize);
-            let rows = self.waiting_between(owner, *after, *up_to, count)?;
-            for row in &rows {
-                *after = row.seq;
-                let Some(flow) = self.give_message(owner, row.seq, sink)? else { continue };
-                listing.left -= 1;
-                self.notices.note_given(owner, row.seq);
-                self.metrics.count(Counter::OfflineServed, 1);
-                if flow.is_break() {
-                    return Ok(false);
+        let mut is_waiting: Option<bool> = None;
+        // Read where it lies: a second and third time only when it turns out what it lacks.
+        loop {
+            let records = &self.records;
+            let outcome = records.message(owner, seq, |mut stored, ordinal| {
+                let (from, to) = (stored.message.from, stored.message.to);
+                let peer = if owner == from { to } else { from };
+                let chat = records.cached_chat(owner, peer).ok_or(Lacking::Chat(peer))?;
+                (stored.message.state, stored.message.is_read) =
+                    sight_of(chat, owner, &stored, ordinal);
+                // Marks that ran full may have left an ack out; the offline list has not.
+                if owner == to && from != to && chat.acked.is_full() {
+                    let is_acked = !is_waiting.ok_or(Lacking::Waiting)?;
+                    if is_acked {
+                        stored.message.state = DeliveryState::Client;
+                    }
+                }
+                Ok(sink(Item::Message(stored)))
+            })?;
+            match outcome {
+                None => return Ok(None),
+                Some(Ok(flow)) => return Ok(Some(flow)),
+                Some(Err(Lacking::Waiting)) => {
+                    is_waiting = Some(self.records.is_waiting(owner, seq)?);
+                }
+                Some(Err(Lacking::Chat(peer))) => {
+                    self.records.chat(owner, peer)?.ok_or(RowError::Missing)?;
                 }
             }
-            if rows.len() < count {
-                break;
-            }
         }
-        let is_more = !self.waiting_between(owner, *after, u64::MAX - 1, 1)?.is_empty();
-        self.notices.end(owner, is_more && listing.left == 0);
-        Ok(true)
     }
+
+    fn give_offline(
+        &mut self,
+        owner: UserId,
+        offline: &mut Offline,
+        sink: Sink<'_>,
+    ) -> Result<Given, StoreError> {
+        if !std::mem::replace(&mut offline.is_begun, true) {
+            self.notices.begin(owner, offline.after);
+        }
+        let Some(seq) = self.next_offline(owner, offline)? else { return Ok(Given::AtEnd) };
+        offline.after = seq;
+        let Some(flow) = self.give_message(owner, seq, sink)? else { return Ok(Given::Skipped) };
+        self.notices.note_given(owner, seq);
+        self.metrics.count(Counter::OfflineServed, 1);
+        Ok(Given::One(flow))
+    }
+
+    /// The next place of an offline list. Some are looked up at once: what is acked meanwhile may
+    /// still be given.
+    fn next_offline(
+        &mut self,
+        owner: UserId,
+        offline: &mut Offline,
+    ) -> Result<Option<u64>, StoreError> {
+        if offline.ahead.is_empty() {
+            let (after, up_to) = (offline.after, offline.up_to);
+            let window = Window { after, up_to, count: OFFLINE_STEP_ROWS };
+            self.records.waiting_seqs(owner, window, &mut offline.ahead)?;
+            offline.ahead.reverse();
+        }
+        Ok(offline.ahead.pop())
+    }
+
+    /// Remembers whether an offline list has left something out.
+    fn end_offline(&mut self, listing: &Listing, offline: &Offline) -> Result<(), StoreError> {
+        let window = Window { after: offline.after, up_to: u64::MAX, count: 1 };
+        let mut left_out = Vec::new();
+        self.records.waiting_seqs(listing.owner, window, &mut left_out)?;
+        self.notices.end(listing.owner, !left_out.is_empty() && listing.left == 0);
+        Ok(())
+    }
+}
+
+/// What giving a message needs and does not have yet.
+enum Lacking {
+    /// The row of this chat.
+    Chat(UserId),
+    /// Whether it waits for an ack.
+    Waiting,
 }
 
 /// What one step of a list gave.

@@ -12,11 +12,14 @@
 //! Left to others: bytes (`wire`), sockets, threads, time and the mesh (`node`), disks (`store`).
 
 mod acknowledge;
+mod by_id;
+mod by_number;
 pub mod cache;
 mod chats;
 mod deliver;
 pub mod directory;
 pub mod event;
+mod expected;
 pub mod history;
 pub mod marks;
 mod marks_relay;
@@ -30,3 +33,4 @@ mod register;
 mod send;
 pub mod shard;
 pub mod turn;
+mod waiting;

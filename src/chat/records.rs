@@ -7,12 +7,13 @@
 //!    what a reply about him must wait for (visibility rule (c)).
 
 use crate::api::{ChatType, EventType, Message, MessageType, StoredMessage};
+use crate::chat::by_id::LastBlock;
 use crate::chat::cache::Cache;
 use crate::chat::event::Letter;
 use crate::ids::{MessageId, TeamId, UserId};
 use crate::limits::{CACHED_CHATS_MAX, CACHED_USERS_MAX};
 use crate::store::batch::Change;
-use crate::store::keys::Key;
+use crate::store::keys::{Key, Kind};
 use crate::store::rows::{self, ArchivedMessageRow, ChatRow, MessageRow, RowError, UserRow};
 use crate::store::{Batch, Direction, Position, Range, Store, StoreError, Visit};
 use rkyv::api::high::{HighDeserializer, HighSerializer, HighValidator};
@@ -71,6 +72,9 @@ pub struct Writing<'a> {
 pub struct Records<S: Store> {
     store: S,
     batch: Batch,
+    /// Which kinds of rows the batch changes: bit n is that of the kind numbered n.
+    kinds: u64,
+    pub(super) last_block: LastBlock,
     users: Cache<UserId, User>,
     chats: Cache<(UserId, UserId), Chat>,
     changed_users: Vec<UserId>,
@@ -83,6 +87,8 @@ impl<S: Store> Records<S> {
         Records {
             store,
             batch: Batch::new(),
+            kinds: 0,
+            last_block: None,
             users: Cache::new(CACHED_USERS_MAX),
             chats: Cache::new(CACHED_CHATS_MAX),
             changed_users: Vec::new(),
@@ -115,11 +121,13 @@ impl<S: Store> Records<S> {
     where
         R: for<'a> Serialize<HighSerializer<Vec<u8>, ArenaHandle<'a>, ArchiveError>>,
     {
+        self.kinds |= kind_bit(key);
         self.batch.put_with(key, |bytes| rows::write(row, bytes));
     }
 
     /// Removes a row.
     pub fn remove(&mut self, key: &[u8]) {
+        self.kinds |= kind_bit(key);
         self.batch.remove(key);
     }
 
@@ -138,7 +146,8 @@ impl<S: Store> Records<S> {
         }
     }
 
-    /// Writes out what was changed, then visits rows: a scan sees the store alone.
+    /// Visits rows of one kind. A scan sees the store alone: if rows of that kind have been
+    /// changed, they are written out first.
     pub fn scan(
         &mut self,
         from: &[u8],
@@ -146,7 +155,13 @@ impl<S: Store> Records<S> {
         direction: Direction,
         visit: Visit<'_>,
     ) -> Result<(), StoreError> {
-        self.write_out()?;
+        let is_changed = self.kinds & kind_bit(from) != 0;
+        if is_changed
+            || !self.changed_users.is_empty() && from[0] == Kind::User as u8
+            || !self.changed_chats.is_empty() && is_chat(from)
+        {
+            self.write_out()?;
+        }
         self.store.scan(Range { from, to, direction }, visit)
     }
 
@@ -179,6 +194,7 @@ impl<S: Store> Records<S> {
         let position = self.store.write(&self.batch)?;
         assert_eq!(position, expected, "positions rise by one with each batch");
         self.batch.clear();
+        self.kinds = 0;
         Ok(bytes)
     }
 
@@ -257,6 +273,11 @@ impl<S: Store> Records<S> {
         Ok(self.load_chat(owner, peer)?.map(|chat| &chat.row))
     }
 
+    /// The same, if it is in memory.
+    pub fn cached_chat(&self, owner: UserId, peer: UserId) -> Option<&ChatRow> {
+        self.chats.peek((owner, peer)).map(|chat| &chat.row)
+    }
+
     /// The same, to be changed.
     pub fn change_chat(
         &mut self,
@@ -310,7 +331,9 @@ impl<S: Store> Records<S> {
             content: writing.content,
             name,
         };
-        self.batch.put_with(&Key::message(owner, seq), |bytes| rows::write(&row, bytes));
+        let key = Key::message(owner, seq);
+        self.kinds |= kind_bit(&key);
+        self.batch.put_with(&key, |bytes| rows::write(&row, bytes));
     }
 
     /// Reads a message of a user's history where it lies; `None`: it is kept no more.
@@ -330,6 +353,16 @@ impl<S: Store> Records<S> {
             None => Ok(self.store.get(&Key::message(owner, seq), decode)?.transpose()?),
         }
     }
+}
+
+/// The bit of a key's kind.
+fn kind_bit(key: &[u8]) -> u64 {
+    1 << key[0]
+}
+
+/// Whether a key is that of a chat, in its owner's list or not.
+fn is_chat(key: &[u8]) -> bool {
+    key[0] == Kind::Chat as u8 || key[0] == Kind::HiddenChat as u8
 }
 
 /// The letter that a message row holds.

@@ -14,8 +14,6 @@ use crate::limits::{
     AWAITED_ACKS_MAX, REDELIVER_AFTER_MS, REDELIVERIES_MAX, REDELIVERIES_PER_STEP_MAX,
 };
 use crate::metrics::Counter;
-use crate::store::keys::Key;
-use crate::store::rows::OfflineRow;
 use crate::store::{Store, StoreError};
 use std::collections::VecDeque;
 
@@ -75,8 +73,7 @@ impl<S: Store> Shard<S> {
         if self.presence.of(user).is_empty() || self.records.user(user)?.offline == 0 {
             return Ok(false);
         }
-        let row = self.records.get::<OfflineRow>(&Key::offline(user, awaited.seq))?;
-        Ok(row.is_some())
+        self.records.is_waiting(user, awaited.seq)
     }
 
     fn push_again(&mut self, awaited: Awaited, turn: &mut Turn) -> Result<(), StoreError> {

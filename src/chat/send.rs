@@ -5,7 +5,7 @@
 //! 2. A used id stores nothing again: the same message is acked again, another one is refused.
 //! 3. What is refused changes no row.
 
-use crate::api::{ChatType, DeliveryState, Draft, Field, Refusal};
+use crate::api::{ChatType, DeliveryState, Draft, Field, Refusal, StoredMessage};
 use crate::chat::deliver::Delivery;
 use crate::chat::event::{Effect, Letter, Now, Relay, Span};
 use crate::chat::records::{AuthorName, Writing};
@@ -14,9 +14,15 @@ use crate::chat::turn::{Turn, When};
 use crate::ids::{MessageId, MintError, UserId};
 use crate::metrics::Counter;
 use crate::store::keys::Key;
-use crate::store::rows::{NumberRow, OutboxRow, SentRow};
+use crate::store::rows::OutboxRow;
 use crate::store::{Store, StoreError};
-use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+/// What a message under the same id is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Is {
+    Same,
+    Another,
+}
 
 /// What becomes of a draft.
 enum Verdict {
@@ -25,12 +31,6 @@ enum Verdict {
     Again(MessageId),
     /// It is new; its Ack leaves then.
     New(MessageId, When),
-}
-
-/// Tells whether two messages under one id are the same.
-fn fingerprint(draft: &Draft<'_>) -> u64 {
-    let seed = u64::from(draft.to.number()) << 8 | draft.kind as u64;
-    xxh3_64_with_seed(draft.content.as_bytes(), seed)
 }
 
 impl<S: Store> Shard<S> {
@@ -75,7 +75,8 @@ impl<S: Store> Shard<S> {
         if draft.to == UserId::SYSTEM {
             return Ok(Verdict::Refused(Refusal::ToSystem));
         }
-        let tenant = self.records.user(author)?.tenant;
+        let user = self.records.user(author)?;
+        let (tenant, highest_sent) = (user.tenant, user.highest_sent);
         if self.directory.tenant(draft.to) != Some(tenant) {
             return Ok(Verdict::Refused(Refusal::UnknownUser(Field("toUserId"))));
         }
@@ -86,14 +87,41 @@ impl<S: Store> Shard<S> {
                 Err(MintError::TooFast) => Verdict::Refused(Refusal::TooManyIds),
             });
         };
-        if id.number() <= self.records.user(author)?.highest_sent
-            && let Some(sent) = self.records.get::<SentRow>(&Key::sent(author, id))?
-        {
-            let is_same = sent.fingerprint == fingerprint(draft);
-            let again = Verdict::Again(id);
-            return Ok(if is_same { again } else { Verdict::Refused(Refusal::IdUsed) });
+        if id.number() <= highest_sent {
+            match self.sent_before(author, id, draft)? {
+                Some(Is::Same) => return Ok(Verdict::Again(id)),
+                Some(Is::Another) => return Ok(Verdict::Refused(Refusal::IdUsed)),
+                None => {}
+            }
         }
         Ok(Verdict::New(id, When::Durable))
+    }
+
+    /// Compares a draft with what its author sent under its id before, if that is kept still.
+    fn sent_before(
+        &mut self,
+        author: UserId,
+        id: MessageId,
+        draft: &Draft<'_>,
+    ) -> Result<Option<Is>, StoreError> {
+        let mut seqs = std::mem::take(&mut self.seqs);
+        seqs.clear();
+        self.records.find_id(author, id, &mut seqs)?;
+        let mut found = None;
+        for seq in &seqs {
+            let compare = |stored: StoredMessage<'_>, _| {
+                let message = stored.message;
+                let is_same = message.content == draft.content
+                    && message.kind == draft.kind
+                    && message.to == draft.to;
+                // Others may have sent him theirs under the same id.
+                let is_his = message.from == author;
+                is_his.then_some(if is_same { Is::Same } else { Is::Another })
+            };
+            found = found.or(self.records.message(author, *seq, compare)?.flatten());
+        }
+        self.seqs = seqs;
+        Ok(found)
     }
 
     /// Puts a new message into its author's history and on its way.
@@ -116,16 +144,16 @@ impl<S: Store> Shard<S> {
             timestamp_ms: draft.timestamp_ms.unwrap_or(now.wall_ms),
             chat_type: draft.chat_type,
         };
+        let seq = self.records.next_seq(author)?;
         let user = self.records.change_user(author)?;
-        user.last_seq += 1;
         user.highest_sent = user.highest_sent.max(id.number());
-        let seq = user.last_seq;
         let chat = self.chat_to_change(author, peer, now)?;
-        chat.messages += 1;
         chat.sent += 1;
-        chat.last_seq = seq;
         chat.updated_ms = now.wall_ms;
-        let (number, ordinal) = (chat.messages, chat.sent);
+        let ordinal = chat.sent;
+        if let Some(block) = chat.add_message(seq) {
+            self.records.put_pair_block(author, peer, &block);
+        }
         let writing = Writing {
             letter,
             ordinal,
@@ -134,9 +162,7 @@ impl<S: Store> Shard<S> {
             name: AuthorName::Of(author),
         };
         self.records.put_message(author, seq, &writing);
-        self.records.put(&Key::pair(author, peer, number), &NumberRow(seq));
-        let sent = SentRow { seq, fingerprint: fingerprint(draft) };
-        self.records.put(&Key::sent(author, id), &sent);
+        self.records.index_id(author, id, seq)?;
         self.metrics.count(Counter::Sent, 1);
 
         let mut span = None;

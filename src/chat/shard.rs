@@ -12,6 +12,7 @@ use crate::api::{Acked, ChatEntry, Refusal, Reply, Request, StoredMessage};
 use crate::chat::acknowledge::Chores;
 use crate::chat::directory::Directory;
 use crate::chat::event::{Effect, Event, Now, Relay, StreamPosition};
+use crate::chat::expected::Expected;
 use crate::chat::marks_relay::MarksRelay;
 use crate::chat::message_ids::MessageIds;
 use crate::chat::notices::Notices;
@@ -72,6 +73,9 @@ pub struct Shard<S: Store> {
     pub(super) redelivery: Redelivery,
     pub(super) chores: Chores,
     pub(super) notices: Notices,
+    pub(super) expected: Expected,
+    /// Scratch memory for places of a history.
+    pub(super) seqs: Vec<u64>,
 }
 
 impl<S: Store> Shard<S> {
@@ -106,6 +110,8 @@ impl<S: Store> Shard<S> {
             redelivery: Redelivery::default(),
             chores: Chores::default(),
             notices: Notices::default(),
+            expected: Expected::default(),
+            seqs: Vec::new(),
         })
     }
 

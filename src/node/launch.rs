@@ -380,6 +380,6 @@ async fn run<S: Store>(store: Result<S, StoreError>, berth: Berth) -> Result<(),
 /// What the stand-in store keeps: all but the rows of messages.
 fn is_no_message(key: &[u8]) -> bool {
     let thrown_away =
-        [Kind::Message, Kind::Pair, Kind::Sent, Kind::Offline, Kind::OfflineId].map(|k| k as u8);
+        [Kind::Message, Kind::PairBlock, Kind::IdBlock, Kind::LateId].map(|kind| kind as u8);
     key.first().is_none_or(|kind| !thrown_away.contains(kind))
 }

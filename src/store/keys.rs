@@ -36,14 +36,6 @@ pub enum Kind {
     User = 7,
     /// owner, seq -> a message of his history.
     Message = 8,
-    /// owner, peer, number -> seq: the messages of one chat, numbered densely from 1.
-    Pair = 9,
-    /// author, message id -> seq and fingerprint: what was sent under which id.
-    Sent = 10,
-    /// recipient, seq -> what waits for an ack, in order of arrival.
-    Offline = 11,
-    /// recipient, message id -> the same by the name that acks use.
-    OfflineId = 12,
     /// owner, peer -> a chat in his list.
     Chat = 13,
     /// owner, peer -> a chat that has left his list.
@@ -56,6 +48,14 @@ pub enum Kind {
     Applied = 17,
     /// reader, author -> the author's shard must be told of the reader's marks.
     MarksDue = 18,
+    /// owner, peer, block -> seqs: the messages of one chat, numbered densely from 1.
+    PairBlock = 19,
+    /// owner, lowest id -> the ids of a block of his history and where they are.
+    IdBlock = 20,
+    /// owner, id -> where it is: of ids that came when a higher one was in a block already.
+    LateId = 21,
+    /// owner, block -> which places of his history wait for his ack.
+    Waiting = 22,
 }
 
 /// A key, built in place.
@@ -147,24 +147,29 @@ impl Key {
         Key::of(Kind::Message).with_user(owner).with_number(seq)
     }
 
-    /// See [`Kind::Pair`].
-    pub fn pair(owner: UserId, peer: UserId, number: u64) -> Key {
-        Key::of(Kind::Pair).with_user(owner).with_user(peer).with_number(number)
+    /// See [`Kind::PairBlock`].
+    pub fn pair_block(owner: UserId, peer: UserId, block: u64) -> Key {
+        Key::of(Kind::PairBlock).with_user(owner).with_user(peer).with_number(block)
     }
 
-    /// See [`Kind::Sent`].
-    pub fn sent(author: UserId, id: MessageId) -> Key {
-        Key::of(Kind::Sent).with_user(author).with_number(id.number() as u64)
+    /// See [`Kind::IdBlock`].
+    pub fn id_block(owner: UserId, lowest: MessageId) -> Key {
+        Key::of(Kind::IdBlock).with_user(owner).with_number(lowest.number() as u64)
     }
 
-    /// See [`Kind::Offline`].
-    pub fn offline(recipient: UserId, seq: u64) -> Key {
-        Key::of(Kind::Offline).with_user(recipient).with_number(seq)
+    /// All of a user's id index: a prefix of [`Key::id_block`].
+    pub fn id_blocks(owner: UserId) -> Key {
+        Key::of(Kind::IdBlock).with_user(owner)
     }
 
-    /// See [`Kind::OfflineId`].
-    pub fn offline_id(recipient: UserId, id: MessageId) -> Key {
-        Key::of(Kind::OfflineId).with_user(recipient).with_number(id.number() as u64)
+    /// See [`Kind::LateId`].
+    pub fn late_id(owner: UserId, id: MessageId) -> Key {
+        Key::of(Kind::LateId).with_user(owner).with_number(id.number() as u64)
+    }
+
+    /// See [`Kind::Waiting`].
+    pub fn waiting(owner: UserId, block: u64) -> Key {
+        Key::of(Kind::Waiting).with_user(owner).with_number(block)
     }
 
     /// See [`Kind::Chat`].
@@ -253,7 +258,8 @@ mod tests {
     fn byte_order_is_the_order_of_seq() {
         assert!(*Key::message(user(5), 255) < *Key::message(user(5), 256));
         assert!(*Key::message(user(5), u64::MAX) < *Key::message(user(6), 0));
-        assert!(*Key::pair(user(5), user(9), 3) < *Key::pair(user(5), user(9), 4));
+        assert!(*Key::pair_block(user(5), user(9), 3) < *Key::pair_block(user(5), user(9), 4));
+        assert!(*Key::waiting(user(5), 255) < *Key::waiting(user(5), 256));
         assert!(*Key::outbox(ShardId(1), 2, 9) < *Key::outbox(ShardId(1), 3, 1));
     }
 

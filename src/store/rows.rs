@@ -70,7 +70,7 @@ pub struct UserRow {
     pub last_seq: u64,
     /// The highest id he ever sent a message under. A higher one is surely new.
     pub highest_sent: i64,
-    /// The highest id that ever waited for his ack. A higher one surely waits alone.
+    /// The highest id he ever received a message under. A higher one surely waits alone.
     pub highest_received: i64,
     /// Messages that wait for an ack.
     pub offline: u64,
@@ -78,9 +78,57 @@ pub struct UserRow {
     pub listed: u32,
     /// Unread messages over all of them.
     pub unread: u64,
+    /// Which messages of the newest block of his history wait for an ack; see [`WaitingRow`].
+    pub waiting: u128,
+    /// The newest ids of his history, in no block yet: fewer than [`ID_BLOCK`].
+    pub recent_ids: Vec<IdEntry>,
+    /// The highest id that is in a block.
+    pub indexed_up_to: i64,
     /// His name, if ever given.
     pub name: Option<Box<str>>,
 }
+
+/// Ids of one block of a user's id index.
+pub const ID_BLOCK: usize = 8;
+/// Messages of one block of a chat.
+pub const PAIR_BLOCK: usize = 8;
+/// Places of a history that one row of waiting marks covers.
+pub const WAITING_BLOCK: u64 = u128::BITS as u64;
+
+/// Under which id a message of a history was sent.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct IdEntry {
+    /// The id.
+    pub id: i64,
+    /// The message's seq in this history.
+    pub seq: u64,
+}
+
+/// A block of a user's id index.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
+pub struct IdBlockRow {
+    /// In the order of ids, then of seqs.
+    pub entries: [IdEntry; ID_BLOCK],
+}
+
+/// Where the messages are that came late under one id.
+#[derive(Archive, Serialize, Deserialize, Clone, PartialEq, Eq, Debug, Default)]
+pub struct LateIdRow {
+    /// Rising.
+    pub seqs: Vec<u64>,
+}
+
+/// A block of a chat's messages.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PairBlockRow {
+    /// Rising.
+    pub seqs: [u64; PAIR_BLOCK],
+}
+
+/// Which messages of a block of a history wait for an ack: bit n is the seq n above the block's
+/// first, which is its number times [`WAITING_BLOCK`].
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
+pub struct WaitingRow(pub u128);
 
 /// One message of one user's history.
 #[derive(Archive, Serialize, Debug)]
@@ -113,37 +161,6 @@ pub struct MessageRow<'a> {
     pub name: Option<&'a str>,
 }
 
-/// What was sent under an id.
-#[derive(Archive, Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
-pub struct SentRow {
-    /// The message's seq in its author's history.
-    pub seq: u64,
-    /// Hash of content, type and recipient.
-    pub fingerprint: u64,
-}
-
-/// A message that waits for its recipient's ack.
-#[derive(Archive, Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
-pub struct OfflineRow {
-    /// Its author.
-    pub author: u32,
-    /// Its id.
-    pub id: i64,
-    /// Its seq in the recipient's history.
-    pub seq: u64,
-    /// Its place among all that this author sent this recipient.
-    pub ordinal: u64,
-}
-
-/// What waits for an ack under one id: nearly always one message.
-#[derive(Archive, Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
-pub struct OfflineIdRow {
-    /// The first of them.
-    pub first: OfflineRow,
-    /// Those that other authors sent under the same id.
-    pub others: Vec<OfflineRow>,
-}
-
 /// A set of ordinals: all up to `up_to`, and some ranges (first, last) above.
 #[derive(Archive, Serialize, Deserialize, Clone, PartialEq, Eq, Debug, Default)]
 pub struct MarksRow {
@@ -168,6 +185,8 @@ pub struct ChatRow {
     pub listed: bool,
     /// Messages of both directions: the number of the newest.
     pub messages: u64,
+    /// The seqs of the newest of them, in no block yet: fewer than [`PAIR_BLOCK`].
+    pub recent: Vec<u64>,
     /// The seq of the newest message in the owner's history.
     pub last_seq: u64,
     /// Content messages received since the last clear.

@@ -1,0 +1,188 @@
+//! Where a message is, by its id: the id index of each user's history.
+//!
+//! Clients choose ids, and nearly always let them rise. Such ids gather in the user's row and leave
+//! it in blocks, so that a message costs an eighth of a row; a late one, which does not rise, has a
+//! row of its own.
+//!
+//! Invariants:
+//! 1. Every message that was put into a history is found by its id, whatever the order of ids;
+//!    nothing else is found.
+//! 2. Blocks of one user do not overlap; an id above all blocks is in the user's row only.
+//! 3. A block never changes once it is there.
+//!
+//! Left to others: whether what is found is meant (`send`, `acknowledge`).
+
+use crate::chat::records::Records;
+use crate::ids::{MessageId, UserId};
+use crate::store::keys::Key;
+use crate::store::rows::{ID_BLOCK, IdBlockRow, IdEntry, LateIdRow, RowError, UserRow, read_owned};
+use crate::store::{Direction, Store, StoreError};
+use std::ops::ControlFlow;
+
+/// The block of an index that was read last: acks of a list ask for it again and again.
+pub(super) type LastBlock = Option<(UserId, IdBlockRow)>;
+
+/// Where an id has to go.
+enum Filed {
+    InRow,
+    InBlock(IdBlockRow),
+    Late,
+}
+
+/// Notes an id in its user's row.
+fn file(user: &mut UserRow, entry: IdEntry) -> Filed {
+    if entry.id <= user.indexed_up_to {
+        return Filed::Late;
+    }
+    user.recent_ids.push(entry);
+    let Ok(mut entries) = <[IdEntry; ID_BLOCK]>::try_from(user.recent_ids.as_slice()) else {
+        return Filed::InRow;
+    };
+    entries.sort_unstable();
+    user.recent_ids.clear();
+    user.indexed_up_to = entries[ID_BLOCK - 1].id;
+    Filed::InBlock(IdBlockRow { entries })
+}
+
+impl<S: Store> Records<S> {
+    /// Notes under which id a message was put into a history.
+    pub fn index_id(&mut self, owner: UserId, id: MessageId, seq: u64) -> Result<(), StoreError> {
+        match file(self.change_user(owner)?, IdEntry { id: id.number(), seq }) {
+            Filed::InRow => {}
+            Filed::InBlock(block) => {
+                let lowest = MessageId::new(block.entries[0].id).ok_or(RowError::Damaged)?;
+                self.put(&Key::id_block(owner, lowest), &block);
+            }
+            Filed::Late => {
+                let key = Key::late_id(owner, id);
+                let mut row = self.get::<LateIdRow>(&key)?.unwrap_or_default();
+                row.seqs.push(seq);
+                self.put(&key, &row);
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends the seqs of all messages in a history that came under an id. A rising id costs no
+    /// read, any other a row and a short scan.
+    pub fn find_id(
+        &mut self,
+        owner: UserId,
+        id: MessageId,
+        seqs: &mut Vec<u64>,
+    ) -> Result<(), StoreError> {
+        let user = self.user(owner)?;
+        if id.number() > user.indexed_up_to {
+            append(&user.recent_ids, id, seqs);
+            return Ok(());
+        }
+        if let Some(late) = self.get::<LateIdRow>(&Key::late_id(owner, id))? {
+            seqs.extend(late.seqs);
+        }
+        if let Some(block) = self.block_of(owner, id)? {
+            append(&block.entries, id, seqs);
+        }
+        Ok(())
+    }
+
+    /// The only block that an id can be in.
+    fn block_of(&mut self, owner: UserId, id: MessageId) -> Result<Option<IdBlockRow>, StoreError> {
+        if let Some((of, block)) = &self.last_block
+            && *of == owner
+            && block.entries[0].id <= id.number()
+            && id.number() <= block.entries[ID_BLOCK - 1].id
+        {
+            return Ok(Some(*block));
+        }
+        let (from, to) = (Key::id_blocks(owner), Key::id_block(owner, id).after());
+        let mut found = None;
+        self.scan(&from, &to, Direction::Backward, &mut |_, value| {
+            found = Some(read_owned::<IdBlockRow>(value));
+            ControlFlow::Break(())
+        })?;
+        let block = found.transpose()?;
+        if let Some(block) = block {
+            self.last_block = Some((owner, block));
+        }
+        Ok(block)
+    }
+}
+
+fn append(entries: &[IdEntry], id: MessageId, seqs: &mut Vec<u64>) {
+    let matching = entries.iter().filter(|entry| entry.id == id.number());
+    seqs.extend(matching.map(|entry| entry.seq));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::keys::Kind;
+    use crate::store::memory::MemoryStore;
+    use std::collections::BTreeMap;
+
+    fn user(number: i64) -> UserId {
+        UserId::new(number).expect("positive")
+    }
+
+    fn records() -> Records<MemoryStore> {
+        let mut records = Records::new(MemoryStore::default());
+        [5, 6].iter().for_each(|n| records.add_user(user(*n), UserRow::default()));
+        records
+    }
+
+    fn found(records: &mut Records<MemoryStore>, owner: UserId, id: i64) -> Vec<u64> {
+        let mut seqs = Vec::new();
+        let id = MessageId::new(id).expect("positive");
+        records.find_id(owner, id, &mut seqs).expect("memory does not fail");
+        seqs.sort_unstable();
+        seqs
+    }
+
+    #[test]
+    fn every_message_is_found_by_its_id_whatever_the_order_of_ids() {
+        for mut seed in 1..200_u64 {
+            let (mut records, mut model) = (records(), BTreeMap::<_, Vec<u64>>::new());
+            let spread = 1 + seed % 40;
+            for seq in 1..120 {
+                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                // From strictly rising to all over the place, with repetitions.
+                let id = 1 + (seq + (seed >> 33) % spread) as i64;
+                let owner = user(5 + (seed >> 60) as i64 % 2);
+                model.entry((owner, id)).or_default().push(seq);
+                let id = MessageId::new(id).expect("positive");
+                records.index_id(owner, id, seq).expect("memory does not fail");
+                if seq % 7 == 0 {
+                    records.write_out().expect("memory does not fail");
+                }
+            }
+            for (owner, id) in [5, 6].iter().flat_map(|n| (1..170).map(|id| (user(*n), id))) {
+                let expected = model.remove(&(owner, id)).unwrap_or_default();
+                assert_eq!(found(&mut records, owner, id), expected, "{owner:?} {id}");
+            }
+        }
+    }
+
+    #[test]
+    fn blocks_do_not_overlap_and_are_all_that_rising_ids_cost() {
+        let mut records = records();
+        for seq in 1..=80 {
+            // Two authors whose clocks differ a little.
+            let id = MessageId::new(1000 + seq as i64 * 10 + (seq % 2) as i64 * 15);
+            records.index_id(user(5), id.expect("positive"), seq).expect("memory does not fail");
+        }
+        records.write_out().expect("memory does not fail");
+        let (mut last, mut blocks) = (0, 0);
+        let (from, to) = (Key::of(Kind::IdBlock), Key::of(Kind::IdBlock).after());
+        records
+            .scan(&from, &to, Direction::Forward, &mut |_, value| {
+                let block = read_owned::<IdBlockRow>(value).expect("a block");
+                assert!(block.entries[0].id > last && block.entries.is_sorted());
+                last = block.entries[ID_BLOCK - 1].id;
+                blocks += 1;
+                ControlFlow::Continue(())
+            })
+            .expect("memory does not fail");
+        assert!((8..=10).contains(&blocks), "{blocks}");
+        assert_eq!(records.user(user(5)).expect("there").indexed_up_to, last);
+    }
+}
