@@ -198,7 +198,9 @@ pub struct Minter {
 
 /// The number (id / 1000) that belongs to a moment, `micros` after [`EPOCH_MS`].
 pub fn number_at(micros: u64) -> u64 {
-    ((u128::from(micros) << 22) / 1_000_000) as u64
+    // Whole seconds and the rest apart: no division of 128 bits, which would cost a minted id 30 ns.
+    let (seconds, rest) = (micros / 1_000_000, micros % 1_000_000);
+    (seconds << 22) + (rest << 22) / 1_000_000
 }
 
 /// The moment, in microseconds after [`EPOCH_MS`], that a number belongs to, rounded up.

@@ -12,6 +12,10 @@ use std::hash::Hash;
 /// A hash map whose order of iteration is the same in every run.
 pub type FixedMap<K, V> = HashMap<K, V, FixedState>;
 
+/// Where an entry is, until the next insertion.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Place(u32);
+
 struct Entry<K, V> {
     key: K,
     value: V,
@@ -33,11 +37,16 @@ impl<K: Copy + Eq + Hash, V> Cache<K, V> {
         Cache { places: FixedMap::default(), entries: Vec::new(), hand: 0, entries_max }
     }
 
-    /// An entry, which counts as used by this.
-    pub fn get(&mut self, key: K) -> Option<&mut V> {
-        let entry = &mut self.entries[*self.places.get(&key)? as usize];
+    /// Where an entry is.
+    pub fn find(&self, key: K) -> Option<Place> {
+        self.places.get(&key).copied().map(Place)
+    }
+
+    /// The entry at a place that was found since the last insertion; it counts as used by this.
+    pub fn at(&mut self, place: Place) -> &mut V {
+        let entry = &mut self.entries[place.0 as usize];
         entry.used = true;
-        Some(&mut entry.value)
+        &mut entry.value
     }
 
     /// An entry, left as it is.
@@ -47,7 +56,7 @@ impl<K: Copy + Eq + Hash, V> Cache<K, V> {
 
     /// Adds an entry that is not there, in the place of an old one that is not busy when the cache
     /// is full.
-    pub fn insert(&mut self, key: K, value: V, is_busy: impl Fn(&V) -> bool) -> &mut V {
+    pub fn insert(&mut self, key: K, value: V, is_busy: impl Fn(&V) -> bool) -> Place {
         assert!(!self.places.contains_key(&key), "an entry is added once");
         let entry = Entry { key, value, used: true };
         let place = match self.free_place(is_busy) {
@@ -61,8 +70,9 @@ impl<K: Copy + Eq + Hash, V> Cache<K, V> {
                 self.entries.len() - 1
             }
         };
-        self.places.insert(key, u32::try_from(place).expect("a cache is bounded far below 2^32"));
-        &mut self.entries[place].value
+        let place = u32::try_from(place).expect("a cache is bounded far below 2^32");
+        self.places.insert(key, place);
+        Place(place)
     }
 
     /// The place of an entry to give up; `None`: there is room, or all are busy.
@@ -94,7 +104,8 @@ mod tests {
         for key in 0..100_u32 {
             cache.insert(key, key * 2, |_| false);
             if key >= 1 {
-                assert_eq!(cache.get(1), Some(&mut 2), "used all the time");
+                let place = cache.find(1).expect("it is used all the time");
+                assert_eq!(*cache.at(place), 2);
             }
         }
         assert_eq!(cache.entries.len(), 8);

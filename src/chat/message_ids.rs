@@ -49,7 +49,8 @@ impl MessageIds {
 
     /// An id for a frame of the server's own.
     pub(super) fn frame(&mut self, now: &Now) -> MessageId {
-        let snowflake = (u128::from(now.mint.micros) << 22) / 1000;
+        let (millis, rest) = (now.mint.micros / 1000, now.mint.micros % 1000);
+        let snowflake = (millis << 22) + (rest << 22) / 1000;
         let mut id = (snowflake as i64).max(self.last_frame + 1).max(1);
         if id % 1000 == 0 {
             id += 1;

@@ -8,18 +8,19 @@
 
 use crate::api::{ChatType, EventType, Message, MessageType, StoredMessage};
 use crate::chat::by_id::LastBlock;
-use crate::chat::cache::Cache;
+use crate::chat::cache::{Cache, Place};
 use crate::chat::event::Letter;
 use crate::ids::{MessageId, TeamId, UserId};
 use crate::limits::{CACHED_CHATS_MAX, CACHED_USERS_MAX};
 use crate::store::batch::Change;
 use crate::store::keys::{Key, Kind};
-use crate::store::rows::{self, ArchivedMessageRow, ChatRow, MessageRow, RowError, UserRow};
+use crate::store::rows::{
+    self, ArchivedMessageRow, ChatRow, MessageRow, RowError, RowSerializer, RowWriter, UserRow,
+};
 use crate::store::{Batch, Direction, Position, Range, Store, StoreError, Visit};
-use rkyv::api::high::{HighDeserializer, HighSerializer, HighValidator};
+use rkyv::api::high::{HighDeserializer, HighValidator};
 use rkyv::bytecheck::CheckBytes;
 use rkyv::rancor::Error as ArchiveError;
-use rkyv::ser::allocator::ArenaHandle;
 use rkyv::{Archive, Deserialize, Portable, Serialize};
 
 /// A user in memory.
@@ -72,6 +73,7 @@ pub struct Writing<'a> {
 pub struct Records<S: Store> {
     store: S,
     batch: Batch,
+    writer: RowWriter,
     /// Which kinds of rows the batch changes: bit n is that of the kind numbered n.
     kinds: u64,
     pub(super) last_block: LastBlock,
@@ -87,6 +89,7 @@ impl<S: Store> Records<S> {
         Records {
             store,
             batch: Batch::new(),
+            writer: RowWriter::default(),
             kinds: 0,
             last_block: None,
             users: Cache::new(CACHED_USERS_MAX),
@@ -119,10 +122,10 @@ impl<S: Store> Records<S> {
     /// Puts a row.
     pub fn put<R>(&mut self, key: &[u8], row: &R)
     where
-        R: for<'a> Serialize<HighSerializer<Vec<u8>, ArenaHandle<'a>, ArchiveError>>,
+        R: for<'a> Serialize<RowSerializer<'a>>,
     {
         self.kinds |= kind_bit(key);
-        self.batch.put_with(key, |bytes| rows::write(row, bytes));
+        self.batch.put_with(key, |bytes| self.writer.append(row, bytes));
     }
 
     /// Removes a row.
@@ -168,12 +171,15 @@ impl<S: Store> Records<S> {
     /// Writes all changes as one batch, if there are any. Returns the bytes written.
     pub fn write_out(&mut self) -> Result<usize, StoreError> {
         for user in self.changed_users.drain(..) {
-            let entry = self.users.get(user).expect("a changed user is busy: he stays cached");
+            let place = self.users.find(user).expect("a changed user is busy: he stays cached");
+            let entry = self.users.at(place);
             entry.changed = false;
-            self.batch.put_with(&Key::user(user), |bytes| rows::write(&entry.row, bytes));
+            let write = |bytes: &mut Vec<u8>| self.writer.append(&entry.row, bytes);
+            self.batch.put_with(&Key::user(user), write);
         }
         for (owner, peer) in self.changed_chats.drain(..) {
-            let entry = self.chats.get((owner, peer)).expect("a changed chat is busy: it stays");
+            let place = self.chats.find((owner, peer)).expect("a changed chat is busy: it stays");
+            let entry = self.chats.at(place);
             let (listed, here, elsewhere) = if entry.row.listed {
                 (Listed::Yes, Key::chat(owner, peer), Key::hidden_chat(owner, peer))
             } else {
@@ -184,7 +190,8 @@ impl<S: Store> Records<S> {
             }
             entry.on_disk = Some(listed);
             entry.changed = false;
-            self.batch.put_with(&here, |bytes| rows::write(&entry.row, bytes));
+            let write = |bytes: &mut Vec<u8>| self.writer.append(&entry.row, bytes);
+            self.batch.put_with(&here, write);
         }
         if self.batch.is_empty() {
             return Ok(0);
@@ -198,29 +205,33 @@ impl<S: Store> Records<S> {
         Ok(bytes)
     }
 
-    fn load_user(&mut self, user: UserId) -> Result<&mut User, StoreError> {
-        if self.users.peek(user).is_none() {
-            let row = self.get::<UserRow>(&Key::user(user))?.ok_or(RowError::Missing)?;
-            let entry = User { row, touched: Position::default(), changed: false };
-            let durable = self.store.durable();
-            self.users.insert(user, entry, |user| user.changed || user.touched > durable);
+    fn place_of_user(&mut self, user: UserId) -> Result<Place, StoreError> {
+        if let Some(place) = self.users.find(user) {
+            return Ok(place);
         }
-        Ok(self.users.get(user).expect("it was there or has just been added"))
+        let row = self.get::<UserRow>(&Key::user(user))?.ok_or(RowError::Missing)?;
+        Ok(self.insert_user(user, User { row, touched: Position::default(), changed: false }))
+    }
+
+    fn insert_user(&mut self, user: UserId, entry: User) -> Place {
+        let durable = self.store.durable();
+        self.users.insert(user, entry, |user| user.changed || user.touched > durable)
     }
 
     /// A registered user of this shard.
     pub fn user(&mut self, user: UserId) -> Result<&UserRow, StoreError> {
-        Ok(&self.load_user(user)?.row)
+        let place = self.place_of_user(user)?;
+        Ok(&self.users.at(place).row)
     }
 
     /// The same, to be changed.
     pub fn change_user(&mut self, user: UserId) -> Result<&mut UserRow, StoreError> {
         let position = self.next_position();
-        if !self.load_user(user)?.changed {
+        let place = self.place_of_user(user)?;
+        let entry = self.users.at(place);
+        if !std::mem::replace(&mut entry.changed, true) {
             self.changed_users.push(user);
         }
-        let entry = self.load_user(user)?;
-        entry.changed = true;
         entry.touched = position;
         Ok(&mut entry.row)
     }
@@ -228,49 +239,52 @@ impl<S: Store> Records<S> {
     /// Adds a user who is not there.
     pub fn add_user(&mut self, user: UserId, row: UserRow) {
         let entry = User { row, touched: self.next_position(), changed: true };
-        let durable = self.store.durable();
-        self.users.insert(user, entry, |user| user.changed || user.touched > durable);
+        self.insert_user(user, entry);
         self.changed_users.push(user);
     }
 
     /// What a reply about this user must wait for; see visibility rule (c).
     pub fn touched(&mut self, user: UserId) -> Result<Position, StoreError> {
-        Ok(self.load_user(user)?.touched)
+        let place = self.place_of_user(user)?;
+        Ok(self.users.at(place).touched)
     }
 
-    /// Notes that a row of this user was changed, one that is not his own or a chat's.
-    pub fn touch(&mut self, user: UserId) -> Result<(), StoreError> {
+    /// Notes that a row of this user was changed, one that is not his own.
+    fn touch(&mut self, user: UserId) -> Result<(), StoreError> {
         let position = self.next_position();
-        self.load_user(user)?.touched = position;
+        let place = self.place_of_user(user)?;
+        self.users.at(place).touched = position;
         Ok(())
     }
 
-    fn load_chat(&mut self, owner: UserId, peer: UserId) -> Result<Option<&mut Chat>, StoreError> {
-        if self.chats.peek((owner, peer)).is_none() {
-            let mut found =
-                self.get::<ChatRow>(&Key::chat(owner, peer))?.map(|row| (row, Listed::Yes));
-            if found.is_none() {
-                let hidden = self.get::<ChatRow>(&Key::hidden_chat(owner, peer))?;
-                found = hidden.map(|row| (row, Listed::No));
-            }
-            let Some((row, listed)) = found else { return Ok(None) };
-            self.insert_chat(owner, peer, row, Some(listed));
+    fn place_of_chat(&mut self, owner: UserId, peer: UserId) -> Result<Option<Place>, StoreError> {
+        if let Some(place) = self.chats.find((owner, peer)) {
+            return Ok(Some(place));
         }
-        Ok(self.chats.get((owner, peer)))
+        if let Some(row) = self.get::<ChatRow>(&Key::chat(owner, peer))? {
+            return Ok(Some(self.insert_chat((owner, peer), row, Some(Listed::Yes))));
+        }
+        let hidden = self.get::<ChatRow>(&Key::hidden_chat(owner, peer))?;
+        Ok(hidden.map(|row| self.insert_chat((owner, peer), row, Some(Listed::No))))
     }
 
-    fn insert_chat(&mut self, owner: UserId, peer: UserId, row: ChatRow, on_disk: Option<Listed>) {
+    fn insert_chat(
+        &mut self,
+        chat: (UserId, UserId),
+        row: ChatRow,
+        on_disk: Option<Listed>,
+    ) -> Place {
         let changed = on_disk.is_none();
         let touched = if changed { self.next_position() } else { Position::default() };
         let entry = Chat { row, on_disk, changed, touched };
         let durable = self.store.durable();
-        let is_busy = |chat: &Chat| chat.changed || chat.touched > durable;
-        self.chats.insert((owner, peer), entry, is_busy);
+        self.chats.insert(chat, entry, |chat| chat.changed || chat.touched > durable)
     }
 
     /// A chat, in its owner's list or not; `None`: the two never wrote to each other.
     pub fn chat(&mut self, owner: UserId, peer: UserId) -> Result<Option<&ChatRow>, StoreError> {
-        Ok(self.load_chat(owner, peer)?.map(|chat| &chat.row))
+        let place = self.place_of_chat(owner, peer)?;
+        Ok(place.map(|place| &self.chats.at(place).row))
     }
 
     /// The same, if it is in memory.
@@ -284,14 +298,13 @@ impl<S: Store> Records<S> {
         owner: UserId,
         peer: UserId,
     ) -> Result<Option<&mut ChatRow>, StoreError> {
+        let Some(place) = self.place_of_chat(owner, peer)? else { return Ok(None) };
+        self.touch(owner)?;
         let position = self.next_position();
-        let Some(chat) = self.load_chat(owner, peer)? else { return Ok(None) };
-        if !chat.changed {
-            chat.changed = true;
+        let chat = self.chats.at(place);
+        if !std::mem::replace(&mut chat.changed, true) {
             self.changed_chats.push((owner, peer));
         }
-        self.load_user(owner)?.touched = position;
-        let chat = self.chats.get((owner, peer)).expect("a changed chat stays cached");
         chat.touched = position;
         Ok(Some(&mut chat.row))
     }
@@ -303,7 +316,7 @@ impl<S: Store> Records<S> {
         peer: UserId,
         row: ChatRow,
     ) -> Result<(), StoreError> {
-        self.insert_chat(owner, peer, row, None);
+        self.insert_chat((owner, peer), row, None);
         self.changed_chats.push((owner, peer));
         self.touch(owner)
     }
@@ -333,7 +346,7 @@ impl<S: Store> Records<S> {
         };
         let key = Key::message(owner, seq);
         self.kinds |= kind_bit(&key);
-        self.batch.put_with(&key, |bytes| rows::write(&row, bytes));
+        self.batch.put_with(&key, |bytes| self.writer.append(&row, bytes));
     }
 
     /// Reads a message of a user's history where it lies; `None`: it is kept no more.

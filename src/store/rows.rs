@@ -6,10 +6,12 @@
 //! 2. Any bytes at all give a row or an error, never a panic.
 //! 3. Writing a row appends to the buffer given and allocates nothing besides, once warm.
 
-use rkyv::api::high::{HighSerializer, HighValidator};
+use rkyv::api::high::HighValidator;
 use rkyv::bytecheck::CheckBytes;
 use rkyv::rancor::Error as ArchiveError;
-use rkyv::ser::allocator::ArenaHandle;
+use rkyv::rancor::Strategy;
+use rkyv::ser::Serializer;
+use rkyv::ser::allocator::{Arena, ArenaHandle};
 use rkyv::with::{InlineAsBox, Map};
 use rkyv::{Archive, Deserialize, Portable, Serialize};
 
@@ -242,14 +244,27 @@ pub struct StreamRow {
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
 pub struct NumberRow(pub u64);
 
-/// Appends a row to `bytes`.
-pub fn write<R>(row: &R, bytes: &mut Vec<u8>)
-where
-    R: for<'a> Serialize<HighSerializer<Vec<u8>, ArenaHandle<'a>, ArchiveError>>,
-{
-    bytes.push(VERSION);
-    *bytes = rkyv::api::high::to_bytes_in::<_, ArchiveError>(row, std::mem::take(bytes))
-        .expect("rows hold no shared pointers and memory grows, so nothing can fail");
+/// What serializes rows: they hold no shared pointers, so none are looked for.
+pub type RowSerializer<'a> = Strategy<Serializer<Vec<u8>, ArenaHandle<'a>, ()>, ArchiveError>;
+
+/// Writes rows, with scratch memory of its own.
+#[derive(Default)]
+pub struct RowWriter {
+    arena: Arena,
+}
+
+impl RowWriter {
+    /// Appends a row to `bytes`.
+    pub fn append<R>(&mut self, row: &R, bytes: &mut Vec<u8>)
+    where
+        R: for<'a> Serialize<RowSerializer<'a>>,
+    {
+        bytes.push(VERSION);
+        let mut serializer = Serializer::new(std::mem::take(bytes), self.arena.acquire(), ());
+        rkyv::api::serialize_using::<_, ArchiveError>(row, &mut serializer)
+            .expect("memory grows, so nothing can fail");
+        *bytes = serializer.into_writer();
+    }
 }
 
 /// Reads a row in place.
@@ -301,7 +316,7 @@ mod tests {
 
     fn bytes_of(row: &MessageRow<'_>) -> Vec<u8> {
         let mut bytes = Vec::new();
-        write(row, &mut bytes);
+        RowWriter::default().append(row, &mut bytes);
         bytes
     }
 
@@ -309,7 +324,7 @@ mod tests {
     fn a_row_reads_back_wherever_it_lies() {
         for shift in 0..8 {
             let mut bytes = vec![0xEE; shift];
-            write(&message("你好", Some("Ann")), &mut bytes);
+            RowWriter::default().append(&message("你好", Some("Ann")), &mut bytes);
             let row = read::<ArchivedMessageRow<'_>>(&bytes[shift..]).expect("whole");
             assert_eq!(&*row.content, "你好");
             assert_eq!(row.name.as_ref().map(|name| &**name), Some("Ann"));
@@ -345,7 +360,7 @@ mod tests {
         let marks = MarksRow { up_to: 4, ranges: vec![(6, 9)] };
         let row = ChatRow { id: 77, pushed: marks, ..ChatRow::default() };
         let mut bytes = Vec::new();
-        write(&row, &mut bytes);
+        RowWriter::default().append(&row, &mut bytes);
         assert_eq!(read_owned::<ChatRow>(&bytes), Ok(row));
     }
 }
