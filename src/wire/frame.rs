@@ -168,32 +168,25 @@ pub(super) fn push_pong(payload: &[u8], out: &mut Vec<u8>) {
 /// Appends a text frame around what `write` appends. Room is left for the header of a middling
 /// frame; the payload moves by a few bytes when it turns out short or long.
 pub(super) fn push_text(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
-    const GUESS: usize = 4;
+    const ROOM: usize = 4;
     let at = out.len();
-    out.extend_from_slice(&[0; GUESS]);
+    out.extend_from_slice(&[0x81, 126, 0, 0]);
     write(out);
-    let length = out.len() - at - GUESS;
-    let mut header = [0x81; 10];
-    let header = match length {
-        0..=125 => {
-            header[1] = length as u8;
-            &header[..2]
+    let start = at + ROOM;
+    match out.len() - start {
+        short @ 0..=125 => {
+            out[at + 1] = short as u8;
+            out.copy_within(start.., at + 2);
+            out.truncate(at + 2 + short);
         }
-        126..=0xFFFF => {
-            header[1] = 126;
-            header[2..4].copy_from_slice(&(length as u16).to_be_bytes());
-            &header[..4]
+        middling @ 126..=0xFFFF => {
+            out[at + 2..start].copy_from_slice(&(middling as u16).to_be_bytes());
         }
-        _ => {
-            header[1] = 127;
-            header[2..10].copy_from_slice(&(length as u64).to_be_bytes());
-            &header[..10]
+        long => {
+            out.resize(at + 10 + long, 0);
+            out.copy_within(start..start + long, at + 10);
+            out[at + 1] = 127;
+            out[at + 2..at + 10].copy_from_slice(&(long as u64).to_be_bytes());
         }
-    };
-    if header.len() > GUESS {
-        out.resize(at + header.len() + length, 0);
     }
-    out.copy_within(at + GUESS..at + GUESS + length, at + header.len());
-    out.truncate(at + header.len() + length);
-    out[at..at + header.len()].copy_from_slice(header);
 }

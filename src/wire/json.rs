@@ -144,7 +144,7 @@ impl<'t, 'a> Value<'t, 'a> {
     }
 
     pub(super) fn is_null(self) -> bool {
-        self.0[0] == Node::Static(StaticNode::Null)
+        matches!(self.0[0], Node::Static(StaticNode::Null))
     }
 
     /// The value when it is an object.
