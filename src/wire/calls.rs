@@ -3,22 +3,23 @@
 use crate::api::{Field, Identity, PageStart, Refusal, Request};
 use crate::limits::{CHATS_MAX, MINT_COUNT_MAX, OFFLINE_LIMIT_MAX, PAGE_SIZE_MAX};
 use crate::wire::fields;
+use crate::wire::frame::Payload;
 use crate::wire::json::{Json, Object};
 use crate::wire::routes::Call;
 
 /// What a page holds when its request does not say.
 const PAGE_SIZE: i64 = 10;
 
-/// Decodes the body of a call, unescaping it in place. An empty body reads as `{}`.
+/// Decodes the body of a call. An empty body reads as `{}`.
 pub(super) fn decode<'a>(
     call: Call,
     json: &'a mut Json,
-    body: &'a mut [u8],
+    body: &[u8],
 ) -> Result<Request<'a>, Refusal> {
     if body.trim_ascii().is_empty() {
         return request(call, Object::EMPTY);
     }
-    json.read(body, |object| request(call, object?))
+    json.read(Payload::plain(body), |object| request(call, object?))
 }
 
 fn request<'a>(call: Call, body: Object<'_, 'a>) -> Result<Request<'a>, Refusal> {

@@ -10,8 +10,8 @@ pub struct Codec {
     pub(super) decoder: Decoder,
     /// A frame that does not lie in the window as it is: reassembled, or held before Auth.
     pub(super) frame: Vec<u8>,
-    /// A copy to decode when the original may have to be held.
-    pub(super) copy: Vec<u8>,
+    /// A payload without its mask, where that is rarely needed.
+    pub(super) plain: Vec<u8>,
     pub(super) refusal: Option<Refusal>,
 }
 
@@ -59,7 +59,7 @@ impl Codec {
             options,
             decoder: Decoder { json: Json::new(), ids: Vec::new() },
             frame: Vec::new(),
-            copy: Vec::new(),
+            plain: Vec::new(),
             refusal: None,
         }
     }

@@ -7,12 +7,16 @@
 //!
 //! An Error frame tells nobody's message: its own `id` and `timestamp` are 0.
 
-use crate::api::{ChatEntry, ChatType, Message, MessageType, Refusal, Reply, StoredMessage};
-use crate::ids::{MessageId, UserId};
+use crate::api::{
+    ChatEntry, ChatType, EventType, Message, MessageType, Refusal, Reply, StoredMessage,
+};
+use crate::ids::{MessageId, TeamId, UserId};
 use crate::wire::answer::push_error_body;
 use crate::wire::codec::{ErrorStyle, WireOptions};
 use crate::wire::frame::push_text;
-use crate::wire::text::{Escaper, push, push_date, push_number, push_string, push_string_or_null};
+use crate::wire::text::{
+    Escaper, push, push_date, push_escaped, push_number, push_string, push_string_or_null,
+};
 use std::fmt::Write as _;
 
 /// Appends a whole text frame with a message of 11 keys.
@@ -33,7 +37,7 @@ struct Own {
     kind: &'static str,
     id: i64,
     to: Option<UserId>,
-    event: &'static str,
+    event: Option<EventType>,
     chat_type: ChatType,
     timestamp_ms: i64,
 }
@@ -48,8 +52,10 @@ fn own_frame(own: Own, out: &mut Vec<u8>, content: impl FnOnce(&mut Vec<u8>)) {
             Some(user) => push_number(user.number(), out),
             None => push("null", out),
         }
-        push(",\"teamId\":null,\"eventType\":", out);
-        push(own.event, out);
+        match own.event {
+            None => push(",\"teamId\":null,\"eventType\":null", out),
+            event => push_team_and_event(None, event, out),
+        }
         push(",\"content\":\"", out);
         content(out);
         push("\",\"id\":", out);
@@ -71,7 +77,7 @@ pub fn ack_frame(
     timestamp_ms: i64,
     out: &mut Vec<u8>,
 ) {
-    let (kind, event) = (MessageType::Ack.name(), "null");
+    let (kind, event) = (MessageType::Ack.name(), None);
     let own = Own { kind, id: id.number(), to: Some(to), event, chat_type, timestamp_ms };
     own_frame(own, out, |out| {
         push("{\\\"srcId\\\":", out);
@@ -82,7 +88,7 @@ pub fn ack_frame(
 
 /// Appends an OfflineMessage event frame.
 pub fn offline_frame(id: MessageId, to: UserId, count: u64, timestamp_ms: i64, out: &mut Vec<u8>) {
-    let (kind, event) = (MessageType::Event.name(), "\"OfflineMessage\"");
+    let (kind, event) = (MessageType::Event.name(), Some(EventType::OfflineMessage));
     let chat_type = ChatType::Single;
     let own = Own { kind, id: id.number(), to: Some(to), event, chat_type, timestamp_ms };
     own_frame(own, out, |out| {
@@ -101,7 +107,7 @@ pub(super) fn error_frame(
 ) {
     let kind = MessageType::Error.name();
     let chat_type = ChatType::Single;
-    let own = Own { kind, id: 0, to, event: "null", chat_type, timestamp_ms: 0 };
+    let own = Own { kind, id: 0, to, event: None, chat_type, timestamp_ms: 0 };
     own_frame(own, out, |out| {
         push("{\\\"srcId\\\":", out);
         match source {
@@ -125,16 +131,13 @@ fn push_message(message: &Message<'_>, out: &mut Vec<u8>) {
     push_number(message.from.number(), out);
     push(",\"toUserId\":", out);
     push_number(message.to.number(), out);
-    push(",\"teamId\":", out);
-    match message.team {
-        Some(team) => push_number(team.0, out),
-        None => push("null", out),
+    match (message.team, message.event) {
+        (None, None) => push(",\"teamId\":null,\"eventType\":null", out),
+        (team, event) => push_team_and_event(team, event, out),
     }
-    push(",\"eventType\":", out);
-    push_string_or_null(message.event.map(|event| event.name()), out);
-    push(",\"content\":", out);
-    push_string(message.content, out);
-    push(",\"id\":", out);
+    push(",\"content\":\"", out);
+    push_escaped(message.content, out);
+    push("\",\"id\":", out);
     push_number(message.id.number(), out);
     push(",\"timestamp\":", out);
     push_number(message.timestamp_ms, out);
@@ -143,6 +146,18 @@ fn push_message(message: &Message<'_>, out: &mut Vec<u8>) {
     push("\",\"stateEnum\":\"", out);
     push(message.state.name(), out);
     push(if message.is_read { "\",\"isRead\":true" } else { "\",\"isRead\":false" }, out);
+}
+
+/// Appends the two keys that hardly any message fills.
+#[cold]
+fn push_team_and_event(team: Option<TeamId>, event: Option<EventType>, out: &mut Vec<u8>) {
+    push(",\"teamId\":", out);
+    match team {
+        Some(team) => push_number(team.0, out),
+        None => push("null", out),
+    }
+    push(",\"eventType\":", out);
+    push_string_or_null(event.map(|event| event.name()), out);
 }
 
 /// Appends a list item, without separator.

@@ -81,7 +81,7 @@ impl Exchange {
     pub(super) fn next<'a>(
         &mut self,
         codec: &'a mut Codec,
-        input: &'a mut [u8],
+        input: &mut [u8],
         out: &mut Vec<u8>,
     ) -> (usize, Step<'a>) {
         if self.is_awaiting() {
@@ -147,7 +147,7 @@ impl Exchange {
         head: &Head,
         extent: Extent,
         codec: &'a mut Codec,
-        input: &'a mut [u8],
+        input: &mut [u8],
         out: &mut Vec<u8>,
     ) -> Step<'a> {
         let manner = Manner {
@@ -191,7 +191,7 @@ impl Exchange {
         call: Call,
         manner: Manner,
         codec: &'a mut Codec,
-        body: &'a mut [u8],
+        body: &[u8],
         out: &mut Vec<u8>,
     ) -> Step<'a> {
         let Codec { decoder, frame, options, refusal, .. } = codec;

@@ -1,4 +1,4 @@
-//! WebSocket frames by RFC 6455: headers judged, payloads unmasked in place, frames written.
+//! WebSocket frames by RFC 6455: headers judged, payloads unmasked, frames written.
 //!
 //! Invariants:
 //! 1. A frame is judged from its header alone, before any of its payload is there.
@@ -63,11 +63,50 @@ impl Header {
         Ok(Some(Header { kind, is_final: header.is_final, start, end, mask }))
     }
 
-    /// Removes the mask from the payload of a frame that is all there.
-    pub(super) fn unmask<'a>(&self, input: &'a mut [u8]) -> &'a mut [u8] {
-        let payload = &mut input[self.start..self.end];
-        unmask(payload, self.mask);
-        payload
+    /// The payload of a frame that is all there.
+    pub(super) fn payload<'a>(&self, input: &'a [u8]) -> Payload<'a> {
+        Payload { masked: &input[self.start..self.end], mask: self.mask }
+    }
+}
+
+/// Bytes as a client sent them: under his mask, and left so. Whoever needs them takes a plain copy.
+#[derive(Clone, Copy)]
+pub(super) struct Payload<'a> {
+    masked: &'a [u8],
+    mask: [u8; 4],
+}
+
+impl<'a> Payload<'a> {
+    /// Bytes without a mask: under a mask of zeros they are what they are.
+    pub(super) fn plain(bytes: &'a [u8]) -> Payload<'a> {
+        Payload { masked: bytes, mask: [0; 4] }
+    }
+
+    pub(super) fn len(self) -> usize {
+        self.masked.len()
+    }
+
+    /// Writes the bytes without their mask over `plain`, which is as long as they are. Costs what
+    /// a copy costs.
+    pub(super) fn write_to(self, plain: &mut [u8]) {
+        assert!(plain.len() == self.len(), "there is room for all of it and no more");
+        let [a, b, c, d] = self.mask;
+        let wide = [a, b, c, d, a, b, c, d];
+        let (masked, masked_rest) = self.masked.as_chunks::<8>();
+        let (words, rest) = plain.as_chunks_mut::<8>();
+        for (word, masked) in words.iter_mut().zip(masked) {
+            *word = (u64::from_ne_bytes(*masked) ^ u64::from_ne_bytes(wide)).to_ne_bytes();
+        }
+        for ((byte, masked), mask) in rest.iter_mut().zip(masked_rest).zip(wide) {
+            *byte = masked ^ mask;
+        }
+    }
+
+    /// Appends the bytes without their mask.
+    pub(super) fn append_to(self, plain: &mut Vec<u8>) {
+        let before = plain.len();
+        plain.resize(before + self.len(), 0);
+        self.write_to(&mut plain[before..]);
     }
 }
 
@@ -86,19 +125,6 @@ fn kind_of(header: &FrameHeader, length: u64, is_continuing: bool) -> Result<Kin
         OpCode::Data(Data::Binary) if !is_continuing => Err(CloseCode::Unsupported),
         _ => Err(CloseCode::Protocol),
     }
-}
-
-/// Exclusive-or with the mask, eight bytes at a time.
-fn unmask(payload: &mut [u8], mask: [u8; 4]) {
-    let [a, b, c, d] = mask;
-    let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
-    let mut words = payload.chunks_exact_mut(8);
-    for word in &mut words {
-        let plain = u64::from_ne_bytes(word.try_into().expect("a chunk is 8 bytes")) ^ wide;
-        word.copy_from_slice(&plain.to_ne_bytes());
-    }
-    let rest = words.into_remainder().iter_mut();
-    rest.zip(mask.iter().cycle()).for_each(|(byte, mask)| *byte ^= mask);
 }
 
 /// The code to answer a peer's close frame with: his own, or why it was wrong. `None`: he gave
@@ -142,32 +168,25 @@ pub(super) fn push_pong(payload: &[u8], out: &mut Vec<u8>) {
 /// Appends a text frame around what `write` appends. Room is left for the header of a middling
 /// frame; the payload moves by a few bytes when it turns out short or long.
 pub(super) fn push_text(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
-    const GUESS: usize = 4;
+    const ROOM: usize = 4;
     let at = out.len();
-    out.extend_from_slice(&[0; GUESS]);
+    out.extend_from_slice(&[0x81, 126, 0, 0]);
     write(out);
-    let length = out.len() - at - GUESS;
-    let mut header = [0x81; 10];
-    let header = match length {
-        0..=125 => {
-            header[1] = length as u8;
-            &header[..2]
+    let start = at + ROOM;
+    match out.len() - start {
+        short @ 0..=125 => {
+            out[at + 1] = short as u8;
+            out.copy_within(start.., at + 2);
+            out.truncate(at + 2 + short);
         }
-        126..=0xFFFF => {
-            header[1] = 126;
-            header[2..4].copy_from_slice(&(length as u16).to_be_bytes());
-            &header[..4]
+        middling @ 126..=0xFFFF => {
+            out[at + 2..start].copy_from_slice(&(middling as u16).to_be_bytes());
         }
-        _ => {
-            header[1] = 127;
-            header[2..10].copy_from_slice(&(length as u64).to_be_bytes());
-            &header[..10]
+        long => {
+            out.resize(at + 10 + long, 0);
+            out.copy_within(start..start + long, at + 10);
+            out[at + 1] = 127;
+            out[at + 2..at + 10].copy_from_slice(&(long as u64).to_be_bytes());
         }
-    };
-    if header.len() > GUESS {
-        out.resize(at + header.len() + length, 0);
     }
-    out.copy_within(at + GUESS..at + GUESS + length, at + header.len());
-    out.truncate(at + header.len() + length);
-    out[at..at + header.len()].copy_from_slice(header);
 }

@@ -8,6 +8,7 @@ use crate::api::{ChatType, Draft, EventType, Field, MessageType, Refusal, Reques
 use crate::ids::{MessageId, TeamId, UserId};
 use crate::wire::codec::Decoder;
 use crate::wire::fields;
+use crate::wire::frame::Payload;
 use crate::wire::json::{Object, Value};
 use crate::wire::{ack, text};
 use std::borrow::Cow;
@@ -35,13 +36,13 @@ struct Keys<'t, 'a> {
     chat_type: Option<Value<'t, 'a>>,
 }
 
-/// Decodes one message. `frame` is unescaped in place.
+/// Decodes one message.
 pub(super) fn decode<'a>(
     decoder: &'a mut Decoder,
-    frame: &'a mut [u8],
+    message: Payload<'_>,
 ) -> Result<Request<'a>, Refused> {
     let Decoder { json, ids } = decoder;
-    json.read(frame, |object| {
+    json.read(message, |object| {
         let keys = Keys::of(object.map_err(|refusal| Refused { source: None, refusal })?);
         let id = keys.id.map_or(Ok(None), |id| fields::message_id(id, Field("id")));
         let source = id.ok().flatten();

@@ -2,18 +2,22 @@
 //!
 //! Invariants:
 //! 1. A whole number is exact or refused; it never passes through a float.
-//! 2. A value lives as long as the text it was decoded from; the tape is free again at once.
+//! 2. A value lives as long as the scratch copy of its text; the tape is free again at once.
 //! 3. Text that is no JSON is tried once more with curly quotes made straight, never otherwise.
 //! 4. One huge document does not keep its memory: scratch that grew past the bounds is dropped.
 
 use crate::api::{Field, Refusal};
 use crate::limits::{FRAME_BYTES_MAX, JSON_DEPTH_MAX, JSON_VALUES_MAX};
-use simd_json::{Buffers, Node, StaticNode, Tape};
+use crate::wire::frame::Payload;
+use simd_json::{Buffers, INPUT_PADDING, Node, StaticNode, Tape};
 
 /// Scratch memory for parsing.
 pub(super) struct Json {
     buffers: Buffers,
     tape: Tape<'static>,
+    /// The text, unescaped in place, with the room behind it that simd-json wants.
+    text: Vec<u8>,
+    /// The same with its curly quotes made straight.
     retry: Vec<u8>,
     longest_bytes: usize,
 }
@@ -33,30 +37,34 @@ impl Json {
         Json {
             buffers: Buffers::with_max_depth(0, JSON_DEPTH_MAX),
             tape: Tape(Vec::new()),
+            text: Vec::new(),
             retry: Vec::new(),
             longest_bytes: 0,
         }
     }
 
-    /// Parses `text`, in place, and hands its top object to `decode`.
+    /// Parses a copy of `text` and hands its top object to `decode`. The copy is the only pass over
+    /// a text before its parse: simd-json checks that it is UTF-8, and what to do with text that
+    /// is not, or that has curly quotes, is asked only when it is no JSON.
     pub(super) fn read<'a, T>(
         &'a mut self,
-        text: &'a mut [u8],
+        text: Payload<'_>,
         decode: impl for<'t> FnOnce(Result<Object<'t, 'a>, Refusal>) -> T,
     ) -> T {
         self.forget_the_huge();
         self.longest_bytes = self.longest_bytes.max(text.len());
-        let Json { buffers, tape, retry, .. } = self;
-        let curly = has_curly_quotes(text);
-        if curly {
-            retry.clear();
-            straighten(text, retry);
-        }
+        let Json { buffers, tape, text: copy, retry, .. } = self;
         let mut filled: Tape<'a> = std::mem::replace(tape, Tape(Vec::new())).reset();
-        let mut parsed = fill(text, buffers, &mut filled);
-        if !parsed && curly {
+        let padded_bytes = text.len() + INPUT_PADDING;
+        if copy.len() < padded_bytes {
+            copy.resize(padded_bytes, 0);
+        }
+        text.write_to(&mut copy[..text.len()]);
+        let mut parsed = fill(&mut copy[..padded_bytes], buffers, &mut filled);
+        if !parsed && straighten(text, retry) {
+            retry.extend_from_slice(&[0; INPUT_PADDING]);
             filled = filled.reset();
-            parsed = fill(&mut retry[..], buffers, &mut filled);
+            parsed = fill(retry, buffers, &mut filled);
         }
         let result = decode(match parsed {
             true => Object::top(&filled.0),
@@ -74,32 +82,26 @@ impl Json {
     }
 }
 
-/// Parses into the tape; whether it was JSON.
-fn fill<'a>(text: &'a mut [u8], buffers: &mut Buffers, tape: &mut Tape<'a>) -> bool {
-    !text.is_empty() && simd_json::fill_tape(text, buffers, tape).is_ok()
+/// Parses a text with its padding into the tape; whether it was JSON.
+fn fill<'a>(padded: &'a mut [u8], buffers: &mut Buffers, tape: &mut Tape<'a>) -> bool {
+    let bytes = padded.len() - INPUT_PADDING;
+    bytes > 0 && simd_json::fill_tape_padded(padded, bytes, buffers, tape).is_ok()
 }
 
-/// Whether U+201C or U+201D is in the text.
-fn has_curly_quotes(text: &[u8]) -> bool {
-    text.contains(&0xE2) && text.windows(3).any(is_curly_quote)
-}
-
-fn is_curly_quote(bytes: &[u8]) -> bool {
-    matches!(bytes, [0xE2, 0x80, 0x9C | 0x9D, ..])
-}
-
-/// Appends the text with each curly quote as a straight one.
-fn straighten(text: &[u8], straight: &mut Vec<u8>) {
-    let mut rest = text;
-    while let Some((byte, after)) = rest.split_first() {
-        if is_curly_quote(rest) {
-            straight.push(b'"');
-            rest = &rest[3..];
-        } else {
-            straight.push(*byte);
-            rest = after;
-        }
+/// Copies the text with each U+201C and U+201D as a straight quote; whether there were any.
+#[cold]
+fn straighten(text: Payload<'_>, straight: &mut Vec<u8>) -> bool {
+    straight.clear();
+    text.append_to(straight);
+    let (mut from, mut to) = (0, 0);
+    while from < straight.len() {
+        let is_curly = matches!(straight[from..], [0xE2, 0x80, 0x9C | 0x9D, ..]);
+        straight[to] = if is_curly { b'"' } else { straight[from] };
+        from += if is_curly { 3 } else { 1 };
+        to += 1;
     }
+    straight.truncate(to);
+    to < from
 }
 
 impl<'t, 'a> Object<'t, 'a> {
@@ -142,7 +144,7 @@ impl<'t, 'a> Value<'t, 'a> {
     }
 
     pub(super) fn is_null(self) -> bool {
-        self.0[0] == Node::Static(StaticNode::Null)
+        matches!(self.0[0], Node::Static(StaticNode::Null))
     }
 
     /// The value when it is an object.
@@ -204,8 +206,10 @@ pub(super) fn decimal(digits: &[u8]) -> Option<i128> {
         Some(digits) => (-1, digits),
         None => (1, digits),
     };
-    if digits.is_empty() || digits.len() > 20 || !digits.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    Some(sign * digits.iter().fold(0, |number, digit| number * 10 + i128::from(digit - b'0')))
+    let (last, front) = digits.split_last().filter(|(_, front)| front.len() < 20)?;
+    let digit = |byte: &u8| Some(byte.wrapping_sub(b'0')).filter(|digit| *digit < 10);
+    // 19 digits always fit a u64; only the last step needs the width of an i128.
+    let front =
+        front.iter().try_fold(0_u64, |number, byte| Some(number * 10 + u64::from(digit(byte)?)))?;
+    Some(sign * (i128::from(front) * 10 + i128::from(digit(last)?)))
 }

@@ -92,15 +92,15 @@ impl Session {
         Session { phase: Phase::Http(Exchange::new(port)) }
     }
 
-    /// Decodes the next thing in `input` (bytes received, not yet consumed; frames are unmasked and
-    /// JSON is unescaped in place). Returns how many bytes are done with, and what they were.
+    /// Decodes the next thing in `input` (bytes received, not yet consumed; the chunks of a body are
+    /// joined in place). Returns how many bytes are done with, and what they were.
     /// Consumed bytes must not be given again; the rest must, in front of what comes next.
     /// Protocol answers (pong, 100-continue, 4xx, 101, close frames, Error frames of the wire's own
     /// refusals) go to `out`. After `is_closing` nothing more is decoded: all input is consumed.
     pub fn next<'a>(
         &mut self,
         codec: &'a mut Codec,
-        input: &'a mut [u8],
+        input: &mut [u8],
         out: &mut Vec<u8>,
     ) -> (usize, Step<'a>) {
         let bytes = input.len();

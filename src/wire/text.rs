@@ -30,15 +30,35 @@ pub(super) fn push_string_or_null(text: Option<&str>, out: &mut Vec<u8>) {
     }
 }
 
-/// Appends what stands between a string's quotes.
+/// Appends what stands between a string's quotes: in one copy up to the first byte that has to be
+/// escaped, which is all of most texts.
 pub(super) fn push_escaped(text: &str, out: &mut Vec<u8>) {
-    for piece in text.as_bytes().chunks(STRIDE) {
-        if piece.iter().fold(false, |found, byte| found | needs_escape(*byte)) {
-            piece.iter().for_each(|byte| push_escaped_byte(*byte, out));
-        } else {
+    let (clean, rest) = text.as_bytes().split_at(clean_bytes(text.as_bytes()));
+    out.extend_from_slice(clean);
+    for piece in rest.chunks(STRIDE) {
+        if is_clean(piece) {
             out.extend_from_slice(piece);
+        } else {
+            piece.iter().for_each(|byte| push_escaped_byte(*byte, out));
         }
     }
+}
+
+/// How many bytes in front need no escape, in whole strides or all of them. What is left behind
+/// the last whole stride is looked at together with clean bytes before it, not byte by byte.
+fn clean_bytes(text: &[u8]) -> usize {
+    let (pieces, rest) = text.as_chunks::<STRIDE>();
+    let clean = pieces.iter().take_while(|piece| is_clean(*piece)).count();
+    let is_last_clean =
+        text.last_chunk::<STRIDE>().map_or_else(|| is_clean(rest), |last| is_clean(last));
+    if clean == pieces.len() && is_last_clean { text.len() } else { clean * STRIDE }
+}
+
+/// Whether nothing in a piece has to be escaped. All of it is looked at, found or not: so it
+/// compiles to a few vector instructions a stride.
+#[inline(always)]
+fn is_clean(piece: &[u8]) -> bool {
+    !piece.iter().fold(false, |found, byte| found | needs_escape(*byte))
 }
 
 fn push_escaped_byte(byte: u8, out: &mut Vec<u8>) {

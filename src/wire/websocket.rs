@@ -11,7 +11,7 @@ use crate::limits::REFUSED_FRAMES_MAX;
 use crate::wire::buffer::Rest;
 use crate::wire::codec::{Codec, Decoder, Step};
 use crate::wire::encode;
-use crate::wire::frame::{self, Header, Kind};
+use crate::wire::frame::{self, Header, Kind, Payload};
 use crate::wire::incoming::{self, Refused};
 use crate::wire::session::CloseCode;
 
@@ -33,15 +33,15 @@ impl WebSocket {
     pub(super) fn next<'a>(
         &mut self,
         codec: &'a mut Codec,
-        input: &'a mut [u8],
+        input: &[u8],
         out: &mut Vec<u8>,
     ) -> (usize, Step<'a>) {
         if self.is_asking {
             return (0, Step::More);
         }
         if self.user.is_some() && self.take_held(&mut codec.frame) {
-            let Codec { decoder, frame, refusal, .. } = codec;
-            return (0, self.step(decoder, frame, refusal, out));
+            let Codec { decoder, frame, plain, refusal, .. } = codec;
+            return (0, self.step(decoder, Payload::plain(frame), plain, refusal, out));
         }
         let before = self.rest.as_ref().and_then(|rest| rest.fragments.as_ref()).map(Vec::len);
         let header = match Header::read(input, before) {
@@ -57,11 +57,11 @@ impl WebSocket {
                 return (input.len(), Step::Handled);
             }
         };
-        let payload = header.unmask(input);
+        let payload = header.payload(input);
         let step = match header.kind {
             Kind::Text | Kind::Continuation => self.data(header, codec, payload, out),
             kind => {
-                self.control(kind, payload, out);
+                self.control(kind, unmasked(payload, &mut codec.plain), out);
                 Step::Handled
             }
         };
@@ -84,16 +84,16 @@ impl WebSocket {
         &mut self,
         header: Header,
         codec: &'a mut Codec,
-        payload: &'a mut [u8],
+        payload: Payload<'_>,
         out: &mut Vec<u8>,
     ) -> Step<'a> {
-        let Codec { decoder, frame, copy, refusal, .. } = codec;
+        let Codec { decoder, frame, plain, refusal, .. } = codec;
         if header.is_final && header.kind == Kind::Text {
-            return self.message(decoder, payload, copy, refusal, out);
+            return self.message(decoder, payload, plain, refusal, out);
         }
         let rest = self.rest.get_or_insert_default();
         let fragments = rest.fragments.get_or_insert_default();
-        fragments.extend_from_slice(payload);
+        payload.append_to(fragments);
         if !header.is_final {
             return Step::Handled;
         }
@@ -101,35 +101,30 @@ impl WebSocket {
         frame.append(fragments);
         rest.fragments = None;
         self.forget_empty_rest();
-        self.message(decoder, frame, copy, refusal, out)
+        self.message(decoder, Payload::plain(frame), plain, refusal, out)
     }
 
-    /// A whole message.
+    /// A whole message; `plain` is scratch memory for what is no request.
     fn message<'a>(
         &mut self,
         decoder: &'a mut Decoder,
-        text: &'a mut [u8],
-        copy: &'a mut Vec<u8>,
+        message: Payload<'_>,
+        plain: &mut Vec<u8>,
         refusal: &mut Option<Refusal>,
         out: &mut Vec<u8>,
     ) -> Step<'a> {
-        if simdutf8::basic::from_utf8(text).is_err() {
-            self.close(CloseCode::BadText, out);
-            return Step::Handled;
-        }
         if self.user.is_some() {
-            return self.step(decoder, text, refusal, out);
+            return self.step(decoder, message, plain, refusal, out);
         }
-        copy.clear();
-        copy.extend_from_slice(text);
-        match incoming::decode(decoder, copy) {
+        match incoming::decode(decoder, message) {
             Ok(request @ Request::Auth { .. }) => {
                 self.is_asking = true;
                 Step::Request(request)
             }
             Ok(Request::Heartbeat) => Step::Handled,
             Ok(_) => {
-                if !self.rest.get_or_insert_default().held.keep(text) {
+                let held = &mut self.rest.get_or_insert_default().held;
+                if !held.keep(unmasked(message, plain)) {
                     self.close(CloseCode::AuthTimeout, out);
                 }
                 Step::Handled
@@ -139,7 +134,7 @@ impl WebSocket {
                 self.refuse_auth(source, out);
                 Step::Handled
             }
-            Err(refused) => self.refuse_here(refused, refusal, out),
+            Err(refused) => self.refuse_here(refused, unmasked(message, plain), refusal, out),
         }
     }
 
@@ -147,27 +142,35 @@ impl WebSocket {
     fn step<'a>(
         &mut self,
         decoder: &'a mut Decoder,
-        text: &'a mut [u8],
+        message: Payload<'_>,
+        plain: &mut Vec<u8>,
         refusal: &mut Option<Refusal>,
         out: &mut Vec<u8>,
     ) -> Step<'a> {
-        match incoming::decode(decoder, text) {
+        match incoming::decode(decoder, message) {
             Ok(request) => {
                 if matches!(request, Request::Ack(_) | Request::Heartbeat) {
                     self.accepted();
                 }
                 Step::Request(request)
             }
-            Err(refused) => self.refuse_here(refused, refusal, out),
+            Err(refused) => self.refuse_here(refused, unmasked(message, plain), refusal, out),
         }
     }
 
+    /// Answers what was refused. Text that is no UTF-8 is no JSON either: only here is it told from
+    /// text that is, so that no good message is looked at for it twice.
     fn refuse_here<'a>(
         &mut self,
         refused: Refused,
+        text: &[u8],
         refusal: &mut Option<Refusal>,
         out: &mut Vec<u8>,
     ) -> Step<'a> {
+        if refused.refusal == Refusal::NotJson && simdutf8::basic::from_utf8(text).is_err() {
+            self.close(CloseCode::BadText, out);
+            return Step::Handled;
+        }
         *refusal = Some(refused.refusal);
         self.refuse(refused.source, refused.refusal, out);
         Step::Handled
@@ -250,6 +253,13 @@ impl WebSocket {
         self.is_asking = false;
         self.rest = None;
     }
+}
+
+/// The bytes of a payload without its mask, in `plain`.
+fn unmasked<'p>(payload: Payload<'_>, plain: &'p mut Vec<u8>) -> &'p [u8] {
+    plain.clear();
+    payload.append_to(plain);
+    plain
 }
 
 const _: () = assert!(REFUSED_FRAMES_MAX < 256, "the count is a byte");

@@ -50,6 +50,24 @@ fn what_the_rfc_forbids_closes_with_its_code() {
 }
 
 #[test]
+fn text_that_is_no_utf_8_is_told_from_text_that_is_only_no_json() {
+    let broken: [&[u8]; 5] = [
+        b"{\"msgType\":\"Heartbeat\",\"a\":\"\xff\"}",
+        b"{\"msgType\":\"Heartbeat\",\"a\":\"\xff",
+        b"\xe4\xbd",
+        b"{} \xc0\x80",
+        b"{\xe2\x80\x9cmsgType\xe2\x80\x9d:\xe2\x80\x9c\xff\xe2\x80\x9d}",
+    ];
+    for text in broken {
+        assert_eq!(close_of(&masked(0x81, text)), Some(1007), "{text:02x?}");
+    }
+    // Unescaping moves bytes before the error is found; what was sent is UTF-8 all the same.
+    for text in ["", "{\"a\":\"\\n你\" x}", "{\"a\":\"\\u4f60你", "你", "[1]"] {
+        assert_eq!(close_of(&masked(0x81, text.as_bytes())), None, "{text}");
+    }
+}
+
+#[test]
 fn close_frames_are_echoed_when_they_are_valid() {
     for (code, echoed) in [
         (1000, 1000),
