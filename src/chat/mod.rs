@@ -14,6 +14,7 @@
 mod acknowledge;
 pub mod cache;
 mod chats;
+pub mod chunks;
 mod deliver;
 pub mod directory;
 pub mod event;
@@ -23,6 +24,7 @@ mod marks_relay;
 mod message_ids;
 mod notices;
 mod outbox;
+mod pool;
 mod presence;
 mod records;
 mod redeliver;
