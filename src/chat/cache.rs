@@ -5,6 +5,7 @@
 //! 2. At most `entries_max` entries are held, but for busy ones.
 //! 3. Looking up an entry that is there allocates nothing.
 
+use crate::chat::pool::Pool;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use std::hash::Hash;
@@ -16,17 +17,15 @@ pub type FixedMap<K, V> = HashMap<K, V, FixedState>;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Place(u32);
 
-struct Entry<K, V> {
-    key: K,
+struct Entry<V> {
     value: V,
     used: bool,
 }
 
 /// Entries found by key, given up by the clock algorithm.
 pub struct Cache<K, V> {
-    places: FixedMap<K, u32>,
-    entries: Vec<Entry<K, V>>,
-    hand: usize,
+    entries: Pool<K, Entry<V>>,
+    hand: u32,
     entries_max: usize,
 }
 
@@ -34,59 +33,48 @@ impl<K: Copy + Eq + Hash, V> Cache<K, V> {
     /// An empty cache; memory is taken as it fills.
     pub fn new(entries_max: usize) -> Cache<K, V> {
         assert!(entries_max > 0, "a cache holds something");
-        Cache { places: FixedMap::default(), entries: Vec::new(), hand: 0, entries_max }
+        Cache { entries: Pool::default(), hand: 0, entries_max }
     }
 
     /// Where an entry is.
     pub fn find(&self, key: K) -> Option<Place> {
-        self.places.get(&key).copied().map(Place)
+        self.entries.place(key).map(Place)
     }
 
     /// The entry at a place that was found since the last insertion; it counts as used by this.
     pub fn at(&mut self, place: Place) -> &mut V {
-        let entry = &mut self.entries[place.0 as usize];
+        let found = self.entries.at_mut(place.0);
+        let (_, entry) = found.expect("nothing was given up since the place was found");
         entry.used = true;
         &mut entry.value
     }
 
     /// An entry, left as it is.
     pub fn peek(&self, key: K) -> Option<&V> {
-        Some(&self.entries[*self.places.get(&key)? as usize].value)
+        self.entries.get(key).map(|entry| &entry.value)
     }
 
     /// Adds an entry that is not there, in the place of an old one that is not busy when the cache
     /// is full.
     pub fn insert(&mut self, key: K, value: V, is_busy: impl Fn(&V) -> bool) -> Place {
-        assert!(!self.places.contains_key(&key), "an entry is added once");
-        let entry = Entry { key, value, used: true };
-        let place = match self.free_place(is_busy) {
-            Some(place) => {
-                self.places.remove(&self.entries[place].key);
-                self.entries[place] = entry;
-                place
-            }
-            None => {
-                self.entries.push(entry);
-                self.entries.len() - 1
-            }
-        };
-        let place = u32::try_from(place).expect("a cache is bounded far below 2^32");
-        self.places.insert(key, place);
-        Place(place)
+        if let Some(old) = self.old_entry(is_busy) {
+            self.entries.remove(old);
+        }
+        Place(self.entries.insert(key, Entry { value, used: true }))
     }
 
-    /// The place of an entry to give up; `None`: there is room, or all are busy.
-    fn free_place(&mut self, is_busy: impl Fn(&V) -> bool) -> Option<usize> {
-        if self.entries.len() < self.entries_max {
+    /// An entry to give up; `None`: there is room, or all are busy.
+    fn old_entry(&mut self, is_busy: impl Fn(&V) -> bool) -> Option<K> {
+        if self.entries.count() < self.entries_max {
             return None;
         }
         // Two rounds at most: the first takes the marks of use away.
-        for _ in 0..self.entries.len() * 2 {
+        for _ in 0..self.entries.places() * 2 {
             let place = self.hand;
-            self.hand = (self.hand + 1) % self.entries.len();
-            let entry = &mut self.entries[place];
+            self.hand = (self.hand + 1) % self.entries.places();
+            let Some((key, entry)) = self.entries.at_mut(place) else { continue };
             if !entry.used && !is_busy(&entry.value) {
-                return Some(place);
+                return Some(key);
             }
             entry.used = false;
         }
@@ -108,7 +96,7 @@ mod tests {
                 assert_eq!(*cache.at(place), 2);
             }
         }
-        assert_eq!(cache.entries.len(), 8);
+        assert_eq!(cache.entries.count(), 8);
         assert_eq!(cache.peek(99), Some(&198));
         assert_eq!(cache.peek(50), None);
     }
@@ -120,6 +108,6 @@ mod tests {
             cache.insert(key, key, |value| *value < 10);
         }
         assert!((0..10).all(|key| cache.peek(key) == Some(&key)));
-        assert!(cache.entries.len() <= 11);
+        assert!(cache.entries.count() <= 11);
     }
 }

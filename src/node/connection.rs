@@ -9,6 +9,7 @@
 //! Left to others: what bytes mean (`wire`), when a connection must go (`sweep`, `settle`).
 
 use crate::api::Request;
+use crate::chat::chunks::Chunks;
 use crate::chat::history::Listing;
 use crate::ids::{ConnectionId, ShardId};
 use crate::node::ring::Token;
@@ -129,80 +130,74 @@ impl Connection {
     }
 }
 
+/// Where a connection is kept, with its two times (see [`Table::ages`]).
 struct Place {
     generation: u32,
-    connection: Option<Box<Connection>>,
+    heard_ms: u32,
+    since_ms: u32,
+    connection: Option<Connection>,
 }
 
 /// The connections of one shard, and when each was last heard of.
 pub struct Table {
     shard: ShardId,
-    places: Vec<Place>,
-    heard_ms: Vec<u32>,
-    since_ms: Vec<u32>,
+    places: Chunks<Place>,
     free: Vec<u32>,
 }
 
 impl Table {
     /// An empty table.
     pub fn new(shard: ShardId) -> Table {
-        Table {
-            shard,
-            places: Vec::new(),
-            heard_ms: Vec::new(),
-            since_ms: Vec::new(),
-            free: Vec::new(),
-        }
+        Table { shard, places: Chunks::default(), free: Vec::new() }
     }
 
     /// Connections there are.
     pub fn count(&self) -> usize {
-        self.places.len() - self.free.len()
+        self.places() as usize - self.free.len()
     }
 
     /// Places there are, taken or not.
     pub fn places(&self) -> u32 {
-        self.places.len() as u32
+        self.places.count()
     }
 
     /// Takes a connection in.
     pub fn insert(&mut self, connection: Connection, now_ms: u32) -> Token {
         let index = match self.free.pop() {
             Some(index) => index,
-            None => {
-                self.places.push(Place { generation: 0, connection: None });
-                self.heard_ms.push(0);
-                self.since_ms.push(0);
-                self.places() - 1
-            }
+            None => self.places.push(Place {
+                generation: 0,
+                heard_ms: 0,
+                since_ms: 0,
+                connection: None,
+            }),
         };
-        let place = &mut self.places[index as usize];
+        let place = &mut self.places[index];
         assert!(place.connection.is_none(), "a place holds one connection");
         place.generation = (place.generation + 1) & 0xFF_FFFF;
-        place.connection = Some(Box::new(connection));
-        let token = Token { index, generation: place.generation };
-        self.hear(token, now_ms);
-        self.begin(token, now_ms);
-        token
+        place.heard_ms = now_ms;
+        place.since_ms = now_ms;
+        place.connection = Some(connection);
+        Token { index, generation: place.generation }
     }
 
     /// The connection of a token, if it is still that one.
     pub fn get(&mut self, token: Token) -> Option<&mut Connection> {
-        let place = self.places.get_mut(token.index as usize)?;
-        let connection = place.connection.as_deref_mut();
+        let place = self.places.get_mut(token.index)?;
+        let connection = place.connection.as_mut();
         connection.filter(|_| place.generation == token.generation)
     }
 
     /// Whoever has this place now.
     pub fn at(&mut self, index: u32) -> Option<(Token, &mut Connection)> {
-        let place = &mut self.places[index as usize];
+        let place = &mut self.places[index];
         let token = Token { index, generation: place.generation };
-        Some((token, place.connection.as_deref_mut()?))
+        Some((token, place.connection.as_mut()?))
     }
 
     /// Takes a connection out.
     pub fn remove(&mut self, token: Token) -> Option<Connection> {
-        let place = self.places.get_mut(token.index as usize)?;
+        let place = self.places.get_mut(token.index)?;
         if place.generation != token.generation {
             return None;
         }
@@ -210,7 +205,7 @@ impl Table {
         assert!(connection.receiving == Receiving::Off, "nothing is received for it any more");
         assert!(connection.sending == 0, "nothing of it is in flight");
         self.free.push(token.index);
-        Some(*connection)
+        Some(connection)
     }
 
     /// The name by which the rules know a connection.
@@ -220,18 +215,18 @@ impl Table {
 
     /// Notes that something came in.
     pub fn hear(&mut self, token: Token, now_ms: u32) {
-        self.heard_ms[token.index as usize] = now_ms;
+        self.places[token.index].heard_ms = now_ms;
     }
 
     /// Starts the time that its present state may last.
     pub fn begin(&mut self, token: Token, now_ms: u32) {
-        self.since_ms[token.index as usize] = now_ms;
+        self.places[token.index].since_ms = now_ms;
     }
 
     /// Ms since something came in, and since its present state began.
     pub fn ages(&self, index: u32, now_ms: u32) -> (u32, u32) {
-        let index = index as usize;
-        (now_ms.wrapping_sub(self.heard_ms[index]), now_ms.wrapping_sub(self.since_ms[index]))
+        let Place { heard_ms, since_ms, .. } = &self.places[index];
+        (now_ms.wrapping_sub(*heard_ms), now_ms.wrapping_sub(*since_ms))
     }
 }
 
@@ -271,7 +266,7 @@ pub(super) mod tests {
     fn an_idle_connection_holds_no_buffer_and_little_else() {
         let fresh = connection();
         assert_eq!(fresh.window.capacity() + fresh.out.capacity(), 0);
-        assert!(size_of::<Connection>() <= 250, "{} bytes", size_of::<Connection>());
+        assert!(size_of::<Place>() <= 152, "{} bytes", size_of::<Place>());
     }
 
     #[test]

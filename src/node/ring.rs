@@ -32,6 +32,9 @@ const SUBMISSIONS: u32 = 512;
 const COMPLETIONS: u32 = 8192;
 /// Receive buffers of a ring: a power of two. With none left a receive ends and is armed again.
 pub const BUFFERS: u16 = 1024;
+/// Those that the kernel fills at first, in turns. Each time they do not suffice they become twice
+/// as many: memory is touched as traffic needs it, and stays in the processor's cache.
+const BUFFERS_AT_FIRST: u16 = 64;
 /// Bytes of one receive buffer.
 pub const BUFFER_BYTES: usize = 4096;
 /// `IORING_ENTER_GETEVENTS`.
@@ -140,6 +143,9 @@ struct Buffers {
     entries: NonNull<BufRingEntry>,
     bytes: NonNull<u8>,
     tail: u16,
+    /// Buffers in use: the others were never offered, and their pages never touched.
+    used: u16,
+    ran_out: bool,
 }
 
 /// One shard's driver of the kernel's io_uring. Stays on the thread that made it.
@@ -235,6 +241,9 @@ impl Ring {
             if let Some(completion) = self.complete(&entry)? {
                 completions.push(completion);
             }
+        }
+        if std::mem::take(&mut self.buffers.ran_out) {
+            self.buffers.use_more(self.buffers.used);
         }
         Ok(())
     }
@@ -332,6 +341,7 @@ impl Ring {
                 if let Some(buffer) = buffer {
                     self.buffers.offer(buffer);
                 }
+                self.buffers.ran_out |= result == Err(Errno::NOBUFS);
                 Completion::ReceiveEnded { token, result: result.map(|_| ()) }
             }
         }
@@ -387,9 +397,16 @@ impl Buffers {
                 0,
             )?;
         }
-        let mut buffers = Buffers { entries, bytes, tail: 0 };
-        (0..BUFFERS).for_each(|buffer| buffers.offer(buffer));
+        let mut buffers = Buffers { entries, bytes, tail: 0, used: 0, ran_out: false };
+        buffers.use_more(BUFFERS_AT_FIRST);
         Ok(buffers)
+    }
+
+    /// Takes so many more buffers into use, as far as there are more.
+    fn use_more(&mut self, count: u16) {
+        let used = (self.used + count).min(BUFFERS);
+        (self.used..used).for_each(|buffer| self.offer(buffer));
+        self.used = used;
     }
 
     fn bytes(&mut self, filled: &mut Filled) -> &mut [u8] {

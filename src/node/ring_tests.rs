@@ -165,6 +165,31 @@ fn without_buffers_a_receive_ends_and_goes_on_later() {
 }
 
 #[test]
+fn buffers_are_taken_into_use_only_when_they_run_out() {
+    let mut ring = ring();
+    let (ours, theirs) = pair();
+    ring.receive(ours.as_fd(), TOKEN).expect("armed");
+    for _ in 0..2 * BUFFERS {
+        rustix::io::write(&theirs, b"a heartbeat").expect("written");
+        let all = until(&mut ring, |all| !all.is_empty());
+        assert_eq!(take_bytes(&mut ring, all, &mut Vec::new()), None);
+    }
+    assert_eq!(ring.buffers.used, BUFFERS_AT_FIRST, "one at a time needs no more");
+    let mut held = Vec::new();
+    for used in [128, 256, 512, 1024, 1024] {
+        while !held.iter().any(|completion| matches!(completion, Completion::ReceiveEnded { .. })) {
+            rustix::io::write(&theirs, b"a heartbeat").expect("written");
+            ring.turn(&mut held).expect("turned");
+        }
+        assert_eq!(ring.buffers.used, used);
+        held.pop();
+        ring.receive(ours.as_fd(), TOKEN).expect("armed again");
+    }
+    assert_eq!(held.len(), usize::from(BUFFERS), "every buffer was lent once");
+    let _ = take_bytes(&mut ring, held, &mut Vec::new());
+}
+
+#[test]
 fn a_send_gives_its_bytes_back_when_all_have_left() {
     let mut ring = ring();
     let (ours, theirs) = pair();

@@ -1,7 +1,7 @@
 //! Deadlines: ten times a second a tenth of all connections is looked at.
 //!
 //! Invariants:
-//! 1. A connection needs no timer: two numbers in dense arrays say all there is to know.
+//! 1. A connection needs no timer: two numbers beside it say all there is to know.
 //! 2. A deadline is noticed at most [`SWEEP_MS`] late and never early.
 //! 3. Whoever answers a ping is never closed for silence.
 //!

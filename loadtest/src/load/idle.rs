@@ -7,6 +7,9 @@ use anyhow::{Result, bail, ensure};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
+/// How long the server gets to finish what registering or leaving began, before its memory is read.
+const CALM: Duration = Duration::from_secs(2);
+
 /// What to run.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Idle {
@@ -22,6 +25,9 @@ pub struct Idle {
     /// How long to idle.
     #[arg(long, default_value_t = 30)]
     pub seconds: u64,
+    /// All of them leave and come again, so often in all.
+    #[arg(long, default_value_t = 1)]
+    pub rounds: usize,
     /// Afterwards everybody sends a message to his neighbour.
     #[arg(long)]
     pub then_chat: bool,
@@ -34,28 +40,47 @@ impl Idle {
     /// When a connection ends, or a message of the chat is lost or changed.
     pub fn run(&self) -> Result<Value> {
         ensure!(self.connections.is_multiple_of(2), "neighbours are pairs: an even number, please");
-        let mut poll = Poll::new()?;
         let users = self.target.register(self.connections)?;
-        let resident_before = self.target.resident_bytes();
+        std::thread::sleep(CALM);
+        let before = self.target.resident_bytes();
+        let mut rounds = Vec::new();
+        for round in 1..=self.rounds {
+            let mut report = self.round(&users, before)?;
+            std::thread::sleep(CALM);
+            report["resident_bytes_left"] =
+                json!(self.target.resident_bytes().saturating_sub(before));
+            report["round"] = json!(round);
+            rounds.push(report);
+        }
+        let connections = self.connections;
+        Ok(json!({
+            "test": "idle",
+            "connections": connections,
+            "resident_bytes_before": before,
+            "rounds": rounds,
+        }))
+    }
+
+    /// All come, idle, chat if they are to, and leave.
+    fn round(&self, users: &[i64], resident_before: u64) -> Result<Value> {
+        let mut poll = Poll::new()?;
         let begun = Instant::now();
-        let mut sockets = self.target.connect(&mut poll, &users)?;
+        let mut sockets = self.target.connect(&mut poll, users)?;
         let connecting = begun.elapsed();
         let cpu_before = self.target.cpu_ms();
         let begun = Instant::now();
-        self.idle(&mut poll, &mut sockets, &users)?;
+        self.idle(&mut poll, &mut sockets, users)?;
         let took = begun.elapsed();
         let used_ms = self.target.cpu_ms() - cpu_before;
         let grown = self.target.resident_bytes().saturating_sub(resident_before);
         let mut report = json!({
-            "test": "idle",
-            "connections": self.connections,
             "connects_per_second": (self.connections as f64 / connecting.as_secs_f64()).round(),
             "resident_bytes_per_connection": grown / self.connections.max(1) as u64,
             "server_cores": used_ms as f64 / took.as_millis() as f64,
         });
         if self.then_chat {
             let begun = Instant::now();
-            chat(&mut poll, &mut sockets, &users)?;
+            chat(&mut poll, &mut sockets, users)?;
             report["chat_ms"] = json!(begun.elapsed().as_millis() as u64);
         }
         Ok(report)
