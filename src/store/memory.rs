@@ -5,9 +5,9 @@
 //!    allocates nothing (unless unsynced changes are kept for [`MemoryStore::crash`]).
 //! 2. `crash` gives what a restart finds: each batch up to a position whole, no later one.
 //!
-//! Left to others: order and memory of the rows (`skip_list`, `blocks`).
+//! Left to others: order and memory of the rows (`tree`, `blocks`).
 
-use super::skip_list::SkipList;
+use super::tree::Tree;
 use super::{Batch, Direction, Position, Range, Store, StoreError, Visit, batch::Change};
 
 /// When a written batch counts as durable.
@@ -38,7 +38,7 @@ enum Failing {
 
 /// A store without a disk.
 pub struct MemoryStore {
-    rows: SkipList,
+    rows: Tree,
     durability: Durability,
     keeps: fn(&[u8]) -> bool,
     written: Position,
@@ -58,7 +58,7 @@ impl MemoryStore {
     /// and values). It grows when it must.
     pub fn with_capacity(rows: usize, bytes: usize) -> MemoryStore {
         MemoryStore {
-            rows: SkipList::with_capacity(rows, bytes),
+            rows: Tree::with_capacity(rows, bytes),
             durability: Durability::Immediate,
             keeps: |_| true,
             written: Position::default(),

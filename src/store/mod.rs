@@ -16,9 +16,9 @@ pub mod keys;
 pub mod manifest;
 pub mod memory;
 pub mod rows;
-mod skip_list;
 #[cfg(test)]
 mod tests;
+mod tree;
 pub mod view;
 
 pub use batch::Batch;
