@@ -92,9 +92,9 @@ impl Session {
         Session { phase: Phase::Http(Exchange::new(port)) }
     }
 
-    /// Decodes the next thing in `input` (bytes received, not yet consumed; the chunks of a body are
-    /// joined in place). Returns how many bytes are done with, and what they were.
-    /// Consumed bytes must not be given again; the rest must, in front of what comes next.
+    /// Decodes the next thing in `input` (bytes received, not yet consumed; a body's chunks are
+    /// joined in place). Returns how many bytes are done with, and what they were. Consumed bytes
+    /// must not be given again; the rest must, in front of what comes next.
     /// Protocol answers (pong, 100-continue, 4xx, 101, close frames, Error frames of the wire's own
     /// refusals) go to `out`. After `is_closing` nothing more is decoded: all input is consumed.
     pub fn next<'a>(
