@@ -98,7 +98,7 @@ impl Idle {
                 sockets[index].flush(poll)?;
             }
             beaten = due;
-            poll.wait(Duration::from_millis(20), &mut ready)?;
+            poll.wait(Duration::from_millis(1), &mut ready)?;
             for index in ready.drain(..) {
                 sockets[index].receive(poll, |text, _| {
                     bail!("nothing should come to the idle, but {}", text.escape_ascii())
