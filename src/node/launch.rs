@@ -374,7 +374,7 @@ async fn run<S: Store>(store: Result<S, StoreError>, berth: Berth) -> Result<(),
     let fittings = Fittings { place, options, shard, directory, metrics, mesh, now };
     let shard = ShardLoop::new(Desk::new(fittings), listeners, control, clock)?;
     shard.report_opened();
-    shard.run().await
+    shard.run()
 }
 
 /// What the stand-in store keeps: all but the rows of messages.

@@ -69,7 +69,7 @@ pub struct Doorbell {
 }
 
 impl Doorbell {
-    /// The eventfd that becomes readable when the shard is to wake.
+    /// The eventfd that is written to when the shard is to wake.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.eventfd.as_fd()
     }
@@ -80,12 +80,9 @@ impl Doorbell {
         fence(Ordering::SeqCst);
     }
 
-    /// Says that the shard looks by itself again, and silences the bell.
+    /// Says that the shard looks by itself again.
     pub fn unpark(&self) {
         self.parked.store(false, Ordering::SeqCst);
-        let mut count = [0; 8];
-        // Empty already: then there is nothing to silence.
-        let _ = rustix::io::read(&self.eventfd, &mut count);
     }
 
     /// Wakes the shard if it is parked.

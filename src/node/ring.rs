@@ -18,13 +18,14 @@
 
 use io_uring::types::{BufRingEntry, Fd, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
+use rustix::event::PollFlags;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, SocketFlags};
 use std::alloc::{Layout, alloc_zeroed, handle_alloc_error};
 use std::io;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU16, Ordering, fence};
+use std::sync::atomic::{AtomicU16, Ordering};
 
 /// Requests handed to the kernel at once.
 const SUBMISSIONS: u32 = 512;
@@ -59,6 +60,7 @@ enum Kind {
     Send,
     Cancel,
     Tick,
+    Bell,
 }
 
 /// A receive buffer with bytes in it, lent by the ring until [`Ring::give_back`].
@@ -155,11 +157,12 @@ pub struct Ring {
     sends: Vec<Option<Sending>>,
     free_sends: Vec<u32>,
     tick: Box<Timespec>,
+    bell: OwnedFd,
 }
 
 impl Ring {
-    /// A ring whose completions ring `bell`, an eventfd, when nobody is looking.
-    pub fn new(bell: BorrowedFd<'_>) -> io::Result<Ring> {
+    /// A ring that `bell`, an eventfd, wakes from [`Ring::wait`] each time it is written to.
+    pub fn new(bell: OwnedFd) -> io::Result<Ring> {
         let uring: IoUring = IoUring::builder()
             .setup_single_issuer()
             .setup_defer_taskrun()
@@ -168,10 +171,18 @@ impl Ring {
             .setup_cqsize(COMPLETIONS)
             .build(SUBMISSIONS)?;
         assert!(uring.params().is_feature_nodrop(), "kernels this young drop no completion");
-        uring.submitter().register_eventfd(bell.as_raw_fd())?;
         let buffers = Buffers::new(&uring)?;
         let tick = Box::new(Timespec::new());
-        Ok(Ring { uring, buffers, sends: Vec::new(), free_sends: Vec::new(), tick })
+        let (sends, free_sends) = (Vec::new(), Vec::new());
+        let mut ring = Ring { uring, buffers, sends, free_sends, tick, bell };
+        ring.watch_bell()?;
+        Ok(ring)
+    }
+
+    fn watch_bell(&mut self) -> io::Result<()> {
+        let readable = u32::from(PollFlags::IN.bits());
+        let entry = opcode::PollAdd::new(Fd(self.bell.as_raw_fd()), readable).multi(true).build();
+        self.push(entry, Kind::Bell, Token { index: 0, generation: 0 })
     }
 
     /// Accepts connections until that fails.
@@ -248,14 +259,13 @@ impl Ring {
         Ok(())
     }
 
-    /// Whether the bell rings on completions. Off while the shard looks by itself.
-    pub fn listen(&mut self, bell: Bell) {
-        match bell {
-            Bell::Rings => self.uring.completion().enable_eventfd(),
-            Bell::Silent => self.uring.completion().disable_eventfd(),
+    /// Hands all requests to the kernel and waits until something has completed, or the bell rings.
+    /// One system call.
+    pub fn wait(&mut self) -> io::Result<()> {
+        match self.uring.submit_and_wait(1) {
+            Err(error) if is_passing(&error) => Ok(()),
+            result => result.map(|_| ()),
         }
-        // Whoever looks at the ring now sees what the kernel did before it could see this.
-        fence(Ordering::SeqCst);
     }
 
     /// The bytes of a lent buffer.
@@ -320,6 +330,9 @@ impl Ring {
             Kind::Receive => self.received(token, result, entry.flags(), more),
             Kind::Send => return self.sent(token.index, result),
             Kind::Tick => Completion::Ticked,
+            // Whoever waits is awake by now. The count is never read: each write wakes anew.
+            Kind::Bell if more => return Ok(None),
+            Kind::Bell => return self.watch_bell().map(|()| None),
             Kind::Cancel if result.is_err() => Completion::CancelMissed { token },
             Kind::Cancel => return Ok(None),
         }))
@@ -372,15 +385,6 @@ impl Drop for Ring {
         }
         Box::leak(std::mem::replace(&mut self.tick, Box::new(Timespec::new())));
     }
-}
-
-/// Whether completions ring the bell.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Bell {
-    /// Each does: nobody looks at the ring by himself.
-    Rings,
-    /// None does.
-    Silent,
 }
 
 impl Buffers {
@@ -472,6 +476,7 @@ fn parse(name: u64) -> (Kind, Token) {
         3 => Kind::Send,
         4 => Kind::Cancel,
         5 => Kind::Tick,
+        6 => Kind::Bell,
         other => panic!("a completion of kind {other}, which was never asked for"),
     };
     (kind, Token { index: name as u32, generation: (name >> 32) as u32 & 0xFF_FFFF })

@@ -8,7 +8,7 @@ const TOKEN: Token = Token { index: 7, generation: 3 };
 
 fn ring() -> Ring {
     let bell = eventfd(0, EventfdFlags::CLOEXEC).expect("an eventfd");
-    Ring::new(bell.as_fd()).expect("this machine has io_uring")
+    Ring::new(bell).expect("this machine has io_uring")
 }
 
 fn pair() -> (OwnedFd, OwnedFd) {
@@ -245,7 +245,7 @@ fn completions_beyond_the_queue_wait_in_the_kernel() {
 #[test]
 fn names_carry_kind_generation_and_index() {
     let token = Token { index: u32::MAX, generation: 0xAB_CDEF };
-    for kind in [Kind::Accept, Kind::Receive, Kind::Send, Kind::Cancel, Kind::Tick] {
+    for kind in [Kind::Accept, Kind::Receive, Kind::Send, Kind::Cancel, Kind::Tick, Kind::Bell] {
         assert_eq!(parse(name(kind, token)), (kind, token));
     }
 }
