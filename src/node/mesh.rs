@@ -150,6 +150,11 @@ impl Mesh {
         &self.bells[usize::from(self.me.0)]
     }
 
+    /// The shard whose ends these are.
+    pub fn shard(&self) -> ShardId {
+        self.me
+    }
+
     /// All other shards.
     pub fn others(&self) -> impl Iterator<Item = ShardId> + use<> {
         let me = self.me;

@@ -11,6 +11,10 @@
 //!    [`Completion::ReceiveEnded`], and only then, nothing more comes until it is armed again.
 //! 4. No completion is dropped: those that find the queue full wait in the kernel.
 //!
+//! A receive that stays armed may miss what comes together with the last bytes: a reset, and on
+//! AF_UNIX the end of input (liburing issue 1549), but not TCP's FIN, after which the kernel looks
+//! once more. Whoever was reset unnoticed is found by the next send, at the latest by `sweep`.
+//!
 //! Left to others: what bytes mean, who owns a socket, when to wait (`shard_loop`).
 
 // The kernel shares memory with us here: no safe call can say so. Each block states why it holds.

@@ -1,8 +1,10 @@
-//! Tests of the ring on socket pairs.
+//! Tests of the ring on connections over loopback TCP, as the server has them.
 
 use super::*;
 use rustix::event::{EventfdFlags, eventfd};
-use rustix::net::{AddressFamily, SocketType, socketpair};
+use rustix::net::{Shutdown, shutdown, sockopt};
+use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
 
 const TOKEN: Token = Token { index: 7, generation: 3 };
 
@@ -11,8 +13,12 @@ fn ring() -> Ring {
     Ring::new(bell.as_fd()).expect("this machine has io_uring")
 }
 
+/// Both ends of a connection: the server's, the client's.
 fn pair() -> (OwnedFd, OwnedFd) {
-    socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).expect("a pair")
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let theirs = TcpStream::connect(listener.local_addr().expect("bound")).expect("connected");
+    let (ours, _) = listener.accept().expect("accepted");
+    (ours.into(), theirs.into())
 }
 
 /// Turns the ring until `enough` says so of all completions so far, or half a minute has passed.
@@ -133,6 +139,27 @@ fn the_end_of_input_is_told_after_all_bytes() {
 }
 
 #[test]
+fn the_end_that_comes_with_the_last_bytes_is_told() {
+    let mut ring = ring();
+    for round in 0..500 {
+        let (ours, theirs) = pair();
+        ring.receive(ours.as_fd(), TOKEN).expect("armed");
+        ring.turn(&mut Vec::new()).expect("turned");
+        // The kernel notes two events, and both are due when the ring looks.
+        rustix::io::write(&theirs, b"last words").expect("written");
+        if round % 2 == 0 {
+            shutdown(&theirs, Shutdown::Write).expect("shut");
+        } else {
+            drop(theirs);
+        }
+        let all = until(&mut ring, has_ended);
+        let mut bytes = Vec::new();
+        assert_eq!(take_bytes(&mut ring, all, &mut bytes), Some(Ok(())), "round {round}");
+        assert_eq!(bytes, b"last words");
+    }
+}
+
+#[test]
 fn without_buffers_a_receive_ends_and_goes_on_later() {
     let mut ring = ring();
     let (ours, theirs) = pair();
@@ -188,10 +215,15 @@ fn a_send_gives_its_bytes_back_when_all_have_left() {
 fn a_dead_peer_fails_the_send_and_not_the_process() {
     let mut ring = ring();
     let (ours, theirs) = pair();
+    // Closed with a reset, the peer is dead at once.
+    sockopt::set_socket_linger(&theirs, Some(Duration::ZERO)).expect("a socket");
     drop(theirs);
-    ring.send(ours.as_fd(), TOKEN, vec![1; 100]).expect("pushed");
-    let all = until(&mut ring, |all| !all.is_empty());
-    assert!(matches!(&all[0], Completion::Sent { result: Err(Errno::PIPE), .. }), "{all:?}");
+    for error in [Errno::CONNRESET, Errno::PIPE] {
+        ring.send(ours.as_fd(), TOKEN, vec![1; 100]).expect("pushed");
+        let all = until(&mut ring, |all| !all.is_empty());
+        let Completion::Sent { bytes, result, .. } = &all[0] else { panic!("{all:?}") };
+        assert_eq!((bytes.len(), *result), (100, Err(error)));
+    }
 }
 
 #[test]
