@@ -91,6 +91,8 @@ pub struct Flags {
     pub known: bool,
     /// What it holds is counted as held before Auth, not as a request's body.
     pub holds_frames: bool,
+    /// It was cut at a bound: what is in flight of it ends soon, and is counted no more.
+    pub cut: bool,
 }
 
 impl Connection {

@@ -263,6 +263,12 @@ impl Ring {
         self.buffers.offer(filled.buffer);
     }
 
+    /// Sends that have not completed.
+    #[cfg(test)]
+    pub fn sends_in_flight(&self) -> usize {
+        self.sends.iter().flatten().count()
+    }
+
     fn enter(&mut self) -> io::Result<()> {
         match self.uring.submit() {
             // Busy: completions wait in the kernel for room, which the caller now makes.
