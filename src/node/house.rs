@@ -16,6 +16,7 @@ use crate::node::shard_loop::ShardLoop;
 use crate::store::memory::{Durability, MemoryStore};
 use crate::wire::session::{ErrorStyle, Port, Session, WireOptions};
 use rustix::fd::OwnedFd;
+use rustix::net::sockopt;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -95,6 +96,15 @@ impl House {
         let token = desk.table.insert(Connection::new(ours.into(), Session::new(port)), now_ms);
         desk.touch(token);
         Peer { stream, token, received: Vec::new() }
+    }
+
+    /// A fresh connection whose sockets keep little of what nobody reads: at most 256 KiB.
+    pub fn connect_narrow(&mut self, shard: usize, port: Port) -> Peer {
+        let peer = self.connect(shard, port);
+        let server_side = self.server_side(shard, &peer).expect("just made");
+        sockopt::set_socket_send_buffer_size(&server_side.socket, 64 * 1024).expect("a socket");
+        sockopt::set_socket_recv_buffer_size(&peer.stream, 64 * 1024).expect("a socket");
+        peer
     }
 
     /// One round of every shard.

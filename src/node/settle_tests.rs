@@ -11,16 +11,6 @@ use std::time::Duration;
 /// More than narrow sockets keep for a peer who does not read, and below what one may hold.
 const STUCK_BYTES: usize = 900 * 1024;
 
-/// A connection over sockets that keep little.
-fn connect_narrow(house: &mut House, port: Port) -> Peer {
-    let peer = house.connect(0, port);
-    let server_side = house.server_side(0, &peer).expect("just made");
-    sockopt::set_socket_send_buffer_size(&server_side.socket, 8 * 1024).expect("a socket");
-    sockopt::set_socket_recv_buffer_size(&peer.stream, 8 * 1024).expect("a socket");
-    house.round();
-    peer
-}
-
 /// Puts output on a connection, as a release would.
 fn write(house: &mut House, peer: &Peer, bytes: Vec<u8>) {
     let connection = house.server_side(0, peer).expect("it is open");
@@ -32,7 +22,8 @@ fn write(house: &mut House, peer: &Peer, bytes: Vec<u8>) {
 #[test]
 fn one_send_is_in_flight_and_what_is_written_meanwhile_goes_in_one() {
     let mut house = House::new(1);
-    let mut peer = connect_narrow(&mut house, Port::Http);
+    let mut peer = house.connect_narrow(0, Port::Http);
+    house.round();
     house.server_side(0, &peer).expect("open").out = vec![b'a'; STUCK_BYTES];
     house.shards[0].flush(peer.token);
     for part in [b'b', b'c', b'd'] {

@@ -488,3 +488,7 @@ impl<S: Store> ShardLoop<S> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[path = "shard_loop_tests.rs"]
+mod tests;
