@@ -200,7 +200,7 @@ fn a_request_from_the_mesh_finds_every_relay_that_was_posted_before_it() {
     let [first, mine, third]: [Mesh; 3] = fresh.try_into().ok().expect("three ends");
     let shard = &mut house.shards[1];
     shard.desk.mesh = mine;
-    let asker = std::thread::spawn(move || ask_behind_relays([first, third], user, 20_000));
+    let asker = std::thread::spawn(move || ask_behind_relays([first, third], user, 3_000));
     while !asker.is_finished() {
         shard.round(Phase::Serving).expect("a round");
     }
