@@ -254,6 +254,7 @@ pub(super) mod tests {
         Connection::new(socket, Session::new(Port::Http))
     }
 
+    /// Invariant 1 of node::connection.
     #[test]
     fn a_place_is_given_away_under_another_generation() {
         let mut table = Table::new(ShardId(2));
@@ -269,6 +270,8 @@ pub(super) mod tests {
         assert_eq!((table.count(), table.places()), (1, 1));
     }
 
+    /// Invariant 2 of node::connection.
+    /// Invariant 1 of wire::session.
     #[test]
     fn an_idle_connection_holds_no_buffer_and_little_else() {
         let fresh = connection();
@@ -276,6 +279,7 @@ pub(super) mod tests {
         assert!(size_of::<Connection>() <= 250, "{} bytes", size_of::<Connection>());
     }
 
+    /// Invariant 1 of node::sweep.
     #[test]
     fn ages_survive_the_wrap_of_the_clock() {
         let mut table = Table::new(ShardId(0));

@@ -103,6 +103,7 @@ mod tests {
     use super::*;
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+    /// Invariant 1 of node::control.
     #[test]
     fn phases_never_go_back() {
         let stage = Stage::new(crate::node::mesh::bells(1).expect("an eventfd"));
@@ -111,6 +112,7 @@ mod tests {
         assert_eq!(stage.phase(), Phase::Draining);
     }
 
+    /// Invariant 2 of node::control.
     #[test]
     fn a_shard_that_waits_for_its_bell_wakes_for_a_new_phase() {
         let bells = crate::node::mesh::bells(2).expect("eventfds");

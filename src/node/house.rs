@@ -7,7 +7,7 @@ use crate::ids::{ShardId, UserId};
 use crate::metrics::ShardMetrics;
 use crate::node::clock::{Clock, Reading, steady_nanos};
 use crate::node::connection::Connection;
-use crate::node::control::{Control, Phase, Report, Stage};
+use crate::node::control::{Control, Phase, Stage};
 use crate::node::desk::{Desk, Fittings};
 use crate::node::listener::{Listeners, bind_all};
 use crate::node::mesh::{Mesh, bells, meshes};
@@ -20,7 +20,7 @@ use rustix::net::sockopt;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::channel;
 
 /// The upgrade of a client that needs no answer to its key.
 pub const UPGRADE: &str = "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\n\
@@ -34,8 +34,6 @@ pub const ACK: &str = r#""msgType":"Ack""#;
 pub struct House {
     /// The shards.
     pub shards: Vec<ShardLoop<MemoryStore>>,
-    /// What they tell the main thread.
-    pub reports: Receiver<Report>,
     door: TcpListener,
     people: u32,
 }
@@ -70,7 +68,8 @@ impl House {
     pub fn new(shards: u16) -> House {
         let bells = bells(shards).expect("eventfds");
         let stage = Arc::new(Stage::new(bells.clone()));
-        let (sender, reports) = channel();
+        // Nobody listens to what shards report.
+        let (sender, _) = channel();
         let directory = Arc::new(Directory::new());
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let bind = || bind_all(any, shards).expect("free ports").1;
@@ -83,7 +82,7 @@ impl House {
         };
         let shards = meshes(&bells).into_iter().zip(doors).map(lone).collect();
         let door = TcpListener::bind(any).expect("a free port");
-        House { shards, reports, door, people: 0 }
+        House { shards, door, people: 0 }
     }
 
     /// A fresh connection to one shard.

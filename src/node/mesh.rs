@@ -240,6 +240,7 @@ mod tests {
         parcels.iter().map(sequence).collect()
     }
 
+    /// Invariants 1 and 2 of node::mesh.
     #[test]
     fn what_finds_no_room_is_kept_and_arrives_in_order() {
         let bells = bells(2).expect("eventfds");
@@ -256,6 +257,7 @@ mod tests {
         assert_eq!(sequences(&parcels), (0..total).collect::<Vec<_>>());
     }
 
+    /// Invariant 3 of node::mesh.
     #[test]
     fn no_wake_up_is_lost() {
         let bells = bells(2).expect("eventfds");

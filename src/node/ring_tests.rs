@@ -79,6 +79,7 @@ fn cancel(ring: &mut Ring) -> Vec<Completion> {
     }
 }
 
+/// Invariant 3 of node::ring.
 #[test]
 fn cancel_racing_with_data_loses_and_doubles_nothing() {
     let mut ring = ring();
@@ -159,6 +160,7 @@ fn the_end_that_comes_with_the_last_bytes_is_told() {
     }
 }
 
+/// Invariant 1 of node::ring.
 #[test]
 fn without_buffers_a_receive_ends_and_goes_on_later() {
     let mut ring = ring();
@@ -191,6 +193,7 @@ fn without_buffers_a_receive_ends_and_goes_on_later() {
     assert!(received.iter().enumerate().all(|(at, byte)| *byte == (at / 4096) as u8));
 }
 
+/// Invariant 1 of node::ring.
 #[test]
 fn a_send_gives_its_bytes_back_when_all_have_left() {
     let mut ring = ring();
@@ -226,6 +229,7 @@ fn a_dead_peer_fails_the_send_and_not_the_process() {
     }
 }
 
+/// Invariant 4 of node::ring.
 #[test]
 fn completions_beyond_the_queue_wait_in_the_kernel() {
     let mut ring = ring();
@@ -249,6 +253,7 @@ fn completions_beyond_the_queue_wait_in_the_kernel() {
     }
 }
 
+/// Invariant 2 of node::ring.
 #[test]
 fn names_carry_kind_generation_and_index() {
     let token = Token { index: u32::MAX, generation: 0xAB_CDEF };

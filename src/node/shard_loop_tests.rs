@@ -4,6 +4,7 @@ use super::*;
 use crate::api::{ChatType, MessageType, Request};
 use crate::chat::event::{Effect, Letter, Relay, StreamPosition};
 use crate::ids::{ConnectionId, MessageId, UserId};
+use crate::limits::MESH_PARCELS_MAX;
 use crate::node::house::{ACK, House, Peer, UPGRADE, auth, call, text};
 use crate::node::mesh::{Answer, Mesh, bells, meshes};
 use crate::store::memory::MemoryStore;
@@ -126,6 +127,30 @@ fn after_an_error_of_the_store_nothing_is_released_any_more() {
         assert_eq!(shard.ring.sends_in_flight(), 0);
         assert_eq!(client.count(ACK), 0);
     }
+}
+
+/// Invariants 1 and 2 of node::mesh.
+#[test]
+fn a_full_mesh_delays_messages_and_neither_loses_nor_reorders_any() {
+    let mut house = House::new(2);
+    let (anna, bo) = (house.person(0), house.person(1));
+    let (mut client, mut reader) = (house.device(anna), house.device(bo));
+    let total = MESH_PARCELS_MAX as u64 + 300;
+    // The recipient's shard does nothing for so many turns of the author's.
+    for id in 1..=total {
+        client.say(text(id, bo, &format!("number {id}.")));
+        let start = steady_nanos();
+        while client.count(ACK) < id as usize {
+            house.shards[0].round(Phase::Serving).expect("a round");
+            assert!(steady_nanos() - start < 30_000_000_000, "no Ack: the author waits for nobody");
+        }
+    }
+    assert!(house.shards[0].desk.metrics.counter(Counter::MeshFull) > 0);
+    house.until_received(&mut reader, r#""msgType":"Text""#, total as usize);
+    let came = String::from_utf8_lossy(&reader.received).into_owned();
+    let places = (1..=total).map(|id| came.find(&format!("number {id}.")));
+    let places: Vec<_> = places.collect();
+    assert!(places.iter().all(Option::is_some) && places.is_sorted());
 }
 
 /// Invariant 3 of node::release.

@@ -47,6 +47,7 @@ fn a_socket_without_a_user_is_told_so() {
     assert_eq!(due(&connection, 5, 10_001), Due::TooSlow);
 }
 
+/// Invariant 3 of node::sweep.
 #[test]
 fn a_ping_comes_before_silence_is_judged() {
     let mut connection = authenticated();
@@ -96,6 +97,7 @@ fn whoever_takes_nothing_of_what_he_is_owed_is_cut() {
 }
 
 /// Connections numbered so that each tenth of a sweep looks at some.
+/// Invariant 2 of node::sweep.
 #[test]
 fn a_deadline_is_noticed_by_the_sweep_that_follows_it_and_not_before() {
     let mut desk = lone_desk();

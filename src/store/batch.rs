@@ -144,6 +144,7 @@ fn position(length: usize) -> u32 {
 mod tests {
     use super::*;
 
+    /// Invariant 1 of store::batch.
     #[test]
     fn the_last_change_of_a_key_is_the_one_written() {
         let mut batch = Batch::new();
@@ -160,6 +161,7 @@ mod tests {
         assert!(batch.is_empty() && batch.get(b"a").is_none());
     }
 
+    /// Invariant 2 of store::batch.
     #[test]
     fn a_cleared_batch_keeps_its_memory() {
         let mut batch = Batch::new();

@@ -403,6 +403,7 @@ mod tests {
         list
     }
 
+    /// Invariant 1 of store::skip_list.
     #[test]
     fn rows_are_in_key_order_on_each_level_and_along_the_back_links() {
         let list = filled();
@@ -418,6 +419,7 @@ mod tests {
         }
     }
 
+    /// Invariant 3 of store::skip_list.
     #[test]
     fn the_same_calls_make_the_same_list() {
         let (one, other) = (filled(), filled());
