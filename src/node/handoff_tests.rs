@@ -49,6 +49,22 @@ fn a_connection_moves_only_when_nothing_of_it_is_in_flight() {
     assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{places:?} {user:?}");
 }
 
+/// Invariant 1 of node::handoff.
+#[test]
+fn bytes_that_wait_to_be_decoded_hold_a_connection_back() {
+    let (mut house, _, mut peer) = stuck_stranger();
+    house.server_side(0, &peer).expect("it waits").waiting += 1;
+    house.until("all it is owed", |house| {
+        peer.read();
+        house.server_side(0, &peer).expect("it waits").sending == 0
+    });
+    (0..50).for_each(|_| house.round());
+    house.server_side(0, &peer).expect("it has not gone").waiting -= 1;
+    house.shards[0].desk.touch(peer.token);
+    house.until_received(&mut peer, ACK, 1);
+    assert!(house.server_side(0, &peer).is_none());
+}
+
 /// Invariant 2 of node::handoff.
 #[test]
 fn it_arrives_with_all_that_it_had_and_its_request_is_applied_first() {

@@ -3,9 +3,13 @@
 use super::*;
 use crate::chat::event::Event;
 use crate::ids::UserId;
+use crate::node::clock::steady_nanos;
 use crate::node::connection::Connection;
+use crate::node::control::Phase;
 use crate::node::house::{ACK, House, Peer, call, text};
 use crate::wire::session::Port;
+use rustix::net::sockopt;
+use std::time::Duration;
 
 /// Bytes of a stored message beside its text, at most.
 const KEYS_BYTES: usize = 500;
@@ -96,4 +100,27 @@ fn a_list_whose_reader_is_gone_is_forgotten_on_both_shards() {
     house.shards[1].desk.apply(Event::Tick).expect("no disk");
     let mut peer = ask_for_list(&mut house, bo);
     read_all(&mut house, &mut peer, |_| {});
+}
+
+/// Invariant 3 of node::listing.
+#[test]
+fn a_part_that_finds_its_reader_gone_ends_the_list() {
+    let (mut house, bo) = house_with_a_long_list(2);
+    let peer = ask_for_list(&mut house, bo);
+    let token = peer.token;
+    let start = steady_nanos();
+    let alone_until = |house: &mut House, is_so: fn(&mut House, Token) -> bool| {
+        while !is_so(house, token) {
+            house.shards[0].round(Phase::Serving).expect("a round");
+            assert!(steady_nanos() - start < 30_000_000_000, "not within 30 s");
+        }
+    };
+    alone_until(&mut house, |house, _| house.shards[0].desk.forwarded == 1);
+    // A reset, before the other shard has answered.
+    sockopt::set_socket_linger(&peer.stream, Some(Duration::ZERO)).expect("a socket");
+    drop(peer);
+    alone_until(&mut house, |house, token| house.shards[0].desk.table.get(token).is_none());
+    house.until("it is forgotten", |house| house.shards[0].desk.forwarded == 0);
+    (0..10).for_each(|_| house.round());
+    assert!(house.shards[1].desk.abroad.is_empty());
 }
