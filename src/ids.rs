@@ -5,7 +5,7 @@
 //!    home shard (`slot mod shards`): an id alone says where its rows are.
 //! 2. A minted message id is a multiple of 1000, lies in its minter's lane, and is greater than
 //!    every id that any minter of this process showed it before.
-//! 3. A minter never shows an id above the bound that it was told is on disk.
+//! 3. Minted ids run at most [`crate::limits::MINT_AHEAD_MS_MAX`] ahead of the clock.
 //!
 //! Left to others: persisting the bound (`chat::message_ids`), reading the clock (`node::clock`).
 
@@ -247,6 +247,7 @@ mod tests {
         MintClock { micros, shown }
     }
 
+    /// Invariant 1 of ids.
     #[test]
     fn an_id_alone_says_where_its_rows_are() {
         for (slot, index) in [(0, 1), (5, 0), (1023, 7)] {
@@ -261,6 +262,7 @@ mod tests {
         assert_eq!(UserId::new(1 << 33), None);
     }
 
+    /// Invariant 2 of ids.
     #[test]
     fn minted_ids_rise_over_all_lanes_and_keep_their_lane() {
         let mut minters: Vec<Minter> = (0..4).map(|lane| Minter::new(lane, 4, 0)).collect();
@@ -296,6 +298,7 @@ mod tests {
         assert!(micros_at(number_at(NOON)).abs_diff(NOON) <= 2);
     }
 
+    /// Invariant 3 of ids.
     #[test]
     fn minting_stops_ten_seconds_ahead_of_the_clock() {
         let ahead = number_at(NOON + 10_000_001);

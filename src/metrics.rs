@@ -1,9 +1,9 @@
 //! Counters, gauges and histograms, one set a shard.
 //!
 //! Invariants:
-//! 1. Only its shard writes a set; a write is one relaxed store, no lock and no read-modify-write.
-//! 2. Reading never disturbs a writer; a reader sees each figure whole, not all of one moment.
-//! 3. A histogram's buckets are log-linear: no value is off by more than one part in eight.
+//! 1. Only its shard writes a set, by relaxed stores without a lock, and reading never disturbs
+//!    it; a reader sees each figure whole, not all of one moment.
+//! 2. A histogram's buckets are log-linear: no value is off by more than one part in eight.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -218,6 +218,7 @@ impl ShardMetrics {
 mod tests {
     use super::*;
 
+    /// Invariant 2 of metrics.
     #[test]
     fn no_value_is_off_by_more_than_an_eighth() {
         let mut value = 1_u64;

@@ -32,12 +32,20 @@ pub struct Setup {
     pub environment: Vec<(String, String)>,
     /// `ulimit -n`, both soft and hard.
     pub open_files_max: Option<u32>,
+    /// A write beyond the size that a file may have fails, and does not end the process.
+    pub survives_large_files: bool,
 }
 
 impl Setup {
     /// So many shards, everything else as by default.
     pub fn shards(shards: u16) -> Setup {
-        Setup { shards, arguments: Vec::new(), environment: Vec::new(), open_files_max: None }
+        Setup {
+            shards,
+            arguments: Vec::new(),
+            environment: Vec::new(),
+            open_files_max: None,
+            survives_large_files: false,
+        }
     }
 
     /// The same with one more setting.
@@ -58,6 +66,12 @@ impl Setup {
         self
     }
 
+    /// The same, ready for [`Server::refuse_files_beyond`].
+    pub fn surviving_large_files(mut self) -> Setup {
+        self.survives_large_files = true;
+        self
+    }
+
     /// Starts a server on a new folder.
     #[track_caller]
     pub fn start(self) -> Server {
@@ -65,11 +79,14 @@ impl Setup {
     }
 
     fn command(&self, data: &Path) -> Command {
-        let mut command = match self.open_files_max {
-            None => Command::new(binary()),
-            Some(max) => {
+        let mut command = match (self.open_files_max, self.survives_large_files) {
+            (None, false) => Command::new(binary()),
+            (max, survives) => {
                 let mut shell = Command::new("sh");
-                shell.args(["-c", r#"ulimit -n "$0" && exec "$@""#]).arg(max.to_string());
+                let max = max.map_or("unlimited".to_owned(), |max| max.to_string());
+                let limit = r#"[ "$0" = unlimited ] || ulimit -n "$0" || exit 1"#;
+                let trap = if survives { r#"trap "" XFSZ"# } else { ":" };
+                shell.arg("-c").arg(format!(r#"{limit}; {trap}; exec "$@""#)).arg(max);
                 shell.arg(binary());
                 shell
             }
@@ -211,6 +228,15 @@ impl Server {
     /// What it has logged so far.
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.log()).unwrap_or_default()
+    }
+
+    /// From now on the disk refuses to let a file grow beyond so many bytes.
+    #[track_caller]
+    pub fn refuse_files_beyond(&self, bytes: u64) {
+        let id = rustix::process::Pid::from_raw(self.id() as i32);
+        let limit = rustix::process::Rlimit { current: Some(bytes), maximum: Some(bytes) };
+        rustix::process::prlimit(id, rustix::process::Resource::Fsize, limit)
+            .expect("our own child");
     }
 
     /// Whether the process is still there.

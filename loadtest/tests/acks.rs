@@ -75,6 +75,7 @@ fn an_ack_is_idempotent_and_has_no_reply(world: &World) {
     assert_eq!(ids(&world.offline(bo)), sent[1..]);
 }
 
+/// Invariant 2 of chat::acknowledge.
 fn acks_of_unknown_or_own_messages_change_nothing(world: &World) {
     let (mut client, mut peer, anna, bo, sent) = delivered(world, 2);
     client.ack(sent[0]);
@@ -89,6 +90,7 @@ fn acks_of_unknown_or_own_messages_change_nothing(world: &World) {
     assert_eq!(world.offline(anna), Vec::<Value>::new());
 }
 
+/// Invariant 1 of chat::acknowledge.
 fn the_first_ack_of_any_device_counts_for_all(world: &World) {
     let (mut client, mut phone, _, bo, sent) = delivered(world, 3);
     let mut laptop = world.connect(bo);

@@ -187,6 +187,7 @@ fn frames_held_before_auth_are_bounded_for_a_shard() {
     known.send(bo, "still undisturbed");
 }
 
+/// Invariant 2 of node::listener.
 #[test]
 fn without_descriptors_accepting_pauses_and_the_rest_goes_on() {
     let server = Setup::shards(2).open_files(300).start();

@@ -14,6 +14,7 @@ fn file(folder: &Folder, text: &str) -> String {
     path.to_string_lossy().into_owned()
 }
 
+/// Invariant 1 of node::launch.
 #[test]
 fn nonsense_is_refused_with_the_setting_the_value_and_what_is_allowed() {
     let cases: [(&[&str], &[&str]); 13] = [
@@ -152,6 +153,7 @@ fn help_names_every_setting() {
     assert_eq!(run(&["--help"], &[]).code, Some(0));
 }
 
+/// Invariants 1, 2 and 3 of node::doctor.
 #[test]
 fn the_doctor_speaks_of_everything_a_server_needs() {
     let folder = Folder::new();
@@ -161,6 +163,8 @@ fn the_doctor_speaks_of_everything_a_server_needs() {
     for word in ["io_uring", "memlock", "nofile", "somaxconn", "fdatasync"] {
         assert!(doctor.said.to_lowercase().contains(word), "{word} in {}", doctor.said);
     }
+    let left = fs::read_dir(&data).into_iter().flatten().count();
+    assert_eq!(left, 0, "nothing stays behind in {data}");
 }
 
 #[test]

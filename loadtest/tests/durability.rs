@@ -2,6 +2,7 @@
 #![allow(missing_docs)]
 
 use anser_loadtest::PATIENCE;
+use anser_loadtest::http;
 use anser_loadtest::json::Integers;
 use anser_loadtest::server::{Server, Setup, run};
 use anser_loadtest::websocket::Received;
@@ -246,6 +247,7 @@ fn ids_rise(shards: u16) {
     }
 }
 
+/// Invariant 1 of node::launch.
 #[test]
 fn a_second_server_on_the_same_folder_refuses() {
     let server = Setup::shards(1).start();
@@ -280,5 +282,57 @@ fn another_shard_count_refuses_and_changes_nothing() {
 fn interrupt_drains_like_terminate() {
     let mut server = Setup::shards(2).start();
     server.signal(rustix::process::Signal::INT);
+    assert_eq!(server.wait(Duration::from_secs(10)).code(), Some(0));
+}
+
+/// For minting it is the same whether the clock was set back or ids ran ahead of it: the next run
+/// begins ten seconds behind what the last one has shown.
+#[test]
+fn ids_rise_when_the_next_run_begins_behind_those_shown() {
+    let server = Setup::shards(8).start();
+    let mut client = http::Client::connect(server.http);
+    let request = http::post("/im/message/get/id", "{\"count\":1000}");
+    let (mut last, deadline) = (0, Instant::now() + PATIENCE);
+    'minting: loop {
+        assert!(Instant::now() < deadline, "no 429 though ids were minted as fast as can be");
+        client.send(request.repeat(64));
+        for answer in (0..64).map(|_| client.answer()).collect::<Vec<_>>() {
+            if answer.status != 200 {
+                break 'minting;
+            }
+            let ids = answer.json();
+            last = ids["ids"][999].as_i64().expect("a thousand ids");
+        }
+    }
+    let server = server.kill().start();
+    let world = World::on(&server, "behind");
+    let id = anser_loadtest::server::eventually("ids again", || {
+        let answer = world.post("/im/message/get/id", json!({}));
+        (answer.status == 200).then(|| answer.json().int("id"))
+    });
+    assert!(id > last, "{id} came after {last}");
+}
+
+/// Invariant 3 of node::launch.
+#[test]
+fn a_request_begun_before_draining_is_answered_503() {
+    let mut server = Setup::shards(2).start();
+    let world = World::on(&server, "draining");
+    let mut begun = http::Client::connect(world.http);
+    let request = http::post("/im/user/register", &world.identity("late").to_string());
+    begun.send(&request[..request.len() - 1]);
+    // What was sent before is read before this is answered, on whichever shard.
+    anser_loadtest::server::eventually("the half request", || {
+        let figures = http::get(server.admin, "/metrics").body;
+        let held = figures.lines().filter(|line| line.starts_with("anser_request_bytes{"));
+        held.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .any(|bytes| bytes > 0.0)
+            .then_some(())
+    });
+    server.terminate();
+    let answer = begun.answer();
+    assert_eq!((answer.status, answer.json().int("code")), (503, 503), "{answer:?}");
+    begun.expect_closed();
+    drop(begun);
     assert_eq!(server.wait(Duration::from_secs(10)).code(), Some(0));
 }

@@ -48,6 +48,7 @@ fn what_nobody_acked_is_listed_oldest_first(world: &World) {
     }
 }
 
+/// Invariant 3 of chat::history.
 fn fetching_changes_nothing(world: &World) {
     let (anna, bo) = world.pairs()[1];
     let mut client = world.connect(anna);

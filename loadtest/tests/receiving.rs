@@ -103,6 +103,7 @@ fn two_people_converse(world: &World) {
     }
 }
 
+/// Invariant 1 of chat::presence.
 fn a_device_that_left_gets_nothing_and_disturbs_nobody(world: &World) {
     for (anna, bo) in world.pairs() {
         let (mut client, mut staying) = (world.connect(anna), world.connect(bo));

@@ -162,6 +162,7 @@ fn text_of_any_script_names_a_user(world: &World) {
     assert_eq!(id_of("\\u9e3f\\ud83e\\udebf"), id_of("鸿🪿"), "escapes are the same text");
 }
 
+/// Invariant 2 of chat::register.
 fn many_who_register_at_once_as_one_are_one(world: &World) {
     let ids: BTreeSet<i64> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..16).map(|_| scope.spawn(|| world.register("crowd"))).collect();

@@ -32,6 +32,7 @@ on_every_shard_count! {
     heartbeats_have_no_reply,
 }
 
+/// Invariant 2 of chat::message_ids.
 fn an_ack_has_the_keys_and_values_of_the_contract(world: &World) {
     for (anna, bo) in world.pairs() {
         let mut client = world.connect(anna);

@@ -4,10 +4,12 @@
 use anser_loadtest::http::{Client as HttpClient, post};
 use anser_loadtest::json::Integers;
 use anser_loadtest::on_every_shard_count;
+use anser_loadtest::server::Setup;
 use anser_loadtest::websocket::{Connection, Frame, opcode};
-use anser_loadtest::world::{Client, World, fresh_id, ids};
+use anser_loadtest::world::{Client, Pair, World, fresh_id, ids};
 use serde_json::json;
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 on_every_shard_count! {
     users_spread_over_all_shards,
@@ -16,6 +18,51 @@ on_every_shard_count! {
     a_moving_socket_loses_nothing_of_what_follows_its_auth,
     a_request_cut_in_two_moves_whole,
     chats_of_every_shard_are_cleared_from_anywhere,
+}
+
+/// Invariant 1 of node.
+#[test]
+fn every_shard_has_threads_of_its_own_on_one_core() {
+    let world = World::shared(4, "threads");
+    let tasks = format!("/proc/{}/task", world.server_id);
+    let mut pinned = BTreeSet::new();
+    for task in std::fs::read_dir(tasks).expect("the server runs") {
+        let status = task.expect("a task").path().join("status");
+        let status = std::fs::read_to_string(status).unwrap_or_default();
+        let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
+        let name = field("Name:").unwrap_or_default().trim();
+        // The executor numbers its threads too: shard-2-3.
+        let number = name.strip_prefix("shard-").and_then(|rest| rest.split('-').next());
+        if let Some(number) = number.and_then(|number| number.parse::<u16>().ok()) {
+            let cores = field("Cpus_allowed_list:").unwrap_or_default().trim();
+            assert!(cores.parse::<u32>().is_ok(), "{name} may run on {cores}");
+            pinned.insert(number);
+        }
+    }
+    assert_eq!(pinned, BTreeSet::from([0, 1, 2, 3]));
+}
+
+/// Invariant 3 of node.
+/// Invariant 5 of node::shard_loop.
+#[test]
+fn an_idle_server_neither_spins_nor_misses_a_ring() {
+    let server = Setup::shards(2).start();
+    let world = World::on(&server, "idle");
+    let (anna, bo) = world.pair(Pair::Apart);
+    let (mut client, mut peer) = (world.connect(anna), world.connect(bo));
+    let cpu_ms = || anser_loadtest::load::process::cpu_ms(server.id()).expect("it runs");
+    let (before, begun) = (cpu_ms(), Instant::now());
+    while begun.elapsed() < Duration::from_secs(2) {
+        anser_loadtest::server::pause();
+    }
+    let busy = cpu_ms() - before;
+    assert!(busy < 400, "{busy} ms of CPU in {:?} of nothing", begun.elapsed());
+    // Both shards have parked before each of these: a lost ring would wait for the next tick.
+    for _ in 0..100 {
+        anser_loadtest::server::pause();
+        let id = client.send(bo, "wake up");
+        peer.expect_message(id);
+    }
 }
 
 fn users_spread_over_all_shards(world: &World) {

@@ -144,6 +144,7 @@ mod tests {
         render(&shards, &PROCESS)
     }
 
+    /// Invariant 2 of admin.
     #[test]
     fn help_and_type_stand_once_before_all_samples_of_a_family() {
         let text = render_with(|_| {});
@@ -200,5 +201,15 @@ mod tests {
         assert!(sync[12].ends_with("le=\"0.004194304\"} 4"), "{}", sync[12]);
         assert!(sync[25].ends_with("le=\"+Inf\"} 5"), "{}", sync[25]);
         assert_eq!(sync[27], "anser_stage_seconds_count{shard=\"1\",stage=\"sync\"} 5");
+    }
+
+    /// Invariant 1 of admin.
+    #[test]
+    fn the_same_figures_give_the_same_bytes_and_reading_changes_none() {
+        let shards = [Arc::<ShardMetrics>::default(), Arc::default()];
+        shards[0].count(Counter::Sent, 5);
+        shards[1].record(Stage::Sync, 77);
+        let first = render(&shards, &PROCESS);
+        assert_eq!(render(&shards, &PROCESS), first);
     }
 }

@@ -107,6 +107,7 @@ mod tests {
         (0..count).map(|_| Arc::default()).collect()
     }
 
+    /// Invariant 3 of admin.
     #[test]
     fn health_is_red_only_for_a_failed_store_or_a_silent_shard() {
         let shards = shards(3);

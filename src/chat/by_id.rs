@@ -7,8 +7,8 @@
 //! Invariants:
 //! 1. Every message that was put into a history is found by its id, whatever the order of ids;
 //!    nothing else is found.
-//! 2. Blocks of one user do not overlap; an id above all blocks is in the user's row only.
-//! 3. A block never changes once it is there.
+//! 2. Blocks of one user do not overlap, and an id above all blocks is in the user's row only: a
+//!    block never changes once it is there.
 //!
 //! Left to others: whether what is found is meant (`send`, `acknowledge`).
 
@@ -138,6 +138,7 @@ mod tests {
         seqs
     }
 
+    /// Invariant 1 of chat::by_id.
     #[test]
     fn every_message_is_found_by_its_id_whatever_the_order_of_ids() {
         for mut seed in 1..200_u64 {
@@ -162,6 +163,7 @@ mod tests {
         }
     }
 
+    /// Invariant 2 of chat::by_id.
     #[test]
     fn blocks_do_not_overlap_and_are_all_that_rising_ids_cost() {
         let mut records = records();

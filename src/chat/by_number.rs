@@ -3,7 +3,8 @@
 //!
 //! Invariants:
 //! 1. Numbers are dense, from 1, in the order of arrival; each has one seq for ever.
-//! 2. A number is found with at most one row besides the chat's.
+//!
+//! A number is found with at most one row besides the chat's.
 
 use crate::chat::records::Records;
 use crate::ids::UserId;
@@ -69,6 +70,7 @@ mod tests {
     use crate::store::memory::MemoryStore;
     use crate::store::rows::UserRow;
 
+    /// Invariant 1 of chat::by_number.
     #[test]
     fn numbers_are_dense_and_each_has_its_seq_for_ever() {
         let [owner, peer] = [5, 6].map(|number| UserId::new(number).expect("positive"));

@@ -3,7 +3,8 @@
 //! Invariants:
 //! 1. An entry that its owner calls busy (changed and not yet written) is never given up.
 //! 2. At most `entries_max` entries are held, but for busy ones.
-//! 3. Looking up an entry that is there allocates nothing.
+//!
+//! Looking up an entry that is there allocates nothing.
 
 use crate::chat::pool::Pool;
 use foldhash::fast::FixedState;
@@ -86,6 +87,7 @@ impl<K: Copy + Eq + Hash, V> Cache<K, V> {
 mod tests {
     use super::*;
 
+    /// Invariant 2 of chat::cache.
     #[test]
     fn the_bound_is_kept_and_what_is_used_stays() {
         let mut cache = Cache::new(8);
@@ -101,6 +103,7 @@ mod tests {
         assert_eq!(cache.peek(50), None);
     }
 
+    /// Invariant 1 of chat::cache.
     #[test]
     fn a_busy_entry_is_never_given_up() {
         let mut cache = Cache::new(4);

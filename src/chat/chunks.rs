@@ -62,6 +62,7 @@ impl<T> IndexMut<u32> for Chunks<T> {
 mod tests {
     use super::*;
 
+    /// Invariant 1 of chat::chunks.
     #[test]
     fn growing_copies_nothing_and_leaves_no_outgrown_memory_behind() {
         let mut list = Chunks::default();
@@ -76,6 +77,7 @@ mod tests {
         assert_eq!(list.get_mut(1000), None);
     }
 
+    /// Invariant 2 of chat::chunks.
     #[test]
     fn less_than_one_chunk_is_room_for_more() {
         let mut list = Chunks::default();

@@ -93,6 +93,7 @@ pub fn first_index(slot: Slot) -> u32 {
 mod tests {
     use super::*;
 
+    /// Invariant 1 of chat::directory.
     #[test]
     fn who_was_enrolled_is_found_and_nobody_else() {
         let directory = Directory::new();
@@ -109,6 +110,7 @@ mod tests {
         assert_eq!(directory.tenant(last), None);
     }
 
+    /// Invariant 2 of chat::directory.
     #[test]
     fn every_index_has_its_own_place() {
         let mut expected = (0, 0);
@@ -122,6 +124,7 @@ mod tests {
         assert!(place_of(u32::MAX / u32::from(SLOTS)).0 < CHUNKS);
     }
 
+    /// Invariant 3 of chat::directory.
     #[test]
     fn shown_never_sinks() {
         let directory = Directory::new();

@@ -67,6 +67,7 @@ impl Expected {
 mod tests {
     use super::*;
 
+    /// Invariants 1 and 2 of chat::expected.
     #[test]
     fn what_is_found_is_what_was_pushed_last_under_that_id() {
         let mut expected = Expected::default();

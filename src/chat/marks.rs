@@ -110,6 +110,7 @@ mod tests {
         }
     }
 
+    /// Invariant 1 of chat::marks.
     #[test]
     fn a_set_holds_what_was_put_into_it_and_nothing_else() {
         for mut seed in 0..300 {
@@ -128,6 +129,8 @@ mod tests {
         }
     }
 
+    /// Invariant 3 of chat::marks.
+    /// Invariant 3 of chat::marks_relay.
     #[test]
     fn a_union_is_the_same_in_either_order() {
         for mut seed in 0..300 {
@@ -146,6 +149,7 @@ mod tests {
         }
     }
 
+    /// Invariant 2 of chat::marks.
     #[test]
     fn what_would_need_one_range_too_many_is_left_out() {
         let mut marks = Marks::default();

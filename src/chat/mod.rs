@@ -7,7 +7,8 @@
 //! Invariants:
 //! 1. No clock, no randomness, no I/O but through the store, no order of iteration that differs
 //!    between runs: the same rows, events and moments give the same rows and effects.
-//! 2. State belongs to one shard; the [`directory`] is the only thing that shards share.
+//!
+//! State belongs to one shard; the [`directory`] is the only thing that shards share.
 //!
 //! Left to others: bytes (`wire`), sockets, threads, time and the mesh (`node`), disks (`store`).
 

@@ -97,3 +97,22 @@ impl<S: Store> Shard<S> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Invariant 2 of chat::notices.
+    #[test]
+    fn no_more_parts_are_remembered_than_may_be_and_the_newest_is() {
+        let mut notices = Notices::default();
+        for number in 2..NOTICES_MAX as i64 + 1000 {
+            let user = UserId::new(number).expect("positive");
+            notices.begin(user, 0);
+            notices.note_given(user, 1);
+            notices.end(user, true);
+            assert!(notices.parts.contains_key(&user) && notices.parts.len() <= NOTICES_MAX);
+        }
+        assert_eq!(notices.parts.len(), NOTICES_MAX);
+    }
+}

@@ -251,3 +251,29 @@ impl<S: Store> Shard<S> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use crate::store::memory::MemoryStore;
+
+    const TO: ShardId = ShardId(1);
+
+    /// Invariant 4 of chat::outbox.
+    #[test]
+    fn a_stream_waits_while_as_many_relays_are_unconfirmed_as_may_be() {
+        let mut records = Records::new(MemoryStore::default());
+        let place = Place { shard: ShardId(0), shards: 2, lanes: 2 };
+        let mut outbox = Outbox::open(&mut records, place).expect("memory does not fail");
+        for _ in 0..UNCONFIRMED_RELAYS_MAX {
+            let position = outbox.next_position(TO);
+            assert!(outbox.release(TO, position));
+        }
+        let (first, second) = (outbox.next_position(TO), outbox.next_position(TO));
+        assert!(!outbox.release(TO, first) && !outbox.is_behind(TO));
+        outbox.outgoing[1].confirmed = StreamPosition { sequence: 1, ..first };
+        assert!(outbox.is_behind(TO), "there is room for one again");
+        assert!(!outbox.release(TO, second), "which goes to the one that waits");
+    }
+}

@@ -95,6 +95,7 @@ impl<K: Copy + Eq + Hash, V> Pool<K, V> {
 mod tests {
     use super::*;
 
+    /// Invariant 1 of chat::pool.
     #[test]
     fn a_key_has_one_value_and_one_place() {
         let mut pool = Pool::default();
@@ -118,6 +119,7 @@ mod tests {
         assert_eq!(held.len(), 1000);
     }
 
+    /// Invariant 2 of chat::pool.
     #[test]
     fn finding_and_adding_where_something_was_removed_allocates_nothing() {
         let mut pool = Pool::default();

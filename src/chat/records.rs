@@ -439,3 +439,28 @@ impl Letter {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use crate::store::memory::MemoryStore;
+
+    /// Invariants 1 and 2 of chat::records.
+    #[test]
+    fn however_often_a_user_changes_in_a_turn_his_row_is_written_once() {
+        let mut records = Records::new(MemoryStore::default());
+        let user = UserId::FIRST;
+        records.add_user(user, UserRow::default());
+        let once = records.write_out().expect("memory does not fail");
+        for seq in 1..=50 {
+            records.change_user(user).expect("he is there").last_seq = seq;
+            assert_eq!(records.user(user).expect("he is there").last_seq, seq, "a read sees it");
+        }
+        assert_eq!(records.write_out().expect("memory does not fail"), once);
+        assert_eq!(records.write_out().expect("memory does not fail"), 0);
+        assert_eq!(records.store().written(), Position(2));
+        let row = records.get::<UserRow>(&Key::user(user)).expect("memory does not fail");
+        assert_eq!(row.map(|row| row.last_seq), Some(50));
+    }
+}

@@ -69,3 +69,50 @@ impl Turn {
         self.position = Position::default();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use crate::api::{Refusal, Reply};
+    use crate::ids::{ConnectionId, ShardId};
+
+    fn reply(index: u32) -> Effect {
+        let to = ConnectionId { shard: ShardId(0), index, generation: 0 };
+        Effect::Reply { to, reply: Reply::Refused(Refusal::Busy) }
+    }
+
+    fn indexes(effects: &[Effect]) -> Vec<u32> {
+        let index = |effect: &Effect| match effect {
+            Effect::Reply { to, .. } => to.index,
+            other => panic!("{other:?}"),
+        };
+        effects.iter().map(index).collect()
+    }
+
+    /// Invariant 1 of chat::turn.
+    #[test]
+    fn effects_leave_in_the_order_in_which_they_were_wanted_within_each_class() {
+        let mut turn = Turn::default();
+        for index in 0..30 {
+            let when = [When::Now, When::Durable, When::Synced][index as usize % 3];
+            turn.want(when, reply(index));
+        }
+        let every_third = |first: u32| (first..30).step_by(3).collect::<Vec<_>>();
+        assert_eq!(indexes(&turn.now), every_third(0));
+        assert_eq!(indexes(&turn.durable), every_third(1));
+        assert_eq!(indexes(&turn.synced), every_third(2));
+    }
+
+    /// Invariant 2 of chat::turn.
+    #[test]
+    fn a_cleared_turn_keeps_its_memory() {
+        let mut turn = Turn::default();
+        (0..100).for_each(|index| turn.want(When::Durable, reply(index)));
+        turn.keep("some text");
+        let before = (turn.durable.capacity(), turn.texts.capacity());
+        turn.clear();
+        assert!(turn.durable.is_empty() && turn.text_bytes() == 0);
+        assert_eq!((turn.durable.capacity(), turn.texts.capacity()), before);
+    }
+}

@@ -162,6 +162,7 @@ mod tests {
         seqs
     }
 
+    /// Invariants 1 and 2 of chat::waiting.
     #[test]
     fn what_waits_is_listed_in_the_order_of_arrival_until_it_is_taken_off() {
         for mut seed in 1..60_u64 {
@@ -207,6 +208,7 @@ mod tests {
         }
     }
 
+    /// Invariant 3 of chat::waiting.
     #[test]
     fn taking_off_what_does_not_wait_changes_no_row() {
         let mut records = Records::new(MemoryStore::default());

@@ -59,6 +59,7 @@ fn nothing_said_means_the_documented_defaults() {
     assert_eq!((config.durability_word(), config.log.as_str()), ("sync", "info"));
 }
 
+/// Invariant 1 of config.
 #[test]
 fn flag_beats_variable_beats_file_beats_default() {
     let file = File::with("order", "shards = 3\nerrors = \"rest\"\nhttp = \"127.0.0.1:1\"\n");
@@ -92,6 +93,7 @@ fn a_wrong_value_names_the_setting_the_value_and_what_is_allowed() {
     assert_eq!(said, format!("shards in {}: {expected}", file.path()));
 }
 
+/// Invariant 2 of config.
 #[test]
 fn every_setting_refuses_nonsense_and_names_itself() {
     for (name, value) in [
@@ -125,6 +127,7 @@ fn token_authentication_is_refused_as_not_built() {
     assert!(load_from(&["--auth", "open"], &[]).is_ok());
 }
 
+/// Invariant 3 of config.
 #[test]
 fn nothing_listens_off_loopback_unless_the_operator_knows() {
     for name in ["http", "ws", "admin"] {

@@ -1,7 +1,7 @@
 //! The admin port over real sockets.
 
 use super::*;
-use crate::metrics::Gauge;
+use crate::metrics::{Counter, Gauge};
 
 fn start(state: AdminState) -> (SocketAddr, Arc<AdminState>) {
     let state = Arc::new(state);
@@ -29,6 +29,7 @@ fn get(address: SocketAddr, path: &str) -> String {
     ask(address, format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes())
 }
 
+/// Invariants 1 and 3 of node::admin_port.
 #[test]
 fn readiness_is_200_exactly_while_ready() {
     let (address, state, _) = server();
@@ -42,6 +43,7 @@ fn readiness_is_200_exactly_while_ready() {
     }
 }
 
+/// Invariant 3 of node::admin_port.
 #[test]
 fn health_turns_red_with_a_failed_store() {
     let (address, _, metrics) = server();
@@ -89,6 +91,7 @@ fn head_has_the_length_and_no_body() {
     assert!(answer.ends_with("\r\n\r\n"));
 }
 
+/// Invariant 2 of node::admin_port.
 #[test]
 fn silent_peers_are_cut_and_keep_nobody_out_for_long() {
     let (address, _, _) = server();
@@ -106,4 +109,22 @@ fn silent_peers_are_cut_and_keep_nobody_out_for_long() {
         thread::sleep(Duration::from_millis(50));
     }
     panic!("the port did not answer again");
+}
+
+/// Invariant 1 of metrics.
+#[test]
+fn a_reader_sees_figures_whole_and_rising_while_their_shard_counts() {
+    let metrics = Arc::new(ShardMetrics::default());
+    let (writer, step) = (metrics.clone(), (1 << 33) + 1);
+    let counting = std::thread::spawn(move || {
+        (0..200_000).for_each(|_| writer.count(Counter::BytesIn, step));
+    });
+    let mut last = 0;
+    while !counting.is_finished() {
+        let value = metrics.counter(Counter::BytesIn);
+        assert!(value >= last && value % step == 0, "{value} after {last}");
+        last = value;
+    }
+    counting.join().expect("it counts");
+    assert_eq!(metrics.counter(Counter::BytesIn), 200_000 * step);
 }

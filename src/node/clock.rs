@@ -81,6 +81,7 @@ mod tests {
         Reading { wall_micros, steady_micros }
     }
 
+    /// Invariant 1 of node::clock.
     #[test]
     fn the_minting_clock_never_goes_back() {
         let mut clock = Clock::new(reading(NOON, 50), 0);
@@ -94,6 +95,7 @@ mod tests {
         }
     }
 
+    /// Invariant 1 of node::clock.
     #[test]
     fn it_starts_above_every_id_shown_before() {
         let shown = number_at(400_000_000_000_000);
@@ -103,6 +105,7 @@ mod tests {
         assert_eq!(now.wall_ms, NOON / 1000);
     }
 
+    /// Invariant 2 of node::clock.
     #[test]
     fn it_follows_the_wall_when_that_is_ahead_and_monotonic_time_when_not() {
         let mut clock = Clock::new(reading(NOON, 0), 0);

@@ -92,6 +92,8 @@ pub struct Flags {
     pub known: bool,
     /// What it holds is counted as held before Auth, not as a request's body.
     pub holds_frames: bool,
+    /// It was cut at a bound: what is in flight of it ends soon, and is counted no more.
+    pub cut: bool,
 }
 
 impl Connection {
@@ -247,6 +249,7 @@ pub(super) mod tests {
         Connection::new(socket, Session::new(Port::Http))
     }
 
+    /// Invariant 1 of node::connection.
     #[test]
     fn a_place_is_given_away_under_another_generation() {
         let mut table = Table::new(ShardId(2));
@@ -262,6 +265,8 @@ pub(super) mod tests {
         assert_eq!((table.count(), table.places()), (1, 1));
     }
 
+    /// Invariant 2 of node::connection.
+    /// Invariant 1 of wire::session.
     #[test]
     fn an_idle_connection_holds_no_buffer_and_little_else() {
         let fresh = connection();
@@ -269,6 +274,7 @@ pub(super) mod tests {
         assert!(size_of::<Place>() <= 152, "{} bytes", size_of::<Place>());
     }
 
+    /// Invariant 1 of node::sweep.
     #[test]
     fn ages_survive_the_wrap_of_the_clock() {
         let mut table = Table::new(ShardId(0));

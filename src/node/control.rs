@@ -101,12 +101,32 @@ impl Control {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+    /// Invariant 1 of node::control.
     #[test]
     fn phases_never_go_back() {
         let stage = Stage::new(crate::node::mesh::bells(1).expect("an eventfd"));
         stage.advance(Phase::Draining);
         stage.advance(Phase::Serving);
         assert_eq!(stage.phase(), Phase::Draining);
+    }
+
+    /// Invariant 2 of node::control.
+    #[test]
+    fn a_shard_that_waits_for_its_bell_wakes_for_a_new_phase() {
+        let bells = crate::node::mesh::bells(2).expect("eventfds");
+        let stage = Stage::new(bells.clone());
+        for phase in [Phase::Replaying, Phase::Serving, Phase::Draining, Phase::Stopping] {
+            bells.iter().for_each(Doorbell::park);
+            stage.advance(phase);
+            for bell in bells.iter() {
+                let fd = bell.fd();
+                let deadline = Timespec { tv_sec: 10, tv_nsec: 0 };
+                let woken = poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&deadline));
+                assert_eq!(woken, Ok(1), "{phase:?}");
+                bell.unpark();
+            }
+        }
     }
 }

@@ -181,6 +181,7 @@ mod tests {
         assert_eq!(open(&other, None).expect("new").shards, 2);
     }
 
+    /// Invariant 1 of node::data_folder.
     #[test]
     fn a_second_server_on_the_same_folder_is_refused() {
         let folder = TempFolder::new();
@@ -193,6 +194,7 @@ mod tests {
         open(&folder, None).expect("the first has gone");
     }
 
+    /// Invariant 3 of node::data_folder.
     #[test]
     fn a_foreign_folder_is_refused_and_left_as_it_was() {
         let folder = TempFolder::new();
@@ -202,6 +204,7 @@ mod tests {
         assert_eq!(fs::read_dir(folder.path()).expect("temporary").count(), 1);
     }
 
+    /// Invariant 2 of node::data_folder.
     #[test]
     fn a_manifest_is_there_whole_or_not_at_all() {
         let folder = TempFolder::new();

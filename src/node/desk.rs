@@ -3,9 +3,10 @@
 //! Invariants:
 //! 1. An event is applied only within a turn, at the moment that was read for it.
 //! 2. A connection that was changed is in `touched` once, until it is settled.
-//! 3. Nothing here waits, and nothing here touches the kernel but to count.
+//! 3. At most [`SPARE_BUFFERS_MAX`] output buffers are kept, none above [`SPARE_BYTES_MAX`].
 //!
-//! Left to others: sending and receiving (`settle`), the order of a turn (`shard_loop`).
+//! Nothing here waits or asks the kernel. Left to others: sending and receiving (`settle`), the
+//! order of a turn (`shard_loop`).
 
 use crate::chat::directory::Directory;
 use crate::chat::event::{Event, MarksNotice, MarksReceipt, Now, Relay};
@@ -193,5 +194,23 @@ impl<S: Store> Desk<S> {
             buffer.clear();
             self.spare_buffers.push(buffer);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::house::lone_desk;
+
+    /// Invariant 3 of node::desk.
+    #[test]
+    fn few_output_buffers_are_kept_and_no_large_one() {
+        let mut desk = lone_desk();
+        desk.recycle(Vec::with_capacity(SPARE_BYTES_MAX + 1));
+        desk.recycle(Vec::new());
+        assert!(desk.spare_buffers.is_empty());
+        (0..1000).for_each(|_| desk.recycle(vec![1; 100]));
+        assert_eq!(desk.spare_buffers.len(), SPARE_BUFFERS_MAX);
+        assert!(desk.spare_buffers.iter().all(Vec::is_empty));
     }
 }

@@ -73,3 +73,7 @@ impl<S: Store> ShardLoop<S> {
         self.desk.apply(Event::Request { connection, user: None, request })
     }
 }
+
+#[cfg(test)]
+#[path = "handoff_tests.rs"]
+mod tests;

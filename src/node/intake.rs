@@ -189,3 +189,7 @@ fn moves_for(connection: &mut Connection, home: ShardId, now_ms: u32) -> bool {
     let again = connection.last_home == Some(home);
     again && now_ms.wrapping_sub(connection.moved_ms) >= MOVE_EVERY_MS
 }
+
+#[cfg(test)]
+#[path = "intake_tests.rs"]
+mod tests;

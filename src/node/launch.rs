@@ -383,3 +383,7 @@ fn is_no_message(key: &[u8]) -> bool {
         [Kind::Message, Kind::PairBlock, Kind::IdBlock, Kind::LateId].map(|kind| kind as u8);
     key.first().is_none_or(|kind| !thrown_away.contains(kind))
 }
+
+#[cfg(test)]
+#[path = "launch_tests.rs"]
+mod tests;

@@ -133,6 +133,7 @@ impl Listeners {
 mod tests {
     use super::*;
 
+    /// Invariant 1 of node::listener.
     #[test]
     fn shards_share_a_port_and_a_second_server_is_refused() {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));

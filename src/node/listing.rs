@@ -170,3 +170,7 @@ impl<S: Store> Desk<S> {
 fn key(id: ConnectionId) -> (u16, u32, u32) {
     (id.shard.0, id.index, id.generation)
 }
+
+#[cfg(test)]
+#[path = "listing_tests.rs"]
+mod tests;

@@ -147,6 +147,11 @@ impl Mesh {
         &self.bells[usize::from(self.me.0)]
     }
 
+    /// The shard whose ends these are.
+    pub fn shard(&self) -> ShardId {
+        self.me
+    }
+
     /// All other shards.
     pub fn others(&self) -> impl Iterator<Item = ShardId> + use<> {
         let me = self.me;
@@ -232,6 +237,7 @@ mod tests {
         parcels.iter().map(sequence).collect()
     }
 
+    /// Invariants 1 and 2 of node::mesh.
     #[test]
     fn what_finds_no_room_is_kept_and_arrives_in_order() {
         let bells = bells(2).expect("eventfds");
@@ -248,6 +254,7 @@ mod tests {
         assert_eq!(sequences(&parcels), (0..total).collect::<Vec<_>>());
     }
 
+    /// Invariant 3 of node::mesh.
     #[test]
     fn no_wake_up_is_lost() {
         let bells = bells(2).expect("eventfds");

@@ -21,6 +21,8 @@ pub mod data_folder;
 pub mod desk;
 pub mod doctor;
 pub mod handoff;
+#[cfg(test)]
+mod house;
 pub mod intake;
 pub mod launch;
 pub mod listener;

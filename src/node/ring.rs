@@ -11,37 +11,33 @@
 //!    [`Completion::ReceiveEnded`], and only then, nothing more comes until it is armed again.
 //! 4. No completion is dropped: those that find the queue full wait in the kernel.
 //!
+//! A receive that stays armed may miss what comes together with the last bytes: a reset, and on
+//! AF_UNIX the end of input (liburing issue 1549), but not TCP's FIN, after which the kernel looks
+//! once more. Whoever was reset unnoticed is found by the next send, at the latest by `sweep`.
+//!
 //! Left to others: what bytes mean, who owns a socket, when to wait (`shard_loop`).
 
 // The kernel shares memory with us here: no safe call can say so. Each block states why it holds.
 #![allow(unsafe_code)]
 
-use io_uring::types::{BufRingEntry, Fd, Timespec};
+mod buffers;
+
+pub use buffers::{BUFFER_BYTES, BUFFERS, Filled};
+use buffers::{Buffers, GROUP};
+use io_uring::types::{Fd, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 use rustix::event::PollFlags;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, SocketFlags};
-use std::alloc::{Layout, alloc_zeroed, handle_alloc_error};
 use std::io;
-use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU16, Ordering};
 
 /// Requests handed to the kernel at once.
 const SUBMISSIONS: u32 = 512;
 /// Completions that wait for us before they wait in the kernel's own list.
 const COMPLETIONS: u32 = 8192;
-/// Receive buffers of a ring: a power of two. With none left a receive ends and is armed again.
-pub const BUFFERS: u16 = 1024;
-/// Those that the kernel fills at first, in turns. Each time they do not suffice they become twice
-/// as many: memory is touched as traffic needs it, and stays in the processor's cache.
-const BUFFERS_AT_FIRST: u16 = 64;
-/// Bytes of one receive buffer.
-pub const BUFFER_BYTES: usize = 4096;
 /// `IORING_ENTER_GETEVENTS`.
 const GET_EVENTS: u32 = 1;
-/// The only group of receive buffers.
-const GROUP: u16 = 0;
 
 /// What a request is for: an index with the generation of its user (24 bits count).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,21 +57,6 @@ enum Kind {
     Cancel,
     Tick,
     Bell,
-}
-
-/// A receive buffer with bytes in it, lent by the ring until [`Ring::give_back`].
-#[derive(Debug)]
-#[must_use = "a buffer that is not given back is lost"]
-pub struct Filled {
-    buffer: u16,
-    length: u32,
-}
-
-impl Filled {
-    /// Bytes received.
-    pub fn length(&self) -> usize {
-        self.length as usize
-    }
 }
 
 /// Something that was asked for has happened.
@@ -138,16 +119,6 @@ struct Sending {
     socket: RawFd,
     bytes: Vec<u8>,
     sent: usize,
-}
-
-/// Receive buffers and the queue through which the kernel gets them.
-struct Buffers {
-    entries: NonNull<BufRingEntry>,
-    bytes: NonNull<u8>,
-    tail: u16,
-    /// Buffers in use: the others were never offered, and their pages never touched.
-    used: u16,
-    ran_out: bool,
 }
 
 /// One shard's driver of the kernel's io_uring. Stays on the thread that made it.
@@ -253,9 +224,7 @@ impl Ring {
                 completions.push(completion);
             }
         }
-        if std::mem::take(&mut self.buffers.ran_out) {
-            self.buffers.use_more(self.buffers.used);
-        }
+        self.buffers.grow_if_short();
         Ok(())
     }
 
@@ -276,6 +245,12 @@ impl Ring {
     /// Lets the kernel fill the buffer again.
     pub fn give_back(&mut self, filled: Filled) {
         self.buffers.offer(filled.buffer);
+    }
+
+    /// Sends that have not completed.
+    #[cfg(test)]
+    pub fn sends_in_flight(&self) -> usize {
+        self.sends.iter().flatten().count()
     }
 
     fn enter(&mut self) -> io::Result<()> {
@@ -385,71 +360,6 @@ impl Drop for Ring {
         }
         Box::leak(std::mem::replace(&mut self.tick, Box::new(Timespec::new())));
     }
-}
-
-impl Buffers {
-    fn new(uring: &IoUring) -> io::Result<Buffers> {
-        let entries_size = usize::from(BUFFERS) * size_of::<BufRingEntry>();
-        let entries = allocate(entries_size).cast::<BufRingEntry>();
-        let bytes = allocate(usize::from(BUFFERS) * BUFFER_BYTES);
-        // SAFETY: the memory is page-aligned, large enough, and never freed.
-        unsafe {
-            uring.submitter().register_buf_ring_with_flags(
-                entries.as_ptr() as u64,
-                BUFFERS,
-                GROUP,
-                0,
-            )?;
-        }
-        let mut buffers = Buffers { entries, bytes, tail: 0, used: 0, ran_out: false };
-        buffers.use_more(BUFFERS_AT_FIRST);
-        Ok(buffers)
-    }
-
-    /// Takes so many more buffers into use, as far as there are more.
-    fn use_more(&mut self, count: u16) {
-        let used = (self.used + count).min(BUFFERS);
-        (self.used..used).for_each(|buffer| self.offer(buffer));
-        self.used = used;
-    }
-
-    fn bytes(&mut self, filled: &mut Filled) -> &mut [u8] {
-        assert!(filled.buffer < BUFFERS, "buffers are numbered");
-        let start = usize::from(filled.buffer) * BUFFER_BYTES;
-        // SAFETY: the buffer lies within the allocation, which was zeroed, so all is initialised.
-        let first = unsafe { self.bytes.add(start) };
-        // SAFETY: the kernel is done with the buffer until it is offered again, which takes the
-        // `Filled` away; nobody else holds it, for a `Filled` cannot be copied.
-        unsafe { std::slice::from_raw_parts_mut(first.as_ptr(), filled.length()) }
-    }
-
-    fn offer(&mut self, buffer: u16) {
-        assert!(buffer < BUFFERS, "buffers are numbered");
-        let place = usize::from(self.tail & (BUFFERS - 1));
-        // SAFETY: the place lies within the allocation of `BUFFERS` entries; the kernel reads it
-        // only once the tail has passed it, and then no more than `BUFFERS` are offered.
-        let entry = unsafe { self.entries.add(place).as_mut() };
-        // SAFETY: the buffer lies within the allocation.
-        let first = unsafe { self.bytes.add(usize::from(buffer) * BUFFER_BYTES) };
-        entry.set_addr(first.as_ptr() as u64);
-        entry.set_len(BUFFER_BYTES as u32);
-        entry.set_bid(buffer);
-        self.tail = self.tail.wrapping_add(1);
-        // SAFETY: the base is the first entry of a registered ring.
-        let tail = unsafe { BufRingEntry::tail(self.entries.as_ptr()) };
-        // SAFETY: the tail is an aligned u16 of that allocation, shared with the kernel alone,
-        // which reads it atomically.
-        let tail = unsafe { AtomicU16::from_ptr(tail.cast_mut()) };
-        tail.store(self.tail, Ordering::Release);
-    }
-}
-
-/// Zeroed pages that are never freed.
-fn allocate(size: usize) -> NonNull<u8> {
-    let layout = Layout::from_size_align(size, 4096).expect("a page-aligned, small size");
-    // SAFETY: the size is not zero.
-    let memory = unsafe { alloc_zeroed(layout) };
-    NonNull::new(memory).unwrap_or_else(|| handle_alloc_error(layout))
 }
 
 fn accepted(listener: u32, result: Result<u32, Errno>, more: bool) -> Completion {

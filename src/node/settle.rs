@@ -161,6 +161,7 @@ impl<S: Store> ShardLoop<S> {
         connection.out.clear();
         connection.window = Vec::new();
         connection.session.close(code, &mut connection.out);
+        connection.flags.cut = true;
         let errand = connection.errand.take();
         self.drop_errand(token, errand);
         self.desk.metrics.count(Counter::Cut, 1);
@@ -215,10 +216,11 @@ impl<S: Store> ShardLoop<S> {
         let Some(connection) = self.desk.table.get(token) else { return };
         let held = connection.window.len() + connection.session.held_bytes();
         let before_auth = connection.session.is_websocket() && connection.session.user().is_none();
-        connection.counted_unsent = connection.unsent() as u32;
+        let unsent = if connection.flags.cut { 0 } else { connection.unsent() };
+        connection.counted_unsent = unsent as u32;
         connection.counted_held = held as u32;
         connection.flags.holds_frames = before_auth;
-        self.totals.unsent += connection.unsent();
+        self.totals.unsent += unsent;
         *held_total(&mut self.totals, connection) += held;
     }
 
@@ -274,3 +276,7 @@ fn held_total<'a>(totals: &'a mut Totals, connection: &Connection) -> &'a mut us
         false => &mut totals.body,
     }
 }
+
+#[cfg(test)]
+#[path = "settle_tests.rs"]
+mod tests;

@@ -147,7 +147,8 @@ impl<S: Store> ShardLoop<S> {
         Ok(())
     }
 
-    fn round(&mut self, phase: Phase) -> Result<(), ShardError> {
+    /// Looks once at everything, and does what there is to do.
+    pub(super) fn round(&mut self, phase: Phase) -> Result<(), ShardError> {
         self.ring.turn(&mut self.completions)?;
         let start = steady_nanos();
         if !self.is_anchored && phase != Phase::Opening {
@@ -484,3 +485,7 @@ impl<S: Store> ShardLoop<S> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[path = "shard_loop_tests.rs"]
+mod tests;

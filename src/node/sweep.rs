@@ -44,11 +44,8 @@ pub fn due(connection: &Connection, heard: u32, since: u32) -> Due {
         let is_late = is_beyond(since, CLOSING_MS_MAX);
         return if is_late { Due::Cut } else { Due::Nothing };
     }
-    if connection.is_leaving() {
-        return Due::Nothing;
-    }
-    if connection.session.is_awaiting() {
-        // We owe the answer. A peer that takes none of it is another matter.
+    if connection.is_leaving() || connection.session.is_awaiting() {
+        // We owe the rest. A peer that takes none of it is another matter.
         let is_stuck = connection.sending > 0 && is_beyond(heard, 2 * IDLE_MS_MAX);
         return if is_stuck { Due::Cut } else { Due::Nothing };
     }
@@ -104,59 +101,5 @@ impl<S: Store> Desk<S> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ids::UserId;
-    use crate::node::connection::tests::connection;
-    use crate::wire::session::{Codec, ErrorStyle, Step, WireOptions};
-
-    const UPGRADE: &[u8] = b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\n\
-        Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-
-    fn websocket() -> Connection {
-        let options = WireOptions { errors: ErrorStyle::Seed, utc_offset_seconds: 0 };
-        let (mut connection, mut bytes) = (connection(), UPGRADE.to_vec());
-        let mut codec = Codec::new(options);
-        let mut out = Vec::new();
-        let (used, step) = connection.session.next(&mut codec, &mut bytes, &mut out);
-        assert!(matches!(step, Step::Handled) && used == UPGRADE.len());
-        connection.flags.spoke = true;
-        connection.flags.unfinished = true;
-        connection
-    }
-
-    #[test]
-    fn whoever_never_speaks_is_cut_and_not_before_his_time() {
-        let silent = connection();
-        assert_eq!(due(&silent, 10_000, 10_000), Due::Nothing);
-        assert_eq!(due(&silent, 10_001, 10_001), Due::Cut);
-    }
-
-    #[test]
-    fn a_socket_without_a_user_is_told_so() {
-        let connection = websocket();
-        assert_eq!(due(&connection, 5, 10_000), Due::Nothing);
-        assert_eq!(due(&connection, 5, 10_001), Due::TooSlow);
-    }
-
-    #[test]
-    fn a_ping_comes_before_silence_is_judged() {
-        let mut connection = websocket();
-        connection.session.welcome(UserId::FIRST);
-        connection.flags.unfinished = false;
-        assert_eq!(due(&connection, 45_000, 500_000), Due::Nothing);
-        assert_eq!(due(&connection, 45_001, 500_000), Due::Ping);
-        connection.flags.pinged = true;
-        assert_eq!(due(&connection, 45_001 + SWEEP_MS, 500_000), Due::Nothing);
-        assert_eq!(due(&connection, 90_001, 500_000), Due::Cut);
-    }
-
-    #[test]
-    fn closing_has_its_own_time() {
-        let mut connection = websocket();
-        connection.session.close(CloseCode::GoingAway, &mut Vec::new());
-        assert_eq!(due(&connection, 500_000, 5_000), Due::Nothing);
-        assert_eq!(due(&connection, 0, 5_001), Due::Cut);
-    }
-}
+#[path = "sweep_tests.rs"]
+mod tests;

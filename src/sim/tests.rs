@@ -20,6 +20,8 @@ fn pairs() -> Vec<(World, crate::ids::UserId, crate::ids::UserId)> {
     cases
 }
 
+/// Invariant 1 of chat::send.
+/// Invariant 3 of sim.
 #[test]
 fn a_message_is_acked_pushed_and_waits_until_it_is_acked() {
     for (mut world, a, b) in pairs() {
@@ -44,6 +46,7 @@ fn a_message_is_acked_pushed_and_waits_until_it_is_acked() {
     }
 }
 
+/// Invariant 2 of chat::send.
 #[test]
 fn a_used_id_stores_nothing_again() {
     for (mut world, a, b) in pairs() {
@@ -60,6 +63,8 @@ fn a_used_id_stores_nothing_again() {
     }
 }
 
+/// Invariant 3 of chat::send.
+/// Invariant 2 of chat::shard.
 #[test]
 fn what_is_refused_changes_no_row() {
     let mut world = World::new(2);
@@ -115,6 +120,7 @@ fn the_first_ack_of_any_device_counts_and_others_are_ignored() {
     }
 }
 
+/// Invariant 2 of chat::presence.
 #[test]
 fn the_17th_device_replaces_the_oldest() {
     let mut world = World::new(1);
@@ -124,6 +130,7 @@ fn the_17th_device_replaces_the_oldest() {
     assert_ne!(world.take_sent(devices[1].connection).last(), Some(&Sent::Closed));
 }
 
+/// Invariant 1 of chat::notices.
 #[test]
 fn who_is_told_of_offline_messages_is_told_again_when_some_were_left_out() {
     for (mut world, a, b) in pairs() {
@@ -146,6 +153,7 @@ fn who_is_told_of_offline_messages_is_told_again_when_some_were_left_out() {
     }
 }
 
+/// Invariants 1, 2 and 3 of chat::redeliver.
 #[test]
 fn an_unacked_push_comes_again_only_to_devices_that_ack() {
     for (mut world, a, b) in pairs() {
@@ -167,6 +175,7 @@ fn an_unacked_push_comes_again_only_to_devices_that_ack() {
     }
 }
 
+/// Invariant 2 of chat::history.
 #[test]
 fn pages_by_number_and_by_cursor_show_the_same() {
     for (mut world, a, b) in pairs() {
@@ -201,6 +210,9 @@ fn pages_by_number_and_by_cursor_show_the_same() {
     }
 }
 
+/// Invariant 1 of chat::history.
+/// Invariant 3 of chat::records.
+/// Invariant 3 of chat::shard.
 #[test]
 fn a_list_shows_nothing_that_came_after_it_was_asked_for() {
     let mut world = World::new(1);
@@ -221,6 +233,7 @@ fn a_list_shows_nothing_that_came_after_it_was_asked_for() {
     }
 }
 
+/// Invariant 1 of chat::chats.
 #[test]
 fn clearing_reads_deleting_hides_and_a_new_message_brings_back_the_same_entry() {
     for (mut world, a, b) in pairs() {
@@ -249,6 +262,7 @@ fn clearing_reads_deleting_hides_and_a_new_message_brings_back_the_same_entry() 
     }
 }
 
+/// Invariant 1 of chat::register.
 #[test]
 fn one_identity_is_one_user_for_ever() {
     let mut world = World::new(4);
@@ -262,6 +276,7 @@ fn one_identity_is_one_user_for_ever() {
     assert_eq!(distinct.len(), 50);
 }
 
+/// Invariant 1 of chat::message_ids.
 #[test]
 fn minted_ids_rise_over_crashes() {
     let mut world = World::new(2);
@@ -280,7 +295,65 @@ fn minted_ids_rise_over_crashes() {
     }
 }
 
+/// Invariant 1 of chat::acknowledge.
+/// Invariant 2 of chat::chats.
+/// Invariants 1, 2 and 3 of chat::deliver.
+/// Invariant 1 of chat::marks_relay.
+/// Invariants 1, 2 and 3 of chat::outbox.
 #[test]
 fn nothing_acked_is_lost_doubled_or_reordered_whatever_crashes() {
     crate::sim::checkers::run_all(0..300);
+}
+
+/// Invariant 1 of chat.
+/// Invariant 1 of chat::shard.
+/// Invariant 1 of sim.
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    for seed in 0..20 {
+        assert_eq!(crate::sim::checkers::run(seed), crate::sim::checkers::run(seed), "seed {seed}");
+    }
+    assert_ne!(crate::sim::checkers::run(1), crate::sim::checkers::run(2));
+}
+
+/// Invariant 3 of chat::acknowledge.
+#[test]
+fn one_turn_acks_no_more_than_a_step_and_ticks_do_the_rest() {
+    let mut world = World::new(1);
+    let (a, b) = (world.register("a"), world.register("b"));
+    let (ann, bob) = (world.connect(a), world.connect(b));
+    let total = crate::limits::ACKS_PER_STEP_MAX as i64 + 500;
+    (1..=total).for_each(|number| world.send(ann, text(number, b, "x")));
+    world.settle();
+    world.take_sent(bob.connection);
+    world.ack(bob, Acked::UpTo(id(total)));
+    world.settle();
+    assert_eq!(world.offline(b).len(), 500);
+    world.pass(1);
+    assert_eq!(world.offline(b).len(), 0);
+}
+
+/// Invariant 2 of chat::marks_relay.
+#[test]
+fn a_chat_tells_of_its_marks_once_in_a_while_however_often_they_change() {
+    use crate::chat::event::{Effect, Event};
+    use crate::limits::MARKS_EVERY_MS;
+    let (mut world, a, b) = pairs().remove(1);
+    let (ann, bob) = (world.connect(a), world.connect(b));
+    world.pass(1000);
+    let home = usize::from(world.home(b).0);
+    let (mut now, mut notices) = (world.now(), Vec::new());
+    for step in 1..=100_u64 {
+        world.send(ann, text(step as i64, b, "x"));
+        world.settle();
+        world.ack(bob, Acked::One(id(step as i64)));
+        now.steady_ms += 10;
+        let mut turn = crate::chat::turn::Turn::default();
+        world.shards[home].apply(Event::Tick, &now, &mut turn).expect("memory does not fail");
+        world.shards[home].end_turn(&mut turn).expect("memory does not fail");
+        let marks = turn.durable.iter().filter(|effect| matches!(effect, Effect::Marks { .. }));
+        notices.extend(marks.map(|_| now.steady_ms));
+    }
+    assert!(notices.len() >= 4, "{notices:?}");
+    assert!(notices.windows(2).all(|two| two[1] >= two[0] + MARKS_EVERY_MS), "{notices:?}");
 }

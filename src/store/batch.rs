@@ -209,6 +209,7 @@ mod tests {
     use super::*;
     use std::collections::BTreeMap;
 
+    /// Invariant 1 of store::batch.
     #[test]
     fn the_last_change_of_a_key_is_the_one_written() {
         let mut batch = Batch::new();
@@ -279,6 +280,7 @@ mod tests {
         assert!(batch.iter().eq([(&b"b"[..], Change::Put(b"3"))]));
     }
 
+    /// Invariant 2 of store::batch.
     #[test]
     fn a_cleared_batch_keeps_its_memory() {
         let mut batch = Batch::new();

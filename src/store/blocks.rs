@@ -137,6 +137,7 @@ fn class_units(class: usize) -> usize {
 mod tests {
     use super::*;
 
+    /// Invariant 1 of store::blocks.
     #[test]
     fn a_block_is_at_most_a_quarter_larger_than_asked() {
         for size in (0..3000).chain([65_535, 65_536, 65_537, 1 << 20, (4 << 20) + 1]) {
@@ -146,6 +147,7 @@ mod tests {
         }
     }
 
+    /// Invariant 2 of store::blocks.
     #[test]
     fn a_freed_block_is_given_out_again() {
         let mut blocks = Blocks::with_capacity(0);
@@ -158,6 +160,7 @@ mod tests {
         assert_eq!(blocks.read(second, 40, 5), b"stays");
     }
 
+    /// Invariant 3 of store::blocks.
     #[test]
     fn reserved_memory_is_written_once_and_then_given_out() {
         let mut blocks = Blocks::with_capacity(10_000);

@@ -254,6 +254,7 @@ mod tests {
         UserId::new(number).expect("positive")
     }
 
+    /// Invariant 2 of store::keys.
     #[test]
     fn byte_order_is_the_order_of_seq() {
         assert!(*Key::message(user(5), 255) < *Key::message(user(5), 256));
@@ -263,6 +264,7 @@ mod tests {
         assert!(*Key::outbox(ShardId(1), 2, 9) < *Key::outbox(ShardId(1), 3, 1));
     }
 
+    /// Invariant 1 of store::keys.
     #[test]
     fn two_identities_never_share_a_key() {
         let identity = |company: &'static str, app: &'static str| Identity {
@@ -290,6 +292,7 @@ mod tests {
         assert!(*Key::chat(user(0x0200), user(2)) >= *to);
     }
 
+    /// Invariant 1 of store::keys.
     #[test]
     fn a_key_says_what_it_was_made_of() {
         let key = Key::outbox(ShardId(3), 7, 9);
@@ -298,5 +301,32 @@ mod tests {
         assert_eq!((reader.number(), reader.number()), (Some(7), Some(9)));
         assert_eq!(reader.number(), None);
         assert_eq!(KeyReader::new(&[]).user(), None);
+    }
+
+    /// Invariant 3 of store::keys.
+    #[test]
+    fn a_kinds_number_never_changes() {
+        let kinds = [
+            Kind::Epoch,
+            Kind::MintBound,
+            Kind::Slot,
+            Kind::Identity,
+            Kind::Tenant,
+            Kind::Profile,
+            Kind::User,
+            Kind::Message,
+            Kind::Chat,
+            Kind::HiddenChat,
+            Kind::ChatId,
+            Kind::Outbox,
+            Kind::Applied,
+            Kind::MarksDue,
+            Kind::PairBlock,
+            Kind::IdBlock,
+            Kind::LateId,
+            Kind::Waiting,
+        ];
+        let numbers = (1..=8).chain(13..=22);
+        assert!(kinds.into_iter().map(|kind| kind as u8).eq(numbers), "they are on disk");
     }
 }

@@ -134,6 +134,7 @@ mod tests {
         }
     }
 
+    /// Invariant 1 of store::manifest.
     #[test]
     fn a_folders_shard_count_never_changes() {
         let manifest = Manifest::new(2).expect("a count in range");
@@ -144,12 +145,14 @@ mod tests {
         assert!(refusal.contains("--shards 2"), "{refusal}");
     }
 
+    /// Invariant 2 of store::manifest.
     #[test]
     fn a_newer_format_is_refused_whatever_else_it_holds() {
         let refusal = Manifest::parse("format = 2\nslots = [1, 2]\n").expect_err("newer");
         assert!(matches!(refusal, ManifestError::Newer { found: 2 }), "{refusal}");
     }
 
+    /// Invariant 2 of store::manifest.
     #[test]
     fn a_manifest_that_cannot_be_read_whole_is_refused() {
         let whole = Manifest::new(2).expect("a count in range").print();
@@ -159,6 +162,7 @@ mod tests {
         assert!(Manifest::parse(&format!("{whole}more = 1\n")).is_err());
     }
 
+    /// Invariant 3 of store::manifest.
     #[test]
     fn lanes_are_a_power_of_two_that_covers_the_shards() {
         for (shards, lanes) in [(1, 1), (2, 2), (3, 4), (5, 8), (256, 256)] {

@@ -4,7 +4,8 @@
 //! 1. The first byte of a row is the version of its shape; a row of another version is refused,
 //!    never misread.
 //! 2. Any bytes at all give a row or an error, never a panic.
-//! 3. Writing a row appends to the buffer given and allocates nothing besides, once warm.
+//!
+//! Writing a row appends to the buffer given and allocates nothing besides, once warm.
 
 use rkyv::api::high::HighValidator;
 use rkyv::bytecheck::CheckBytes;
@@ -332,6 +333,7 @@ mod tests {
         }
     }
 
+    /// Invariant 1 of store::rows.
     #[test]
     fn a_row_of_another_version_is_refused() {
         let mut bytes = bytes_of(&message("a", None));
@@ -340,6 +342,7 @@ mod tests {
         assert_eq!(read::<ArchivedMessageRow<'_>>(&[]).err(), Some(RowError::Empty));
     }
 
+    /// Invariant 2 of store::rows.
     #[test]
     fn any_bytes_give_a_row_or_an_error() {
         let whole = bytes_of(&message("hello", Some("Bob")));

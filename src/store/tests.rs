@@ -143,6 +143,7 @@ fn positions_rise(mut store: impl Store) {
     }
 }
 
+/// Invariants 1 and 2 of store.
 #[test]
 fn positions_rise_by_one_and_durable_stays_between_synced_and_written() {
     let (folder, other) = (TempFolder::new(), TempFolder::new());
@@ -182,6 +183,7 @@ fn sees_what_is_written(mut store: impl Store) {
     assert!(rows(&store, (b"b", b"a"), Direction::Backward).is_empty());
 }
 
+/// Invariant 3 of store.
 #[test]
 fn what_written_covers_every_later_read_sees() {
     let folder = TempFolder::new();
@@ -190,6 +192,7 @@ fn what_written_covers_every_later_read_sees() {
     sees_what_is_written(open(&folder));
 }
 
+/// Invariant 4 of store.
 #[test]
 fn a_failed_memory_store_is_failed_for_good() {
     let fails: [fn(&mut MemoryStore); 2] =
@@ -210,6 +213,8 @@ fn a_failed_memory_store_is_failed_for_good() {
     }
 }
 
+/// Invariant 2 of sim.
+/// Invariant 2 of store::memory.
 #[test]
 fn a_crash_of_memory_keeps_whole_batches_up_to_a_position() {
     let mut store = manual();
@@ -239,6 +244,7 @@ fn a_stand_in_store_throws_away_what_it_does_not_keep() {
     assert_eq!((value(&store, b"m1"), store.row_count()), (None, 1));
 }
 
+/// Invariant 1 of store::memory.
 #[test]
 fn rows_born_and_removed_for_ever_take_no_new_memory() {
     const WINDOW: u64 = 1000;

@@ -3,7 +3,8 @@
 //!
 //! Invariants:
 //! 1. At most [`ACK_IDS_MAX`] ids are gathered, and every one of them names a message.
-//! 2. Each byte of the text is looked at once or twice: no nesting, no backtracking.
+//!
+//! Each byte of the text is looked at once or twice: no nesting, no backtracking.
 
 use crate::api::{Acked, Field, Refusal};
 use crate::ids::MessageId;

@@ -1,7 +1,7 @@
 //! Chunked bodies: found whole first, then moved together in place.
 //!
 //! Invariants:
-//! 1. A chunk is looked at once, however many pieces the body arrives in.
+//! 1. However many pieces a body arrives in, it is the same body; a chunk is looked at once.
 //! 2. Sizes are hexadecimal digits, lines end in CR LF, and nothing else passes.
 //! 3. A body is at most [`BODY_BYTES_MAX`] bytes, its chunks and trailers with it at most
 //!    [`REGION_BYTES_MAX`].

@@ -3,9 +3,9 @@
 //! Invariants:
 //! 1. A frame has its 11 keys (a stored message its 14), always all of them, in the contract's
 //!    order; what is unknown is null.
-//! 2. Nothing is allocated but room in `out`.
 //!
-//! An Error frame tells nobody's message: its own `id` and `timestamp` are 0.
+//! Nothing is allocated but room in `out`. An Error frame tells nobody's message: its own `id` and
+//! `timestamp` are 0.
 
 use crate::api::{
     ChatEntry, ChatType, EventType, Message, MessageType, Refusal, Reply, StoredMessage,

@@ -3,7 +3,8 @@
 //! Invariants:
 //! 1. Exactly one final answer leaves for each request, in order.
 //! 2. A fault in where a request ends closes the connection; any other leaves it open.
-//! 3. A request that is not all there costs no second look at what was seen, but for its head.
+//!
+//! A request that is not all there costs no second look at what was seen, but for its head.
 
 use crate::api::{Refusal, Reply};
 use crate::wire::answer::{self, Fault, Manner};

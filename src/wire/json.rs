@@ -2,9 +2,8 @@
 //!
 //! Invariants:
 //! 1. A whole number is exact or refused; it never passes through a float.
-//! 2. A value lives as long as the scratch copy of its text; the tape is free again at once.
-//! 3. Text that is no JSON is tried once more with curly quotes made straight, never otherwise.
-//! 4. One huge document does not keep its memory: scratch that grew past the bounds is dropped.
+//! 2. Text that is no JSON is tried once more with curly quotes made straight, never otherwise.
+//! 3. One huge document does not keep its memory: scratch that grew past the bounds is dropped.
 
 use crate::api::{Field, Refusal};
 use crate::limits::{FRAME_BYTES_MAX, JSON_DEPTH_MAX, JSON_VALUES_MAX};
@@ -212,4 +211,26 @@ pub(super) fn decimal(digits: &[u8]) -> Option<i128> {
     let front =
         front.iter().try_fold(0_u64, |number, byte| Some(number * 10 + u64::from(digit(byte)?)))?;
     Some(sign * (i128::from(front) * 10 + i128::from(digit(last)?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Invariant 3 of wire::json.
+    #[test]
+    fn one_huge_document_does_not_keep_its_memory() {
+        let mut json = Json::new();
+        let mut read = |count: usize, padding: usize| {
+            let values = "1,".repeat(count);
+            let values = format!("{{\"a\":[{values}1]}}{}", " ".repeat(padding));
+            json.read(Payload::plain(values.as_bytes()), |object| assert!(object.is_ok()));
+            json.tape.0.capacity()
+        };
+        let huge = read(JSON_VALUES_MAX / 2, FRAME_BYTES_MAX);
+        let after = read(50, 0);
+        assert!(after < huge / 100, "{after} nodes of {huge} are kept");
+        let most = read(10_000, 0);
+        assert_eq!(read(50, 0), most, "what is not huge stays for the next");
+    }
 }

@@ -5,8 +5,8 @@
 //! 2. No bytes of a peer make this code panic, loop or hold more than [`crate::limits`] allows
 //!    (`tests/mutations.rs`).
 //! 3. An id is never routed through a float (`tests/incoming.rs`).
-//! 4. In steady state a frame costs no allocation: scratch memory lives in the shard's [`Codec`].
 //!
+//! In steady state a frame costs no allocation: scratch memory lives in the shard's [`Codec`].
 //! Start reading at [`session`]: it shows the life of a connection. Requests come in by
 //! `http`, `body`, `routes`, `calls` (HTTP) and by `frame`, `websocket`, `incoming` (WebSocket);
 //! what leaves is written by [`encode`] and `answer`.

@@ -2,7 +2,8 @@
 //!
 //! Invariants:
 //! 1. Everything written as a JSON string reads back as the same text.
-//! 2. Nothing is allocated but room in the caller's buffer.
+//!
+//! Nothing is allocated but room in the caller's buffer.
 
 use jiff::{Timestamp, tz::Offset};
 use std::borrow::Cow;

@@ -8,6 +8,7 @@
 //! Left to others: clocks, locks and maps by name (clippy's disallowed lists).
 
 mod imports;
+mod promises;
 mod shape;
 mod source;
 #[cfg(test)]
@@ -42,7 +43,7 @@ const FOLDERS: &[&str] = &["src", "benches", "loadtest", "tools"];
 /// Checks everything below `root` and says what is broken.
 pub fn run(root: &Path) -> anyhow::Result<ExitCode> {
     let sources = read_all(root)?;
-    let broken: Vec<Broken> = sources.iter().flat_map(check).collect();
+    let broken = check_all(&sources);
     for one in &broken {
         println!("{one}");
     }
@@ -53,6 +54,11 @@ pub fn run(root: &Path) -> anyhow::Result<ExitCode> {
         broken.len()
     );
     Ok(if broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Every rule for all files.
+fn check_all(sources: &[Source]) -> Vec<Broken> {
+    sources.iter().flat_map(check).chain(promises::check(sources)).collect()
 }
 
 /// Every rule for one file.

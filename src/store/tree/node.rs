@@ -250,6 +250,7 @@ impl Node {
 mod tests {
     use super::*;
 
+    /// Invariant 1 of store::tree::node.
     #[test]
     fn heads_are_in_the_order_of_their_keys() {
         let mut keys: Vec<Vec<u8>> = Vec::new();
@@ -287,6 +288,7 @@ mod tests {
         }
     }
 
+    /// Invariant 2 of store::tree::node.
     #[test]
     fn entries_are_in_key_order_each_key_once() {
         let blocks = Blocks::with_capacity(0);

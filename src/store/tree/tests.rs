@@ -89,6 +89,7 @@ fn run(seed: u64, changes: u64, mut each: impl FnMut(&mut Tree, &Model, &mut Dic
     tree
 }
 
+/// Invariant 1 of store::tree.
 #[test]
 fn leaves_hold_the_rows_in_key_order_both_ways() {
     for seed in 1..=6 {
@@ -108,6 +109,8 @@ fn leaves_hold_the_rows_in_key_order_both_ways() {
     }
 }
 
+/// Invariants 2 and 3 of store::tree.
+/// Invariants 1 and 2 of store::tree::shape.
 #[test]
 fn a_tree_is_whole_after_each_change_and_gives_back_what_it_does_not_need() {
     for seed in 11..=14 {
@@ -128,6 +131,7 @@ fn a_tree_is_whole_after_each_change_and_gives_back_what_it_does_not_need() {
     }
 }
 
+/// Invariant 5 of store::tree.
 #[test]
 fn a_finger_is_checked_before_it_is_used() {
     for seed in 21..=23 {
@@ -147,6 +151,7 @@ fn a_finger_is_checked_before_it_is_used() {
     }
 }
 
+/// Invariant 4 of store::tree.
 #[test]
 fn the_same_calls_make_the_same_tree() {
     let (one, other) = (run(31, 5000, |_, _, _| {}), run(31, 5000, |_, _, _| {}));

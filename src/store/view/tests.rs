@@ -60,6 +60,7 @@ fn a_view_opened_again_holds_everything() {
     assert_eq!(rows(&store, (&[0; 4], &[1; 4]), Direction::Backward).len(), 500);
 }
 
+/// Invariant 1 of store::view.
 #[test]
 fn what_write_returned_for_survives_the_death_of_the_process() {
     let (folder, left) = (TempFolder::new(), TempFolder::new());
@@ -80,6 +81,7 @@ fn what_write_returned_for_survives_the_death_of_the_process() {
     }
 }
 
+/// Invariant 1 of store.
 #[test]
 fn a_batch_cut_short_by_a_crash_is_not_there_at_all() {
     let (folder, left) = (TempFolder::new(), TempFolder::new());
@@ -98,6 +100,7 @@ fn a_batch_cut_short_by_a_crash_is_not_there_at_all() {
     assert_eq!(rows(&found, (b"a", b"c"), Direction::Forward).len(), 1);
 }
 
+/// Invariant 2 of store::view.
 #[test]
 fn a_store_with_a_part_missing_is_refused_and_never_taken_for_empty() {
     let folder = TempFolder::new();
@@ -115,6 +118,7 @@ fn a_store_with_a_part_missing_is_refused_and_never_taken_for_empty() {
     }
 }
 
+/// Invariant 3 of store::view.
 #[test]
 fn a_half_made_store_is_made_again() {
     let folder = TempFolder::new();
@@ -134,6 +138,7 @@ fn a_store_in_use_is_refused() {
     assert!(matches!(refusal, Some(StoreError::InUse { .. })), "{refusal:?}");
 }
 
+/// Invariant 4 of store.
 #[test]
 fn a_failed_view_is_failed_for_good() {
     let folder = TempFolder::new();

@@ -19,6 +19,7 @@ fn close_of(bytes: &[u8]) -> Option<u16> {
     peer.close_code()
 }
 
+/// Invariant 2 of wire::frame.
 #[test]
 fn what_the_rfc_forbids_closes_with_its_code() {
     let unmasked = [&[0x81, 2][..], b"{}"].concat();
@@ -110,6 +111,7 @@ fn pings_are_answered_between_fragments() {
     assert!(peer.out.ends_with(&[0x89, 0]));
 }
 
+/// Invariant 1 of wire::frame.
 #[test]
 fn the_largest_frame_passes_and_no_larger_one() {
     let mut text = HEARTBEAT.to_string();
@@ -143,6 +145,7 @@ fn frames_that_tungstenite_writes_are_read() {
     }
 }
 
+/// Invariant 3 of wire::frame.
 #[test]
 fn frames_that_are_written_here_are_read_by_tungstenite() {
     let (mut bytes, mut texts) = (Vec::new(), Vec::new());

@@ -17,6 +17,7 @@ fn outcome(raw: &[u8]) -> (u16, bool) {
     (statuses(&peer).last().copied().unwrap_or(0), peer.session.is_closing())
 }
 
+/// Invariant 1 of wire::http.
 #[test]
 fn what_two_readers_could_take_differently_is_400_and_closes() {
     let heads = [
@@ -43,6 +44,7 @@ fn what_two_readers_could_take_differently_is_400_and_closes() {
     assert_eq!(outcome(b"\x16\x03\x01\x02\x00\x01"), (400, true), "TLS");
 }
 
+/// Invariant 2 of wire::body.
 #[test]
 fn bad_chunks_are_400_and_close() {
     for body in [
@@ -75,6 +77,8 @@ fn chunks_are_joined_and_trailers_and_extensions_ignored() {
     assert!(!peer.session.is_closing() && !peer.session.is_unfinished());
 }
 
+/// Invariant 3 of wire::body.
+/// Invariant 3 of wire::http.
 #[test]
 fn bounds_are_judged_before_the_bytes_are_there() {
     let head = |lines: &str| format!("POST /im/user/find HTTP/1.1\r\nHost: h\r\n{lines}\r\n\r\n");
@@ -95,6 +99,7 @@ fn bounds_are_judged_before_the_bytes_are_there() {
     assert_eq!(outcome(b"GET / HTTPS/1.1\r\nHost: h\r\n\r\n"), (400, true));
 }
 
+/// Invariant 2 of wire::exchange.
 #[test]
 fn other_faults_leave_the_connection_open() {
     let json = "Content-Type: Application/JSON; charset=utf-8\r\n";
@@ -147,6 +152,8 @@ fn an_upgrade_needs_a_sixteen_byte_key_and_version_13() {
     }
 }
 
+/// Invariant 1 of wire::exchange.
+/// Invariant 2 of wire::session.
 #[test]
 fn answers_leave_in_order_and_wait_for_each_other() {
     let mut peer = Peer::new(Port::Http);

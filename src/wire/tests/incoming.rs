@@ -23,6 +23,8 @@ fn assert_says(said: &str, parts: &[&str]) {
     }
 }
 
+/// Invariant 3 of wire.
+/// Invariant 1 of wire::json.
 #[test]
 fn ids_of_19_digits_stay_exact_as_numbers_and_as_strings() {
     for id in ["1268242042090295296", "\"1268242042090295297\"", "9223372036854775807", "1"] {
@@ -50,6 +52,7 @@ fn bad_ids_are_refused_by_name() {
     }
 }
 
+/// Invariant 2 of wire::incoming.
 #[test]
 fn a_draft_carries_what_was_sent_and_defaults_the_rest() {
     let all = r#"{"msgType":"Event","fromUserId":3,"toUserId":2,"teamId":7,"eventType":"Like",
@@ -83,6 +86,7 @@ fn a_draft_carries_what_was_sent_and_defaults_the_rest() {
     assert_says(&frame(ms), &["timestamp_ms: Some(1722332144206)", "id: Some(MessageId(2))"]);
 }
 
+/// Invariant 1 of wire::incoming.
 #[test]
 fn refused_frames_name_the_field_and_the_id() {
     for (text, parts) in [
@@ -112,6 +116,7 @@ fn refused_frames_name_the_field_and_the_id() {
     }
 }
 
+/// Invariant 2 of wire::json.
 #[test]
 fn curly_quotes_are_straightened_only_where_the_json_needs_it() {
     let curly = "{“msgType”:“Text”,“toUserId”:2,“content”:“你好”}";
@@ -164,6 +169,7 @@ fn a_clients_ack_is_read_however_it_is_written() {
     }
 }
 
+/// Invariant 1 of wire::ack.
 #[test]
 fn an_ack_that_names_nothing_is_refused() {
     let many = format!(r#""{{'srcIds':[{}1]}}""#, "1,".repeat(4096));

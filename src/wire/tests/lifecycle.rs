@@ -12,6 +12,8 @@ fn note(id: usize) -> String {
     format!(r#"{{"msgType":"Text","toUserId":2,"id":{id},"content":"n{id}"}}"#)
 }
 
+/// Invariant 2 of wire::buffer.
+/// Invariant 1 of wire::websocket.
 #[test]
 fn frames_before_auth_follow_it_in_order() {
     let mut peer = Peer::upgraded();
@@ -35,6 +37,7 @@ fn frames_before_auth_follow_it_in_order() {
     assert!(!peer.session.is_unfinished() && peer.out.is_empty());
 }
 
+/// Invariant 1 of wire::buffer.
 #[test]
 fn too_much_before_auth_closes_4408() {
     let mut many = Peer::upgraded();
@@ -83,6 +86,7 @@ fn a_second_auth_is_for_the_rules_and_nothing_waits_for_it() {
     assert!(!peer.session.is_awaiting());
 }
 
+/// Invariant 3 of wire::websocket.
 #[test]
 fn twenty_refusals_in_a_row_close_1008() {
     let most = REFUSED_FRAMES_MAX as usize;
@@ -120,6 +124,8 @@ fn the_end_of_input_ends_a_session_when_its_window_is_decoded() {
     assert!(owed.session.is_closing());
 }
 
+/// Invariant 3 of wire::session.
+/// Invariant 2 of wire::websocket.
 #[test]
 fn a_closed_session_takes_everything_and_says_nothing() {
     let mut peer = Peer::authenticated();

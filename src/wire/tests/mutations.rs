@@ -23,6 +23,7 @@ fn mutate(bytes: &[u8], dice: &mut Dice) -> Vec<u8> {
     changed
 }
 
+/// Invariant 2 of wire.
 #[test]
 fn mutated_conversations_neither_panic_nor_depend_on_their_cuts() {
     let mut dice = Dice(0x00C0_FFEE);

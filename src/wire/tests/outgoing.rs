@@ -43,6 +43,7 @@ fn payload(frame: &[u8]) -> &str {
     std::str::from_utf8(&frame[4..]).expect("frames are UTF-8")
 }
 
+/// Invariant 1 of wire::encode.
 #[test]
 fn a_message_has_its_keys_in_the_order_of_the_contract() {
     let keys = r#"{"msgType":"Text","fromUserId":3,"toUserId":2,"teamId":null,"eventType":null,"content":"a\"\\\n\u0001你“","id":1268242042090295296,"timestamp":1722492806373,"chatType":"Single","stateEnum":"ServerToClientIng","isRead":false"#;
@@ -156,6 +157,7 @@ fn refusals_are_500_in_the_seeds_style_but_for_what_cannot_be_done_now() {
     }
 }
 
+/// Invariant 1 of wire::text.
 #[test]
 fn strings_read_back_as_they_were() {
     let mut dice = Dice(99);

@@ -56,6 +56,8 @@ pub(super) fn outcome(pieces: &[&[u8]]) -> (Vec<String>, String, bool, bool) {
     (peer.seen, text, peer.session.is_closing(), unfinished)
 }
 
+/// Invariant 1 of wire::body.
+/// Invariant 2 of wire::http.
 #[test]
 fn every_cut_in_two_and_byte_by_byte_gives_the_same_steps() {
     for bytes in fixtures() {
@@ -69,6 +71,7 @@ fn every_cut_in_two_and_byte_by_byte_gives_the_same_steps() {
     }
 }
 
+/// Invariant 1 of wire.
 #[test]
 fn random_cuts_give_the_same_steps() {
     let mut dice = Dice(2026);

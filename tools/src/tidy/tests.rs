@@ -23,11 +23,12 @@ fn keeps(file: &str, text: &str) {
 #[test]
 fn the_house_keeps_its_rules() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tools stands in the house");
-    let broken: Vec<Broken> = read_all(root).expect("readable").iter().flat_map(check).collect();
+    let broken = check_all(&read_all(root).expect("readable"));
     let words: Vec<String> = broken.iter().map(Broken::to_string).collect();
     assert!(words.is_empty(), "{}", words.join("\n"));
 }
 
+/// Invariant 2 of node.
 #[test]
 fn imports_only_go_down_the_table() {
     breaks("src/chat/send.rs", "use crate::wire::Frame;", 2, "`chat` must not import `wire`");
@@ -119,4 +120,25 @@ fn a_file_begins_with_its_head_and_dense_invariants() {
     assert_eq!(check_whole("use std::fmt;\n"), 1);
     assert_eq!(check_whole("//! Head.\n//! 1. A.\n//! 3. B.\n"), 1);
     assert_eq!(check_whole("//! Head.\n//! 1. A.\n//!    more.\n//! 2. B.\n"), 0);
+}
+
+#[test]
+fn every_invariant_has_a_test_that_names_it() {
+    let promise = "//! Head.\n//!\n//! Invariants:\n//! 1. One.\n//! 2. Two.\n";
+    let broken = |test: &str| {
+        let sources = [
+            Source::new("src/store/keys.rs", promise),
+            Source::new("loadtest/tests/x.rs", format!("//! Tests.\n{test}\nfn f() {{}}\n")),
+        ];
+        let broken = check_all(&sources);
+        broken.iter().map(Broken::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(broken("/// Invariants 1 and 2 of store::keys."), Vec::<String>::new());
+    let missing = broken("/// Invariant 1 of store::keys.");
+    assert_eq!(missing.len(), 1, "{missing:?}");
+    assert!(missing[0].starts_with("src/store/keys.rs:1: no test says"), "{missing:?}");
+    assert!(missing[0].contains("Invariant 2 of store::keys"), "{missing:?}");
+    let foreign = broken("/// Invariants 1, 2 and 3 of store::keys.");
+    assert_eq!(foreign.len(), 1, "{foreign:?}");
+    assert!(foreign[0].starts_with("loadtest/tests/x.rs:2: `store::keys` has no invariant 3"));
 }
