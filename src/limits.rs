@@ -121,6 +121,37 @@ pub const STORE_FILES_MAX: usize = 64;
 /// Threads of one shard's store: one compacts, one writes tables meanwhile.
 pub const STORE_THREADS: usize = 2;
 
+/// Bytes of a segment of a shard's commit log. When it is full the next one is begun.
+pub const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
+/// Bytes of the first segment of a new folder: made quickly, so that the first start is quick.
+pub const FIRST_SEGMENT_BYTES: u64 = 8 * 1024 * 1024;
+/// Segments of one shard. At this count appending waits until the LSM has synced what the oldest
+/// holds.
+pub const LOG_SEGMENTS_MAX: usize = 16;
+/// Another segment is made when none is free and this part of the one being filled is used: 1/n.
+pub const SEGMENT_SPARE_PARTS: u64 = 8;
+/// Bytes of records that wait for the write in flight. At this count no request is taken up until
+/// they are on their way; the turn that reaches it may exceed it.
+pub const LOG_WAITING_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Bytes of a chunk of the overlay at which it is sealed and goes to the LSM.
+pub const CHUNK_BYTES: usize = 8 * 1024 * 1024;
+/// Bytes of row changes, replaced ones included, at which a chunk is sealed though its rows are few:
+/// no chunk keeps more than two segments of the log from being used again.
+pub const CHUNK_LOG_BYTES: usize = 32 * 1024 * 1024;
+/// Age at which a chunk is sealed though it is small.
+pub const CHUNK_MS: u64 = 100;
+/// Bytes of one shard's rows that are not yet in the LSM, as far as memory holds them. At this
+/// count no request is taken up until the indexer has caught up.
+pub const OVERLAY_BYTES_MAX: usize = 128 * 1024 * 1024;
+/// Emptied chunks whose memory is kept for the next.
+pub const SPARE_CHUNKS_MAX: usize = 2;
+/// Time after which what was written to the log is on disk in async mode.
+pub const LOG_SYNC_MS: u64 = 100;
+/// Time between the LSM's syncs while it takes rows: segments are used again after one.
+pub const INDEX_SYNC_MS: u64 = 1_000;
+/// Bytes put into one shard's LSM after which it is synced at once.
+pub const INDEX_SYNC_BYTES: usize = 64 * 1024 * 1024;
+
 /// Users whose header a shard keeps in memory though none of their devices is connected.
 pub const CACHED_USERS_MAX: usize = 64 * 1024;
 /// Chats a shard keeps in memory.
@@ -144,5 +175,13 @@ const _: () = {
     assert!(TURN_BYTES_MAX > 16 * FRAME_BYTES_MAX, "a turn holds many large messages");
     assert!(STORE_MEMTABLE_BYTES > 4 * TURN_BYTES_MAX as u64, "a table holds many turns");
     assert!(STORE_JOURNAL_BYTES_MAX > 4 * STORE_MEMTABLE_BYTES, "journals wait for tables");
+    assert!(FIRST_SEGMENT_BYTES > TURN_BYTES_MAX as u64 + (2 << 20), "a segment holds any turn");
+    assert!(OVERLAY_BYTES_MAX >= 8 * CHUNK_BYTES, "a chunk can be indexed while others fill");
+    assert!(CHUNK_LOG_BYTES as u64 <= SEGMENT_BYTES / 2, "a chunk holds few segments");
+    assert!(CHUNK_BYTES + TURN_BYTES_MAX <= 16 << 20, "a chunk is no larger than 16 MiB");
+    assert!(
+        LOG_SEGMENTS_MAX as u64 * SEGMENT_BYTES > 4 * (OVERLAY_BYTES_MAX + INDEX_SYNC_BYTES) as u64,
+        "the overlay is full before the segments are used up"
+    );
     assert!(LIST_PART_BYTES < UNSENT_BYTES_MAX, "a part of a list is no slow reader");
 };
