@@ -135,8 +135,8 @@ pub const SEGMENT_SPARE_PARTS: u64 = 8;
 pub const LOG_WAITING_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Bytes of a chunk of the overlay at which it is sealed and goes to the LSM.
 pub const CHUNK_BYTES: usize = 8 * 1024 * 1024;
-/// Bytes of row changes, replaced ones included, at which a chunk is sealed though its rows are few:
-/// no chunk keeps more than two segments of the log from being used again.
+/// Bytes of row changes, replaced ones included, at which a chunk is sealed though its rows are
+/// few: no chunk keeps more than two segments of the log from being used again.
 pub const CHUNK_LOG_BYTES: usize = 32 * 1024 * 1024;
 /// Age at which a chunk is sealed though it is small.
 pub const CHUNK_MS: u64 = 100;

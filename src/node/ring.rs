@@ -1,5 +1,5 @@
 //! The ring: one `io-uring` instance a shard, which accepts, receives and sends for every
-//! connection of it.
+//! connection of it, and writes its commit log.
 //!
 //! Invariants:
 //! 1. Memory that the kernel may touch belongs to the ring: a send's bytes come back only with its
@@ -16,6 +16,9 @@
 // The kernel shares memory with us here: no safe call can say so. Each block states why it holds.
 #![allow(unsafe_code)]
 
+mod write;
+
+use crate::store::aligned::AlignedBuffer;
 use io_uring::types::{BufRingEntry, Fd, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -56,6 +59,8 @@ enum Kind {
     Send,
     Cancel,
     Tick,
+    Write,
+    Sync,
 }
 
 /// A receive buffer with bytes in it, lent by the ring until [`Ring::give_back`].
@@ -125,6 +130,15 @@ pub enum Completion {
     },
     /// The time asked for by [`Ring::tick`] is over.
     Ticked,
+    /// The write is done.
+    Written {
+        /// The bytes given.
+        buffer: AlignedBuffer,
+        /// Whether all of it is written.
+        result: Result<(), Errno>,
+    },
+    /// The sync is done.
+    Synced(Result<(), Errno>),
 }
 
 /// Bytes on their way out.
@@ -149,6 +163,7 @@ pub struct Ring {
     sends: Vec<Option<Sending>>,
     free_sends: Vec<u32>,
     tick: Box<Timespec>,
+    writing: Option<write::Writing>,
 }
 
 impl Ring {
@@ -165,7 +180,8 @@ impl Ring {
         uring.submitter().register_eventfd(bell.as_raw_fd())?;
         let buffers = Buffers::new(&uring)?;
         let tick = Box::new(Timespec::new());
-        Ok(Ring { uring, buffers, sends: Vec::new(), free_sends: Vec::new(), tick })
+        let (sends, free_sends) = (Vec::new(), Vec::new());
+        Ok(Ring { uring, buffers, sends, free_sends, tick, writing: None })
     }
 
     /// Accepts connections until that fails.
@@ -280,8 +296,8 @@ impl Ring {
 
     fn push(&mut self, entry: squeue::Entry, kind: Kind, token: Token) -> io::Result<()> {
         let entry = entry.user_data(name(kind, token));
-        // SAFETY: the entry names an open socket and, for sends and ticks, memory that `self`
-        // keeps in place until the completion (invariant 1).
+        // SAFETY: the entry names an open file and, for sends, writes and ticks, memory that
+        // `self` keeps in place until the completion (invariant 1).
         while unsafe { self.uring.submission().push(&entry) }.is_err() {
             self.uring.submit()?;
         }
@@ -311,6 +327,8 @@ impl Ring {
             Kind::Receive => self.received(token, result, entry.flags(), more),
             Kind::Send => return self.sent(token.index, result),
             Kind::Tick => Completion::Ticked,
+            Kind::Write => return self.write_done(result),
+            Kind::Sync => Completion::Synced(result.map(|_| ())),
             Kind::Cancel if result.is_err() => Completion::CancelMissed { token },
             Kind::Cancel => return Ok(None),
         }))
@@ -360,6 +378,7 @@ impl Drop for Ring {
         for sending in self.sends.drain(..) {
             std::mem::forget(sending);
         }
+        std::mem::forget(self.writing.take());
         Box::leak(std::mem::replace(&mut self.tick, Box::new(Timespec::new())));
     }
 }
@@ -455,6 +474,8 @@ fn parse(name: u64) -> (Kind, Token) {
         3 => Kind::Send,
         4 => Kind::Cancel,
         5 => Kind::Tick,
+        6 => Kind::Write,
+        7 => Kind::Sync,
         other => panic!("a completion of kind {other}, which was never asked for"),
     };
     (kind, Token { index: name as u32, generation: (name >> 32) as u32 & 0xFF_FFFF })

@@ -10,7 +10,8 @@
 //!    has synced all that it holds.
 //! 5. Replay takes contiguous positions only, of records whose checksum is seeded by their segment.
 //! 6. Nothing is ever appended to a segment that was found at start.
-//! 7. What waits to be written, and what waits to be indexed, is bounded: at the bound senders wait.
+//! 7. What waits to be written, and what waits to be indexed, is bounded: senders wait at the
+//!    bound.
 //! 8. A gap below something that was synced, or an LSM that is not the log's own, is a hard stop
 //!    that changes nothing.
 //!
@@ -207,7 +208,9 @@ impl Log {
             return self.fail();
         }
         // More may have been written to the file since: that is still to be synced.
-        self.unsynced.pop_front_if(|first| *first == done);
+        if self.unsynced.front() == Some(&done) {
+            self.unsynced.pop_front();
+        }
         assert!(done.last > self.synced, "positions are synced in their order");
         self.synced = done.last;
     }

@@ -3,12 +3,17 @@
 //! Invariants:
 //! 1. What `write` returned for survives the death of the process: it is with the operating
 //!    system. What `sync` returned for survives a power cut.
-//! 2. A store that opened holds every row that was durable: a folder with a part missing is
+//! 2. A store that opened holds every row that was synced: a folder with a part missing is
 //!    refused, it is never taken for an empty one.
 //! 3. A store is made whole or not at all: it is made under another name and then renamed.
+//! 4. Rows of the log and the position up to which they reach come in one batch: whatever a crash
+//!    leaves, the row of [`COVERED_KEY`] says what is there.
 //!
-//! Left to others: the lock on the data folder (`node::data_folder`), when to sync (`node`).
+//! Left to others: the lock on the data folder (`node::data_folder`), what makes a turn durable
+//! (`log`), when to apply and sync (`node::indexer`).
 
+use super::log::format::{COVERED_KEY, Covered};
+use super::overlay::chunk::Chunk;
 use super::{Batch, Direction, Position, Range, Store, StoreError, Visit, batch::Change};
 use crate::limits::{
     STORE_FILES_MAX, STORE_JOURNAL_BYTES_MAX, STORE_MEMTABLE_BYTES, STORE_THREADS,
@@ -24,22 +29,12 @@ pub(crate) mod tests;
 
 const KEYSPACE: &str = "rows";
 
-/// When a written batch counts as durable.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Durability {
-    /// When it is on disk: no power cut takes it back.
-    Sync,
-    /// When the operating system has it: no death of the process takes it back.
-    Async,
-}
-
 /// A store in a folder of its own. Positions are counted from 0 again after each opening: what
 /// was found is durable.
 pub struct View {
     // Dropped before the database: the last handle of the database waits for its threads.
     rows: Keyspace,
     database: Database,
-    durability: Durability,
     batch_size: usize,
     written: Position,
     synced: Position,
@@ -47,15 +42,11 @@ pub struct View {
 }
 
 impl View {
-    /// Opens the store in `folder`, or makes it. `cache_bytes`: blocks of tables kept in memory.
-    /// Blocks until all that an earlier process wrote is replayed.
-    pub fn open(
-        folder: &Path,
-        durability: Durability,
-        cache_bytes: u64,
-    ) -> Result<View, StoreError> {
-        if is_absent(folder)? {
-            create(folder)?;
+    /// Opens the store in `folder`, or makes it with no rows but `beginning`. `cache_bytes`: blocks
+    /// of tables kept in memory. Blocks until all that an earlier process wrote is replayed.
+    pub fn open(folder: &Path, beginning: Covered, cache_bytes: u64) -> Result<View, StoreError> {
+        if View::is_absent(folder)? {
+            create(folder, beginning)?;
         }
         refuse_damage(folder)?;
         let database = open_database(folder, cache_bytes)?;
@@ -63,8 +54,60 @@ impl View {
             return Err(damaged(folder, "its rows"));
         }
         let rows = open_rows(&database, folder)?;
+        Ok(View::new(rows, database))
+    }
+
+    fn new(rows: Keyspace, database: Database) -> View {
         let (written, synced) = (Position::default(), Position::default());
-        Ok(View { rows, database, durability, batch_size: 0, written, synced, failed: false })
+        View { rows, database, batch_size: 0, written, synced, failed: false }
+    }
+
+    /// Nothing was ever stored here: no such folder, or an empty one.
+    pub fn is_absent(folder: &Path) -> Result<bool, StoreError> {
+        match fs::read_dir(folder) {
+            Ok(mut entries) => Ok(entries.next().is_none()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+            Err(error) => Err(unreadable(folder, error)),
+        }
+    }
+
+    /// Another handle on the same rows, for reading on another thread.
+    pub fn reader(&self) -> View {
+        View::new(self.rows.clone(), self.database.clone())
+    }
+
+    /// How much of the log the rows hold.
+    pub fn covered(&self, folder: &Path) -> Result<Covered, StoreError> {
+        let covered = self.get(COVERED_KEY, Covered::parse)?.flatten();
+        covered.ok_or_else(|| damaged(folder, "the word how much of the log it holds"))
+    }
+
+    /// Applies a chunk together with the position up to which the log is now covered.
+    pub fn apply(&mut self, chunk: &Chunk, covered: Covered) -> Result<(), StoreError> {
+        let word = covered.print();
+        let word = std::iter::once((COVERED_KEY, Change::Put(&word[..])));
+        self.commit(chunk.lasting().chain(word))
+    }
+
+    fn commit<'a>(
+        &mut self,
+        changes: impl Iterator<Item = (&'a [u8], Change<'a>)>,
+    ) -> Result<(), StoreError> {
+        if self.failed {
+            return Err(StoreError::Failed);
+        }
+        let writes = OwnedWriteBatch::with_capacity(self.database.clone(), self.batch_size);
+        let mut writes = writes.durability(Some(PersistMode::Buffer));
+        for (key, change) in changes {
+            assert!(!key.is_empty(), "a row has a key");
+            assert!(key.len() <= usize::from(u16::MAX), "fjall counts a key's bytes in 16 bits");
+            match change {
+                Change::Put(value) => writes.insert(&self.rows, key, value),
+                Change::Remove => writes.remove(&self.rows, key),
+            }
+        }
+        self.batch_size = writes.len();
+        self.checked(writes.commit())
     }
 
     /// Keeps the first error in mind for good.
@@ -94,21 +137,7 @@ impl Store for View {
     }
 
     fn write(&mut self, batch: &Batch) -> Result<Position, StoreError> {
-        if self.failed {
-            return Err(StoreError::Failed);
-        }
-        let writes = OwnedWriteBatch::with_capacity(self.database.clone(), self.batch_size);
-        let mut writes = writes.durability(Some(PersistMode::Buffer));
-        for (key, change) in batch.iter() {
-            assert!(!key.is_empty(), "a row has a key");
-            assert!(key.len() <= usize::from(u16::MAX), "fjall counts a key's bytes in 16 bits");
-            match change {
-                Change::Put(value) => writes.insert(&self.rows, key, value),
-                Change::Remove => writes.remove(&self.rows, key),
-            }
-        }
-        self.batch_size = writes.len();
-        self.checked(writes.commit())?;
+        self.commit(batch.iter())?;
         self.written = self.written.next();
         Ok(self.written)
     }
@@ -117,9 +146,7 @@ impl Store for View {
         if self.failed {
             return Err(StoreError::Failed);
         }
-        // fdatasync covers the journal's new size and blocks; a journal is synced whole, and its
-        // folder too, before the next one takes over.
-        let outcome = self.database.persist(PersistMode::SyncData);
+        let outcome = self.database.persist(PersistMode::SyncAll);
         self.checked(outcome)?;
         self.synced = self.written;
         Ok(())
@@ -130,10 +157,7 @@ impl Store for View {
     }
 
     fn durable(&self) -> Position {
-        match self.durability {
-            Durability::Sync => self.synced,
-            Durability::Async => self.written,
-        }
+        self.synced
     }
 
     fn synced(&self) -> Position {
@@ -174,18 +198,9 @@ fn open_rows(database: &Database, folder: &Path) -> Result<Keyspace, StoreError>
     database.keyspace(KEYSPACE, options).map_err(|error| refused(folder, error))
 }
 
-/// Nothing was ever stored here: no such folder, or an empty one.
-fn is_absent(folder: &Path) -> Result<bool, StoreError> {
-    match fs::read_dir(folder) {
-        Ok(mut entries) => Ok(entries.next().is_none()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
-        Err(error) => Err(unreadable(folder, error)),
-    }
-}
-
-/// Makes an empty store. A crash on the way leaves a folder of another name, which the next
-/// attempt removes: fjall itself cannot open what it has half made.
-fn create(folder: &Path) -> Result<(), StoreError> {
+/// Makes a store that holds nothing yet. A crash on the way leaves a folder of another name,
+/// which the next attempt removes: fjall itself cannot open what it has half made.
+fn create(folder: &Path, beginning: Covered) -> Result<(), StoreError> {
     let mut unfinished = folder.as_os_str().to_owned();
     unfinished.push(".new");
     let unfinished = PathBuf::from(unfinished);
@@ -197,6 +212,7 @@ fn create(folder: &Path) -> Result<(), StoreError> {
     }
     let database = open_database(&unfinished, 0)?;
     let rows = open_rows(&database, &unfinished)?;
+    rows.insert(COVERED_KEY, beginning.print()).map_err(|error| refused(folder, error))?;
     database.persist(PersistMode::SyncAll).map_err(|error| refused(folder, error))?;
     drop((rows, database));
     let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty());

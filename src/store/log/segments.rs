@@ -87,8 +87,8 @@ impl Segments {
 
     /// The LSM holds, on disk, all up to here.
     pub fn release(&mut self, position: Position) {
-        while let Some(segment) = self.full.pop_front_if(|segment| segment.last <= position) {
-            self.free.push_back(segment.place);
+        while self.full.front().is_some_and(|segment| segment.last <= position) {
+            self.free.extend(self.full.pop_front().map(|segment| segment.place));
         }
     }
 

@@ -57,7 +57,8 @@ impl Order {
                 start = *end;
             }
             let in_range = |at: &&Place| (from..to).contains(&chunk.key_at(**at));
-            let mut tail: Vec<Place> = list.places[start..].iter().filter(in_range).copied().collect();
+            let mut tail: Vec<Place> =
+                list.places[start..].iter().filter(in_range).copied().collect();
             if !tail.is_empty() {
                 tail.sort_unstable_by_key(|at| chunk.key_at(*at));
                 found(&tail);
