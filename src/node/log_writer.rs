@@ -74,8 +74,8 @@ impl LogWriter {
         ring: &mut Ring,
         now_ms: u64,
     ) -> Result<(), ShardError> {
-        if let Some((segment, error)) = self.failure.take() {
-            let source = error.into();
+        if let Some((segment, error)) = &self.failure {
+            let (segment, source) = (segment.clone(), (*error).into());
             return Err(StoreError::Log { segment, source }.into());
         }
         self.take_notices(recent)?;
@@ -133,3 +133,7 @@ impl LogWriter {
         self.metrics.set(Gauge::LogSegments, recent.log().segments().count() as u64);
     }
 }
+
+#[cfg(test)]
+#[path = "log_writer_tests.rs"]
+mod tests;
