@@ -1,17 +1,21 @@
-//! The indexer: one thread that opens every shard's LSM, puts sealed chunks into it, syncs it from
-//! time to time, and makes the log's files before they are needed.
+//! The indexer: one thread that opens every shard's LSM, gathers sealed chunks and makes tables of
+//! them, and makes the log's files before they are needed.
 //!
 //! Invariants:
-//! 1. A shard hears that its chunk is applied after it is, and that it is synced after that.
+//! 1. A shard hears that its chunks are applied, and synced, after they are: a table is on disk
+//!    when it is listed.
 //! 2. The LSM's own threads are started from this one, so they share its cores and its priority,
 //!    which is below that of the shards.
-//! 3. After an error of a shard's LSM nothing more of that shard is applied; the shard is told.
+//! 3. Chunks are gathered for [`INDEX_MS`] at most, until there are [`INDEX_BYTES`]: many small
+//!    tables would cost more than a few large ones.
+//! 4. While compaction is behind tables are made rarely: chunks wait, and in the end senders do.
+//! 5. After an error of a shard's LSM nothing more of that shard is applied; the shard is told.
 //!
 //! Left to others: which chunks may be applied (`store::recent`), what is in them.
 
 use crate::config::IndexerCore;
 use crate::ids::ShardId;
-use crate::limits::{INDEX_SYNC_BYTES, INDEX_SYNC_MS, SEGMENT_BYTES};
+use crate::limits::{INDEX_BYTES, INDEX_MS, SEGMENT_BYTES};
 use crate::node::clock::steady_nanos;
 use crate::node::log_files;
 use crate::node::mesh::Doorbell;
@@ -20,7 +24,7 @@ use crate::store::log::Durability;
 use crate::store::log::format::Covered;
 use crate::store::log::segments::Place;
 use crate::store::overlay::chunk::Chunk;
-use crate::store::{Position, Store, StoreError};
+use crate::store::{Position, StoreError};
 use rustix::fd::OwnedFd;
 use std::fs::File;
 use std::io::{self, Read};
@@ -31,6 +35,8 @@ use std::time::Duration;
 
 /// How much less than a shard this thread is worth where they share a core.
 const NICENESS: i32 = 10;
+/// How often it looks whether a table is due, or compaction has caught up.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// How a shard's store is opened.
 #[derive(Clone, Debug)]
@@ -101,10 +107,11 @@ impl Link {
 struct Charge {
     notices: Sender<Notice>,
     store: Option<Writable>,
-    /// Up to here the LSM was synced.
-    synced: Position,
-    synced_ms: u64,
-    unsynced_bytes: usize,
+    /// Chunks for the next table, oldest first.
+    gathered: Vec<Arc<Chunk>>,
+    gathered_bytes: usize,
+    /// When the oldest of them came.
+    since_ms: u64,
 }
 
 struct Indexer {
@@ -115,7 +122,7 @@ struct Indexer {
 }
 
 /// Starts the thread, a link for each bell. What is received in the end says that it has ended,
-/// which it does when all links are gone and all that was handed over is applied and synced.
+/// which it does when all links are gone and all that was handed over is on disk.
 pub fn start(
     bells: &Arc<[Doorbell]>,
     core: IndexerCore,
@@ -129,9 +136,9 @@ pub fn start(
         charges.push(Charge {
             notices: sender,
             store: None,
-            synced: Position(0),
-            synced_ms: 0,
-            unsynced_bytes: 0,
+            gathered: Vec::new(),
+            gathered_bytes: 0,
+            since_ms: 0,
         });
     }
     let set = cpus(core, cores);
@@ -183,18 +190,22 @@ impl Indexer {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            self.sync_due(steady_nanos() / 1_000_000);
+            for shard in 0..self.charges.len() {
+                if self.charges[shard].is_due(now_ms()) {
+                    self.index(shard);
+                }
+            }
         }
         for shard in 0..self.charges.len() {
-            self.sync(shard);
+            self.index(shard);
         }
     }
 
-    /// The next job, or the time to sync somebody's LSM.
+    /// The next job, or time to look whether a table is due.
     fn next(&self) -> Result<Job, RecvTimeoutError> {
-        match self.charges.iter().any(Charge::is_unsynced) {
-            true => self.jobs.recv_timeout(Duration::from_millis(INDEX_SYNC_MS)),
-            false => self.jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        match self.charges.iter().all(|charge| charge.gathered.is_empty()) {
+            true => self.jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            false => self.jobs.recv_timeout(LOOK),
         }
     }
 
@@ -205,7 +216,7 @@ impl Indexer {
                 // A shard that is gone has failed, and the server stops.
                 let _ = reply.send(opened);
             }
-            Job::Apply(shard, chunk) => self.apply(shard, chunk),
+            Job::Apply(shard, chunk) => self.charges[usize::from(shard.0)].gather(chunk),
             Job::MakeSegment(shard) => self.make_segment(shard),
         }
     }
@@ -215,53 +226,31 @@ impl Indexer {
         let identity = self.identity.wrapping_add(u64::from(shard.0));
         let (opened, writable) = recover::open(folder, identity, *durability, *cache_bytes)?;
         let charge = &mut self.charges[usize::from(shard.0)];
-        charge.synced = writable.covered.position;
         charge.store = Some(writable);
         Ok(opened)
     }
 
-    fn apply(&mut self, shard: ShardId, chunk: Arc<Chunk>) {
-        let charge = &mut self.charges[usize::from(shard.0)];
-        let Some(store) = &mut charge.store else { return };
-        let covered = Covered { position: chunk.last(), ..store.covered };
-        let outcome = store.view.apply(&chunk, covered);
-        charge.unsynced_bytes += chunk.size();
-        // The shard uses its memory again if nobody else holds it.
-        drop(chunk);
-        match outcome {
-            Ok(()) => {
-                store.covered = covered;
-                self.tell(shard, Notice::Applied(covered.position));
-            }
-            Err(error) => self.fail(shard, error),
-        }
-    }
-
-    fn sync_due(&mut self, now_ms: u64) {
-        for shard in 0..self.charges.len() {
-            let charge = &self.charges[shard];
-            let is_old = now_ms >= charge.synced_ms + INDEX_SYNC_MS;
-            let is_due = is_old || charge.unsynced_bytes >= INDEX_SYNC_BYTES;
-            if is_due && charge.is_unsynced() {
-                self.sync(shard);
-                self.charges[shard].synced_ms = steady_nanos() / 1_000_000;
-            }
-        }
-    }
-
-    fn sync(&mut self, shard: usize) {
+    /// Makes a table of what was gathered.
+    fn index(&mut self, shard: usize) {
         let charge = &mut self.charges[shard];
-        let Some(store) = charge.store.as_mut().filter(|_| charge.unsynced_bytes > 0) else {
-            return;
-        };
-        let outcome = store.view.sync();
-        charge.unsynced_bytes = 0;
-        charge.synced = store.covered.position;
-        let (shard, synced) = (ShardId(shard as u16), charge.synced);
-        match outcome {
-            Ok(()) => self.tell(shard, Notice::Synced(synced)),
-            Err(error) => self.fail(shard, error),
+        let Some(store) = &mut charge.store else { return };
+        let chunks = std::mem::take(&mut charge.gathered);
+        charge.gathered_bytes = 0;
+        let Some(last) = chunks.last() else { return };
+        let covered = Covered { position: last.last(), ..store.covered };
+        let outcome = wait_for_compaction(store).and_then(|()| store.view.apply(&chunks, covered));
+        let shard = ShardId(shard as u16);
+        if let Err(error) = outcome {
+            return self.fail(shard, error);
         }
+        store.covered = covered;
+        for chunk in chunks {
+            let position = chunk.last();
+            // The shard uses its memory again if nobody else holds it.
+            drop(chunk);
+            self.tell(shard, Notice::Applied(position));
+        }
+        self.tell(shard, Notice::Synced(covered.position));
     }
 
     fn make_segment(&mut self, shard: ShardId) {
@@ -289,9 +278,31 @@ impl Indexer {
 }
 
 impl Charge {
-    fn is_unsynced(&self) -> bool {
-        self.unsynced_bytes > 0
+    fn gather(&mut self, chunk: Arc<Chunk>) {
+        if self.gathered.is_empty() {
+            self.since_ms = now_ms();
+        }
+        self.gathered_bytes += chunk.size();
+        self.gathered.push(chunk);
     }
+
+    fn is_due(&self, now_ms: u64) -> bool {
+        let is_old = now_ms >= self.since_ms + INDEX_MS;
+        !self.gathered.is_empty() && (is_old || self.gathered_bytes >= INDEX_BYTES)
+    }
+}
+
+/// Lets compaction catch up, for [`INDEX_MS`] at most: the next table sets it going again.
+fn wait_for_compaction(store: &Writable) -> Result<(), StoreError> {
+    let end_ms = now_ms() + INDEX_MS;
+    while store.view.is_behind()? && now_ms() < end_ms {
+        std::thread::sleep(LOOK);
+    }
+    Ok(())
+}
+
+fn now_ms() -> u64 {
+    steady_nanos() / 1_000_000
 }
 
 #[cfg(test)]

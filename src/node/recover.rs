@@ -16,8 +16,9 @@ use crate::store::log::segments::Place;
 use crate::store::log::{Beginning, Durability, Log};
 use crate::store::overlay::chunk::Chunk;
 use crate::store::view::View;
-use crate::store::{Position, Store, StoreError};
+use crate::store::{Position, StoreError};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A store that is ready, for its shard.
 pub struct Opened {
@@ -115,25 +116,23 @@ fn replay(
 ) -> Result<Covered, StoreError> {
     let refused = |refusal| words(folder, refusal);
     let mut recovery = Recovery::new(covered, found).map_err(refused)?;
-    let mut chunk = Chunk::default();
     let mut last = covered.position;
     for number in recovery.order() {
         let place = places.iter().find(|place| place.number == number);
         let bytes = place.expect("only files that were found are read").bytes;
         let bytes = log_files::read(folder, number, bytes)?;
+        let mut chunk = Chunk::default();
         recovery.read(number, &bytes, |position, key, change| {
             chunk.change(key, change);
             last = position;
         });
         if !chunk.is_empty() {
-            view.apply(&chunk, Covered { position: last, ..covered })?;
-            chunk.clear();
+            view.apply(&[Arc::new(chunk)], Covered { position: last, ..covered })?;
         }
     }
     let end = recovery.finish().map_err(refused)?;
     let now = Covered { position: end.last, first_sequence: end.next_sequence, ..covered };
-    view.apply(&chunk, now)?;
-    view.sync()?;
+    view.apply(&[], now)?;
     let replayed = end.last.0 - covered.position.0;
     if replayed > 0 {
         tracing::info!(replayed, folder = %folder.display(), "turns of the log were replayed");

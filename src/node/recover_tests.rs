@@ -4,7 +4,7 @@ use super::*;
 use crate::store::log::{Outcome, Write};
 use crate::store::logged::LoggedStore;
 use crate::store::view::tests::TempFolder;
-use crate::store::{Batch, Direction, Range};
+use crate::store::{Batch, Direction, Range, Store};
 use std::fs;
 use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
@@ -48,8 +48,9 @@ impl Shard {
         recent.seal();
         let chunk = recent.next_chunk().expect("all is synced");
         let covered = Covered { position: chunk.last(), ..self.writable.covered };
-        self.writable.view.apply(&chunk, covered).expect("the store is well");
-        recent.applied(chunk.last());
+        let chunks = [chunk];
+        self.writable.view.apply(&chunks, covered).expect("the store is well");
+        recent.applied(covered.position);
     }
 
     fn rows(&self) -> usize {
@@ -81,9 +82,13 @@ fn a_log_is_replayed_over_whatever_the_lsm_holds() {
             }
         }
         assert_eq!(shard.rows() as u32, round * 10 + 10);
+        let last = shard.store.get(b"\x02last", <[u8]>::to_vec).expect("the store is well");
+        assert_eq!(last, Some((round * 10 + 9).to_le_bytes().to_vec()), "the newest value holds");
     }
     let shard = opened(&folder);
     assert_eq!((shard.rows(), shard.store.written()), (40, Position(40)));
+    let last = shard.store.get(b"\x02last", <[u8]>::to_vec).expect("the store is well");
+    assert_eq!(last, Some(39_u32.to_le_bytes().to_vec()));
 }
 
 #[test]

@@ -48,7 +48,7 @@ fn wander(machine: &mut Machine, prng: &mut Prng, steps: u64) {
             6 => drop(machine.sync_one()),
             7 => machine.seal(),
             _ if prng.once_in(3) => machine.sync_lsm(),
-            _ => machine.apply_one(),
+            _ => machine.apply(1 + prng.below(3) as usize),
         }
     }
 }

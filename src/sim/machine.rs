@@ -14,7 +14,7 @@ use crate::store::log::segments::Place;
 use crate::store::log::{Beginning, Durability, Log, Outcome, Write};
 use crate::store::logged::LoggedStore;
 use crate::store::memory::{self, MemoryStore};
-use crate::store::overlay::chunk::Chunk;
+use crate::store::overlay::chunk::{Chunk, lasting};
 use crate::store::recent::Recent;
 use crate::store::{Batch, Direction, Position, Range, Store};
 use std::collections::{BTreeMap, VecDeque};
@@ -166,14 +166,23 @@ impl Machine {
 
     /// The indexer applies its oldest chunk.
     pub fn apply_one(&mut self) {
-        let Some(chunk) = self.chunks.pop_front() else { return };
-        let last = chunk.last();
+        self.apply(1);
+    }
+
+    /// The indexer applies its oldest chunks together.
+    pub fn apply(&mut self, count: usize) {
+        let count = count.min(self.chunks.len());
+        let chunks: Vec<_> = self.chunks.drain(..count).collect();
+        let Some(last) = chunks.last().map(|chunk| chunk.last()) else { return };
         let mut batch = covered_batch(last, self.first_sequence);
-        chunk.lasting().for_each(|(key, change)| add(&mut batch, key, change));
-        drop(chunk);
+        lasting(&chunks).for_each(|(key, change)| add(&mut batch, key, change));
         self.store.below_mut().write(&batch).expect("memory does not fail");
         self.covered = last;
-        self.recent().applied(last);
+        for chunk in chunks {
+            let last = chunk.last();
+            drop(chunk);
+            self.recent().applied(last);
+        }
     }
 
     /// The LSM syncs; segments are free again.

@@ -96,7 +96,7 @@ fn both_stores_behave_like_an_ordered_map() {
         behaves_like_an_ordered_map(MemoryStore::default(), seed, 2000);
     }
     let folder = TempFolder::new();
-    behaves_like_an_ordered_map(open(&folder), 6, 400);
+    behaves_like_an_ordered_map(open(&folder), 6, 60);
 }
 
 fn scan_stops_at_a_break(mut store: impl Store) {

@@ -1,28 +1,27 @@
 //! Rows of one shard on disk, in fjall. The only file that knows fjall.
 //!
 //! Invariants:
-//! 1. What `write` returned for survives the death of the process: it is with the operating
-//!    system. What `sync` returned for survives a power cut.
+//! 1. What `write` and `apply` returned for is on disk: a table of its own, synced before it is
+//!    listed. No journal is written, so none can be damaged.
 //! 2. A store that opened holds every row that was synced: a folder with a part missing is
 //!    refused, it is never taken for an empty one.
 //! 3. A store is made whole or not at all: it is made under another name and then renamed.
-//! 4. Rows of the log and the position up to which they reach come in one batch: whatever a crash
+//! 4. Rows of the log and the position up to which they reach come in one table: whatever a crash
 //!    leaves, the row of [`COVERED_KEY`] says what is there.
 //!
 //! Left to others: the lock on the data folder (`node::data_folder`), what makes a turn durable
 //! (`log`), when to apply and sync (`node::indexer`).
 
 use super::log::format::{COVERED_KEY, Covered};
-use super::overlay::chunk::Chunk;
+use super::overlay::chunk::{Chunk, lasting};
 use super::{Batch, Direction, Position, Range, Store, StoreError, Visit, batch::Change};
-use crate::limits::{
-    STORE_FILES_MAX, STORE_JOURNAL_BYTES_MAX, STORE_MEMTABLE_BYTES, STORE_THREADS,
-};
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode};
+use crate::limits::{STORE_FILES_MAX, STORE_NEW_TABLES_MAX, STORE_THREADS};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use std::fs::{self, File};
 use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -35,7 +34,6 @@ pub struct View {
     // Dropped before the database: the last handle of the database waits for its threads.
     rows: Keyspace,
     database: Database,
-    batch_size: usize,
     written: Position,
     synced: Position,
     failed: bool,
@@ -59,7 +57,7 @@ impl View {
 
     fn new(rows: Keyspace, database: Database) -> View {
         let (written, synced) = (Position::default(), Position::default());
-        View { rows, database, batch_size: 0, written, synced, failed: false }
+        View { rows, database, written, synced, failed: false }
     }
 
     /// Nothing was ever stored here: no such folder, or an empty one.
@@ -82,32 +80,32 @@ impl View {
         covered.ok_or_else(|| damaged(folder, "the word how much of the log it holds"))
     }
 
-    /// Applies a chunk together with the position up to which the log is now covered.
-    pub fn apply(&mut self, chunk: &Chunk, covered: Covered) -> Result<(), StoreError> {
+    /// Applies chunks, oldest first, together with the position up to which the log is covered
+    /// then. All of it is on disk when this returns. Takes as long as the disk does.
+    pub fn apply(&mut self, chunks: &[Arc<Chunk>], covered: Covered) -> Result<(), StoreError> {
         let word = covered.print();
         let word = std::iter::once((COVERED_KEY, Change::Put(&word[..])));
-        self.commit(chunk.lasting().chain(word))
+        self.ingest(word.chain(lasting(chunks)))
     }
 
-    fn commit<'a>(
+    /// Compaction is behind: more tables would slow down every read.
+    pub fn is_behind(&self) -> Result<bool, StoreError> {
+        // Fails once any of the database's threads has failed.
+        self.database.persist(PersistMode::Buffer).map_err(disk)?;
+        Ok(self.rows.l0_table_count() >= STORE_NEW_TABLES_MAX)
+    }
+
+    /// Makes one table of changes in the order of their keys. Neither a journal nor a list in
+    /// memory stands between: the log is the journal, the overlay the list.
+    fn ingest<'a>(
         &mut self,
         changes: impl Iterator<Item = (&'a [u8], Change<'a>)>,
     ) -> Result<(), StoreError> {
         if self.failed {
             return Err(StoreError::Failed);
         }
-        let writes = OwnedWriteBatch::with_capacity(self.database.clone(), self.batch_size);
-        let mut writes = writes.durability(Some(PersistMode::Buffer));
-        for (key, change) in changes {
-            assert!(!key.is_empty(), "a row has a key");
-            assert!(key.len() <= usize::from(u16::MAX), "fjall counts a key's bytes in 16 bits");
-            match change {
-                Change::Put(value) => writes.insert(&self.rows, key, value),
-                Change::Remove => writes.remove(&self.rows, key),
-            }
-        }
-        self.batch_size = writes.len();
-        self.checked(writes.commit())
+        let outcome = write_table(&self.rows, changes);
+        self.checked(outcome)
     }
 
     /// Keeps the first error in mind for good.
@@ -137,7 +135,9 @@ impl Store for View {
     }
 
     fn write(&mut self, batch: &Batch) -> Result<Position, StoreError> {
-        self.commit(batch.iter())?;
+        let mut changes: Vec<_> = batch.iter().collect();
+        changes.sort_unstable_by_key(|(key, _)| *key);
+        self.ingest(changes.into_iter())?;
         self.written = self.written.next();
         Ok(self.written)
     }
@@ -146,8 +146,6 @@ impl Store for View {
         if self.failed {
             return Err(StoreError::Failed);
         }
-        let outcome = self.database.persist(PersistMode::SyncAll);
-        self.checked(outcome)?;
         self.synced = self.written;
         Ok(())
     }
@@ -163,6 +161,22 @@ impl Store for View {
     fn synced(&self) -> Position {
         self.synced
     }
+}
+
+fn write_table<'a>(
+    rows: &Keyspace,
+    changes: impl Iterator<Item = (&'a [u8], Change<'a>)>,
+) -> Result<(), fjall::Error> {
+    let mut table = rows.start_ingestion()?;
+    for (key, change) in changes {
+        assert!(!key.is_empty(), "a row has a key");
+        assert!(key.len() <= usize::from(u16::MAX), "fjall counts a key's bytes in 16 bits");
+        match change {
+            Change::Put(value) => table.write(key, value)?,
+            Change::Remove => table.write_tombstone(key)?,
+        }
+    }
+    table.finish()
 }
 
 fn visit_each(
@@ -183,18 +197,13 @@ fn open_database(folder: &Path, cache_bytes: u64) -> Result<Database, StoreError
         .cache_size(cache_bytes)
         .manual_journal_persist(true)
         .max_cached_files(Some(STORE_FILES_MAX))
-        .max_journaling_size(STORE_JOURNAL_BYTES_MAX)
         .worker_threads(STORE_THREADS)
         .open()
         .map_err(|error| refused(folder, error))
 }
 
 fn open_rows(database: &Database, folder: &Path) -> Result<Keyspace, StoreError> {
-    let options = || {
-        KeyspaceCreateOptions::default()
-            .manual_journal_persist(true)
-            .max_memtable_size(STORE_MEMTABLE_BYTES)
-    };
+    let options = || KeyspaceCreateOptions::default().manual_journal_persist(true);
     database.keyspace(KEYSPACE, options).map_err(|error| refused(folder, error))
 }
 
@@ -212,7 +221,9 @@ fn create(folder: &Path, beginning: Covered) -> Result<(), StoreError> {
     }
     let database = open_database(&unfinished, 0)?;
     let rows = open_rows(&database, &unfinished)?;
-    rows.insert(COVERED_KEY, beginning.print()).map_err(|error| refused(folder, error))?;
+    let word = beginning.print();
+    let word = std::iter::once((COVERED_KEY, Change::Put(&word[..])));
+    write_table(&rows, word).map_err(|error| refused(folder, error))?;
     database.persist(PersistMode::SyncAll).map_err(|error| refused(folder, error))?;
     drop((rows, database));
     let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty());

@@ -3,8 +3,8 @@
 //!
 //! Invariants:
 //! 1. Each key is there once, with its last change.
-//! 2. A write-once row that was put and removed within the chunk is not given to the indexer: no
-//!    older value of it is anywhere.
+//! 2. A write-once row that was put and removed within chunks that are indexed together never
+//!    reaches the LSM: no older value of it is anywhere.
 //! 3. A cleared chunk keeps its memory: filling it again allocates nothing.
 
 use crate::store::Position;
@@ -12,6 +12,7 @@ use crate::store::batch::Change;
 use crate::store::keys::Kind;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry as Slot;
+use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Stands for the length of a value when the row goes.
@@ -143,21 +144,10 @@ impl Chunk {
         Change::Put(&self.bytes[start..start + entry.value_bytes as usize])
     }
 
-    /// The changes that the LSM needs, in the order of their keys: neighbours find their places
-    /// in a tree or list faster one after the other.
-    pub fn lasting(&self) -> impl Iterator<Item = (&[u8], Change<'_>)> {
-        let places = 0..self.entries.len() as Place;
-        let lasting = places.filter(|at| {
-            let entry = &self.entries[*at as usize];
-            let came_and_went = entry.was_put_first && entry.value_bytes == REMOVED;
-            !(came_and_went && is_write_once(self.key_at(*at)))
-        });
-        let mut order: Vec<_> = lasting.map(|at| (beginning(self.key_at(at)), at)).collect();
-        order.sort_unstable_by(|(one, at), (other, other_at)| {
-            let whole = || self.key_at(*at).cmp(self.key_at(*other_at));
-            one.cmp(other).then_with(whole)
-        });
-        order.into_iter().map(|(_, at)| (self.key_at(at), self.change_at(at)))
+    /// Whether the first change of the row at a place made it: no older chunk has it then, if it
+    /// is written once.
+    fn was_born_at(&self, at: Place) -> bool {
+        self.entries[at as usize].was_put_first && is_write_once(self.key_at(at))
     }
 
     /// Notes the turn whose changes were the last.
@@ -207,6 +197,39 @@ fn beginning(key: &[u8]) -> u128 {
     u128::from_be_bytes(bytes)
 }
 
+/// What neighbouring chunks, oldest first, change together: each row once, in the order of keys,
+/// without those that nobody has seen outside of them.
+pub fn lasting(chunks: &[Arc<Chunk>]) -> impl Iterator<Item = (&[u8], Change<'_>)> {
+    let count = chunks.iter().map(|chunk| chunk.count()).sum();
+    let mut order = Vec::with_capacity(count);
+    for (index, chunk) in chunks.iter().enumerate() {
+        let places = 0..chunk.count() as Place;
+        order.extend(places.map(|at| (beginning(chunk.key_at(at)), index as u32, at)));
+    }
+    let key = |index: u32, at: Place| chunks[index as usize].key_at(at);
+    order.sort_unstable_by(|one, other| {
+        let whole = || key(one.1, one.2).cmp(key(other.1, other.2));
+        one.0.cmp(&other.0).then_with(whole).then_with(|| other.1.cmp(&one.1))
+    });
+    let mut next = 0;
+    std::iter::from_fn(move || {
+        while let Some((start, newest, at)) = order.get(next).copied() {
+            let same = |other: &&(u128, u32, Place)| {
+                other.0 == start && key(other.1, other.2) == key(newest, at)
+            };
+            let group = order[next..].iter().take_while(same).count();
+            let (_, oldest, first) = order[next + group - 1];
+            next += group;
+            let change = chunks[newest as usize].change_at(at);
+            let was_born_here = chunks[oldest as usize].was_born_at(first);
+            if change != Change::Remove || !was_born_here {
+                return Some((key(newest, at), change));
+            }
+        }
+        None
+    })
+}
+
 fn place(length: usize) -> u32 {
     u32::try_from(length).expect("a chunk is bounded far below 4 GiB")
 }
@@ -243,13 +266,36 @@ mod tests {
             chunk.change(&key, Change::Remove);
         }
         chunk.change(&older, Change::Remove);
-        let lasting: Vec<_> = chunk.lasting().collect();
-        assert_eq!(lasting, [(&chat[..], Change::Remove), (&older[..], Change::Remove)]);
-        let keys = [&b"ab"[..], b"ab\0", b"a", b"0123456789abcdefgh", b"0123456789abcdefg"];
-        let mut chunk = Chunk::default();
-        keys.map(|key| chunk.change(key, Change::Remove));
-        assert!(chunk.lasting().is_sorted_by_key(|(key, _)| key), "in the order of keys");
         assert_eq!(get(&chunk, &outbox), Some(Change::Remove), "readers see that it is gone");
+        let chunks = [Arc::new(chunk)];
+        let expected = [(&chat[..], Change::Remove), (&older[..], Change::Remove)];
+        assert_eq!(lasting(&chunks).collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn chunks_together_change_each_row_once_in_the_order_of_keys() {
+        let of = |changes: &[(&[u8], Change<'_>)]| {
+            let mut chunk = Chunk::default();
+            for (key, change) in changes {
+                chunk.change(key, *change);
+            }
+            Arc::new(chunk)
+        };
+        let (put, outbox) = (Change::Put, [Kind::Outbox as u8, 1]);
+        let chunks = [
+            of(&[(b"zz", put(b"1")), (b"0123456789abcdefgh", put(b"2")), (&outbox, put(b"3"))]),
+            of(&[(b"zz", put(b"4")), (b"zz\0", put(b"5")), (b"0123456789abcdefg", put(b"6"))]),
+            of(&[(b"0123456789abcdefgh", Change::Remove), (&outbox, Change::Remove)]),
+        ];
+        let expected: [(&[u8], _); 4] = [
+            (b"0123456789abcdefg", put(b"6")),
+            (b"0123456789abcdefgh", Change::Remove),
+            (b"zz", put(b"4")),
+            (b"zz\0", put(b"5")),
+        ];
+        assert_eq!(lasting(&chunks).collect::<Vec<_>>(), expected);
+        let expected: [(&[u8], _); 3] = [(&outbox, Change::Remove), expected[0], expected[1]];
+        assert_eq!(lasting(&chunks[1..]).take(3).collect::<Vec<_>>(), expected);
     }
 
     #[test]

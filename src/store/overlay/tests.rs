@@ -54,7 +54,7 @@ impl World {
     fn index(&mut self) {
         let Some(chunk) = self.overlay.sealed(0) else { return };
         let mut batch = Batch::new();
-        for (key, change) in chunk.lasting() {
+        for (key, change) in chunk::lasting(std::slice::from_ref(chunk)) {
             match change {
                 Change::Put(value) => batch.put(key, value),
                 Change::Remove => batch.remove(key),
