@@ -146,8 +146,10 @@ fn send_until_the_end(
     world: &World,
     (sender, recipient): (i64, i64),
     total: &AtomicUsize,
+    connected: &AtomicUsize,
 ) -> Story {
     let mut client = world.connect(sender);
+    connected.fetch_add(1, Ordering::Relaxed);
     let mut story = Story { recipient, sender, sent: Vec::new(), acked: 0 };
     loop {
         while story.sent.len() < story.acked + 32 {
@@ -173,15 +175,17 @@ fn send_until_the_end(
 /// Runs senders until `acked` messages were acked, then ends the server.
 fn load_until(server: Server, world: &World, acked: usize, end: End) -> (Server, Vec<Story>) {
     let pairs: Vec<(i64, i64)> = [world.pairs(), world.pairs()].concat();
-    let total = AtomicUsize::new(0);
+    let (total, connected) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let count = pairs.len();
     std::thread::scope(|scope| {
-        let total = &total;
+        let (total, connected) = (&total, &connected);
         let senders: Vec<_> = pairs
             .into_iter()
-            .map(|pair| scope.spawn(move || send_until_the_end(world, pair, total)))
+            .map(|pair| scope.spawn(move || send_until_the_end(world, pair, total, connected)))
             .collect();
         let deadline = Instant::now() + PATIENCE;
-        while total.load(Ordering::Relaxed) < acked {
+        let are_all_there = || connected.load(Ordering::Relaxed) == count;
+        while total.load(Ordering::Relaxed) < acked || !are_all_there() {
             assert!(Instant::now() < deadline, "{acked} messages take less than {PATIENCE:?}");
             anser_loadtest::server::pause();
         }
