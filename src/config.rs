@@ -52,6 +52,17 @@ pub enum StoreKind {
     Nothing,
 }
 
+/// Where the thread runs that moves rows from the log into their tables.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum IndexerCore {
+    /// On the last of the allowed cores.
+    Last,
+    /// On this one of the allowed cores, counted from 0.
+    At(u16),
+    /// On any of them.
+    Shared,
+}
+
 /// Everything that may be chosen, checked.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Config {
@@ -67,6 +78,8 @@ pub struct Config {
     pub shards: Option<u16>,
     /// The first of the allowed cores, counted from 0, that shards are pinned to, round robin.
     pub pin_from: u16,
+    /// Where the indexer runs.
+    pub indexer_core: IndexerCore,
     /// What an ack means.
     pub durability: Durability,
     /// What keeps the rows.
@@ -147,6 +160,9 @@ fn read(sources: &Sources, utc_offset_seconds: i32) -> Result<Config, ConfigErro
         admin: sources.read("admin", ADDRESS, address)?.unwrap_or(loopback(8094)),
         shards: sources.read("shards", SHARDS, shards)?,
         pin_from: sources.read("pin_from", CORE, core)?.unwrap_or(0),
+        indexer_core: sources
+            .read("indexer_core", INDEXER, indexer_core)?
+            .unwrap_or(IndexerCore::Last),
         durability: sources
             .read("durability", "sync or async", durability)?
             .unwrap_or(Durability::Sync),
@@ -162,6 +178,7 @@ fn read(sources: &Sources, utc_offset_seconds: i32) -> Result<Config, ConfigErro
 const ADDRESS: &str = "an address with a port, such as 127.0.0.1:8093 or [::1]:8093";
 const SHARDS: &str = "a whole number, 1 to 256";
 const CORE: &str = "the place of a core among those allowed, 0 to 65535";
+const INDEXER: &str = "the place of a core among those allowed, 0 to 65535, or shared";
 const OFFSET: &str = "hours and minutes from UTC, such as +08:00, at most 18 hours";
 const FILTER: &str = "a filter such as info, or warn,anser=debug";
 const AUTH: &str = "open";
@@ -178,6 +195,13 @@ fn shards(text: &str) -> Option<u16> {
 
 fn core(text: &str) -> Option<u16> {
     text.parse().ok()
+}
+
+fn indexer_core(text: &str) -> Option<IndexerCore> {
+    match text {
+        "shared" => Some(IndexerCore::Shared),
+        place => place.parse().ok().map(IndexerCore::At),
+    }
 }
 
 fn durability(text: &str) -> Option<Durability> {

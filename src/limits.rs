@@ -113,16 +113,46 @@ pub const MINT_AHEAD_MS_MAX: u64 = 10_000;
 /// How far the bound of ids that is on disk runs ahead of the ids shown, ms.
 pub const MINT_BOUND_MS: u64 = 2_000;
 
-/// Bytes of rows that one shard's store gathers in memory before it writes a table. Five of these
-/// at most (one open, four waiting): then writing waits.
-pub const STORE_MEMTABLE_BYTES: u64 = 32 * 1024 * 1024;
-/// Bytes of one shard's journals on disk. Beyond: the oldest rows are written to tables.
-pub const STORE_JOURNAL_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// Table files that one shard's store keeps open. Beyond: the one unused for longest is closed.
 /// Few, because descriptors belong to connections.
 pub const STORE_FILES_MAX: usize = 64;
-/// Threads of one shard's store: one compacts, one writes tables meanwhile.
-pub const STORE_THREADS: usize = 2;
+/// Threads of one shard's store: one compacts. With more, those that wait for it spin.
+pub const STORE_THREADS: usize = 1;
+/// New tables that compaction has not merged. At this count no more are made until it has.
+pub const STORE_NEW_TABLES_MAX: usize = 16;
+
+/// Bytes of a segment of a shard's commit log. When it is full the next one is begun.
+pub const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
+/// Bytes of the first segment of a new folder: made quickly, so that the first start is quick.
+pub const FIRST_SEGMENT_BYTES: u64 = 8 * 1024 * 1024;
+/// Segments of one shard. At this count appending waits until the LSM has synced what the oldest
+/// holds.
+pub const LOG_SEGMENTS_MAX: usize = 16;
+/// Another segment is made when none is free and this part of the one being filled is used: 1/n.
+pub const SEGMENT_SPARE_PARTS: u64 = 8;
+/// Bytes of records that wait for the write in flight. At this count no request is taken up until
+/// they are on their way; the turn that reaches it may exceed it.
+pub const LOG_WAITING_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Bytes of a chunk of the overlay at which it is sealed and goes to the LSM.
+pub const CHUNK_BYTES: usize = 8 * 1024 * 1024;
+/// Bytes of row changes, replaced ones included, at which a chunk is sealed though its rows are
+/// few: no chunk keeps more than two segments of the log from being used again.
+pub const CHUNK_LOG_BYTES: usize = 32 * 1024 * 1024;
+/// Age at which a chunk is sealed though it is small. Reads look into each chunk: there should be
+/// few.
+pub const CHUNK_MS: u64 = 1_000;
+/// Bytes of one shard's rows that are not yet in the LSM, as far as memory holds them. At this
+/// count no request is taken up until the indexer has caught up.
+pub const OVERLAY_BYTES_MAX: usize = 128 * 1024 * 1024;
+/// Emptied chunks whose memory is kept for the next.
+pub const SPARE_CHUNKS_MAX: usize = 2;
+/// Time after which what was written to the log is on disk in async mode.
+pub const LOG_SYNC_MS: u64 = 100;
+/// Bytes of chunks that become one table of the LSM.
+pub const INDEX_BYTES: usize = 32 * 1024 * 1024;
+/// Age of a chunk at which a table is made though it is small. Memory and the log hold its rows
+/// meanwhile, and a restart replays as much.
+pub const INDEX_MS: u64 = 3_000;
 
 /// Users whose header a shard keeps in memory though none of their devices is connected.
 pub const CACHED_USERS_MAX: usize = 64 * 1024;
@@ -145,8 +175,16 @@ const _: () = {
     assert!(PING_AFTER_MS * 2 <= IDLE_MS_MAX, "a ping is answered before silence is judged");
     assert!(MINT_BOUND_MS < MINT_AHEAD_MS_MAX, "the bound on disk is within what is allowed");
     assert!(TURN_BYTES_MAX > 16 * FRAME_BYTES_MAX, "a turn holds many large messages");
-    assert!(STORE_MEMTABLE_BYTES > 4 * TURN_BYTES_MAX as u64, "a table holds many turns");
-    assert!(STORE_JOURNAL_BYTES_MAX > 4 * STORE_MEMTABLE_BYTES, "journals wait for tables");
     assert!(EXPECTED_ACKS.is_power_of_two(), "a place is some bits of a hash");
+    assert!(INDEX_BYTES > 4 * TURN_BYTES_MAX, "a table holds many turns");
+    assert!(OVERLAY_BYTES_MAX >= 3 * INDEX_BYTES, "chunks are gathered while a table is made");
+    assert!(FIRST_SEGMENT_BYTES > TURN_BYTES_MAX as u64 + (2 << 20), "a segment holds any turn");
+    assert!(OVERLAY_BYTES_MAX >= 8 * CHUNK_BYTES, "a chunk can be indexed while others fill");
+    assert!(CHUNK_LOG_BYTES as u64 <= SEGMENT_BYTES / 2, "a chunk holds few segments");
+    assert!(CHUNK_BYTES + TURN_BYTES_MAX <= 16 << 20, "a chunk is no larger than 16 MiB");
+    assert!(
+        LOG_SEGMENTS_MAX as u64 * SEGMENT_BYTES > 4 * OVERLAY_BYTES_MAX as u64,
+        "the overlay is full before the segments are used up"
+    );
     assert!(LIST_PART_BYTES < UNSENT_BYTES_MAX, "a part of a list is no slow reader");
 };

@@ -57,7 +57,7 @@ figures! {
         Cut = "connections_cut_total", "Connections closed because a bound was reached.";
         MeshFull = "mesh_full_total", "Times a parcel found the mesh full.";
         Turns = "turns_total", "Turns taken.";
-        Syncs = "syncs_total", "Times the store was synced.";
+        Syncs = "syncs_total", "Writes to the commit log, or syncs of a store without one.";
         BytesIn = "bytes_received_total", "Bytes received on connections.";
         BytesOut = "bytes_sent_total", "Bytes sent on connections.";
         BytesWritten = "store_bytes_total", "Bytes of row changes written to the store.";
@@ -74,6 +74,10 @@ figures! {
         BodyBytes = "request_bytes", "Bytes of unfinished requests.";
         MeshDepth = "mesh_depth", "Parcels waiting for this shard.";
         DurableLag = "durable_lag", "Turns written but not yet durable.";
+        OverlayBytes = "overlay_bytes", "Bytes of rows that the LSM does not have yet.";
+        IndexLag = "index_lag", "Turns that the LSM does not have yet.";
+        LogWaitingBytes = "log_waiting_bytes", "Bytes that wait to be written to the log.";
+        LogSegments = "log_segments", "Files of the commit log.";
         AcceptPaused = "accept_paused", "1 while accepting pauses for want of descriptors.";
         StoreFailed = "store_failed", "1 once the store has failed: nothing is acked any more.";
         Heartbeat = "heartbeat_ms", "Steady time of the shard's last turn, in ms.";
@@ -85,7 +89,7 @@ figures! {
     Stage {
         Turn = "turn", "From the first request of a turn to its rows handed to the store.";
         Write = "write", "Handing a turn's rows to the store.";
-        Sync = "sync", "Making what was written durable.";
+        Sync = "sync", "One write to the commit log, with its sync unless acks do not wait for it.";
         Release = "release", "Putting a turn's effects on their connections.";
     }
 }

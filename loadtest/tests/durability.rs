@@ -147,8 +147,10 @@ fn send_until_the_end(
     world: &World,
     (sender, recipient): (i64, i64),
     total: &AtomicUsize,
+    connected: &AtomicUsize,
 ) -> Story {
     let mut client = world.connect(sender);
+    connected.fetch_add(1, Ordering::Relaxed);
     let mut story = Story { recipient, sender, sent: Vec::new(), acked: 0 };
     loop {
         while story.sent.len() < story.acked + 32 {
@@ -174,15 +176,17 @@ fn send_until_the_end(
 /// Runs senders until `acked` messages were acked, then ends the server.
 fn load_until(server: Server, world: &World, acked: usize, end: End) -> (Server, Vec<Story>) {
     let pairs: Vec<(i64, i64)> = [world.pairs(), world.pairs()].concat();
-    let total = AtomicUsize::new(0);
+    let (total, connected) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let count = pairs.len();
     std::thread::scope(|scope| {
-        let total = &total;
+        let (total, connected) = (&total, &connected);
         let senders: Vec<_> = pairs
             .into_iter()
-            .map(|pair| scope.spawn(move || send_until_the_end(world, pair, total)))
+            .map(|pair| scope.spawn(move || send_until_the_end(world, pair, total, connected)))
             .collect();
         let deadline = Instant::now() + PATIENCE;
-        while total.load(Ordering::Relaxed) < acked {
+        let are_all_there = || connected.load(Ordering::Relaxed) == count;
+        while total.load(Ordering::Relaxed) < acked || !are_all_there() {
             assert!(Instant::now() < deadline, "{acked} messages take less than {PATIENCE:?}");
             anser_loadtest::server::pause();
         }
@@ -199,7 +203,11 @@ fn load_until(server: Server, world: &World, acked: usize, end: End) -> (Server,
 /// Every acked message is there once and in order, at both sides; the others can be sent again.
 fn check_stories(world: &World, stories: &[Story]) {
     for story in stories {
-        let kept = ids(&world.offline(story.recipient));
+        let waiting = world.offline(story.recipient);
+        for message in &waiting {
+            assert_eq!(message["content"], format!("message {}", message.int("id")));
+        }
+        let kept = ids(&waiting);
         let unique: BTreeSet<&i64> = kept.iter().collect();
         assert_eq!(unique.len(), kept.len(), "nothing is there twice");
         assert!(kept.len() >= story.acked, "{} kept of {} acked", kept.len(), story.acked);
@@ -221,6 +229,37 @@ fn loses_nothing_acked(shards: u16, durability: &str) {
     let world = World::on(&server, "killed");
     let (server, stories) = load_until(server, &world, 1500, End::Kill);
     check_stories(&World::on(&server, "killed"), &stories);
+}
+
+/// Kills one server after another on the same folder. `ANSER_KILLS` says how many; a few by
+/// default.
+fn outlives_many_kills(shards: u16, durability: &str) {
+    let kills = std::env::var("ANSER_KILLS").ok().and_then(|count| count.parse().ok());
+    let mut server = Setup::shards(shards).with("--durability", durability).start();
+    let mut all = Vec::new();
+    for kill in 0..kills.unwrap_or(5) {
+        let name = format!("kill {kill}");
+        let world = World::on(&server, &name);
+        let stories;
+        (server, stories) = load_until(server, &world, 100 + kill * 397 % 2000, End::Kill);
+        check_stories(&World::on(&server, &name), &stories);
+        all.extend(stories);
+    }
+    // What outlived its own kill has outlived all later ones.
+    let world = World::on(&server, "after all kills");
+    for story in all {
+        assert_eq!(ids(&world.offline(story.recipient)), story.sent);
+    }
+}
+
+#[test]
+fn many_kills_lose_nothing_acked() {
+    outlives_many_kills(2, "sync");
+}
+
+#[test]
+fn many_kills_lose_nothing_acked_in_async_mode() {
+    outlives_many_kills(2, "async");
 }
 
 fn drains(shards: u16) {

@@ -80,9 +80,9 @@ pub struct Shard<S: Store> {
 
 impl<S: Store> Shard<S> {
     /// Opens the rows of a shard: enrols its users in the directory, raises `directory.shown()`
-    /// above every id it may have shown before, begins a new relay epoch (on disk when this
-    /// returns), finds the relays that earlier runs did not see confirmed. Reads every user's
-    /// tenant row: 4 bytes each.
+    /// above every id it may have shown before, begins a new relay epoch (it must be on disk, see
+    /// `Store::sync`, before any effect leaves), finds the relays that earlier runs did not see
+    /// confirmed. Reads every user's tenant row: 4 bytes each.
     pub fn open(
         store: S,
         place: Place,

@@ -12,6 +12,7 @@ pub const SETTINGS: &[&str] = &[
     "admin",
     "shards",
     "pin_from",
+    "indexer_core",
     "durability",
     "store",
     "auth",
@@ -93,6 +94,10 @@ pub struct Serve {
     /// The first of the allowed cores to pin shards to, counted from 0 [default: 0]
     #[arg(long, value_name = "CORE", help_heading = "Running")]
     pin_from: Option<OsString>,
+    /// Where the thread runs that moves rows into their tables: a core counted like --pin-from, or
+    /// shared (any) [default: the last core allowed]
+    #[arg(long, value_name = "CORE", help_heading = "Running")]
+    indexer_core: Option<OsString>,
     /// What an ack means: sync (survives power loss) or async (survives a kill) [default: sync]
     #[arg(long, value_name = "HOW", help_heading = "Running")]
     durability: Option<OsString>,

@@ -55,6 +55,7 @@ fn nothing_said_means_the_documented_defaults() {
     assert_eq!(config.admin.to_string(), "127.0.0.1:8094");
     assert_eq!(config.data_dir, PathBuf::from("./data"));
     assert_eq!((config.shards, config.pin_from), (None, 0));
+    assert_eq!(config.indexer_core, IndexerCore::Last);
     assert_eq!((config.errors, config.utc_offset_seconds), (ErrorStyle::Seed, 3600));
     assert_eq!((config.durability_word(), config.log.as_str()), ("sync", "info"));
 }
@@ -104,6 +105,7 @@ fn every_setting_refuses_nonsense_and_names_itself() {
         ("shards", "257"),
         ("shards", "-1"),
         ("pin-from", "first"),
+        ("indexer-core", "last"),
         ("durability", "fast"),
         ("store", "tape"),
         ("auth", "none"),
@@ -185,4 +187,10 @@ fn bad_usage_exits_with_two_and_help_with_zero() {
             other => panic!("{flags:?} gave {other:?}"),
         }
     }
+}
+
+#[test]
+fn the_indexer_has_a_core_or_shares_all() {
+    assert_eq!(config(&["--indexer-core", "1"], &[]).indexer_core, IndexerCore::At(1));
+    assert_eq!(config(&["--indexer-core", "shared"], &[]).indexer_core, IndexerCore::Shared);
 }

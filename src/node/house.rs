@@ -78,7 +78,8 @@ impl House {
             let control = Control::new(stage.clone(), sender.clone());
             let clock = Clock::new(Reading::take(), directory.shown());
             let desk = desk(mesh, shards, &directory);
-            ShardLoop::new(desk, Listeners::new(http, ws), control, clock).expect("a ring")
+            let listeners = Listeners::new(http, ws);
+            ShardLoop::new(desk, listeners, control, clock, None).expect("a ring")
         };
         let shards = meshes(&bells).into_iter().zip(doors).map(lone).collect();
         let door = TcpListener::bind(any).expect("a free port");

@@ -23,13 +23,17 @@ use crate::node::control::{Control, Phase, Report, Stage};
 use crate::node::data_folder::{self, DataFolderError, FolderLock, Shards};
 use crate::node::desk::{Desk, Fittings};
 use crate::node::doctor::{self, Verdict};
+use crate::node::indexer::{self, Link, Opening};
 use crate::node::listener::{Listeners, bind_all};
-use crate::node::mesh::{Mesh, bells, meshes};
+use crate::node::log_writer::LogWriter;
+use crate::node::mesh::{Doorbell, Mesh, bells, meshes};
+use crate::node::recover::Opened;
 use crate::node::shard_loop::{ShardError, ShardLoop};
+use crate::store::Store;
 use crate::store::keys::Kind;
+use crate::store::log::Durability;
+use crate::store::logged::LoggedStore;
 use crate::store::memory::MemoryStore;
-use crate::store::view::{self, View};
-use crate::store::{Store, StoreError};
 use crate::wire::session::{ErrorStyle, WireOptions};
 use glommio::{LocalExecutorBuilder, Placement};
 use rustix::fd::OwnedFd;
@@ -37,7 +41,6 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
@@ -106,8 +109,8 @@ struct Berth {
     options: WireOptions,
     stage: Arc<Stage>,
     reports: Sender<Report>,
-    folder: PathBuf,
-    durability: view::Durability,
+    /// The way to the indexer and how the store is opened, where there is a disk.
+    disk: Option<(Link, Opening)>,
 }
 
 /// Runs the server until a signal ends it.
@@ -125,6 +128,8 @@ pub fn serve(config: &Config) -> Result<(), ServeError> {
     let (reports, inbox) = channel();
     abort_on_panic();
     watch_signals(reports.clone()).map_err(system("watch signals"))?;
+    let (links, indexed) = start_indexer(config, &bells, &cores)?;
+    let mut links = links.into_iter();
     let directory = Arc::new(Directory::new());
     let sockets = http_sockets.into_iter().zip(ws_sockets);
     for (index, ((http, ws), mesh)) in sockets.zip(meshes(&bells)).enumerate() {
@@ -138,17 +143,39 @@ pub fn serve(config: &Config) -> Result<(), ServeError> {
             options: wire_options(config),
             stage: stage.clone(),
             reports: reports.clone(),
-            folder: data_folder::shard_folder(&config.data_dir, shard),
-            durability: match config.durability {
-                config::Durability::Sync => view::Durability::Sync,
-                config::Durability::Async => view::Durability::Async,
-            },
+            disk: links.next().map(|link| (link, opening(config, shard, layout.shards))),
         };
         let core = cores[(usize::from(config.pin_from) + index) % cores.len()];
         start_shard(berth, core, config.store)?;
     }
     let addresses = Addresses { http, ws, admin };
-    Watch { config, stage, inbox, admin_state, addresses, shards: layout.shards }.run()
+    let shards = layout.shards;
+    Watch { config, stage, inbox, admin_state, addresses, shards, indexed }.run()
+}
+
+/// Starts the indexer where there is a disk: a link for each shard, and its end.
+fn start_indexer(
+    config: &Config,
+    bells: &Arc<[Doorbell]>,
+    cores: &[usize],
+) -> Result<(Vec<Link>, Option<Receiver<()>>), ServeError> {
+    if config.store != StoreKind::Disk {
+        return Ok((Vec::new(), None));
+    }
+    let refused = |source| ServeError::System { doing: "start the indexer", source };
+    let (links, end) = indexer::start(bells, config.indexer_core, cores).map_err(refused)?;
+    Ok((links, Some(end)))
+}
+
+fn opening(config: &Config, shard: ShardId, shards: u16) -> Opening {
+    Opening {
+        folder: data_folder::shard_folder(&config.data_dir, shard),
+        durability: match config.durability {
+            config::Durability::Sync => Durability::Sync,
+            config::Durability::Async => Durability::Async,
+        },
+        cache_bytes: CACHE_BYTES / u64::from(shards),
+    }
 }
 
 /// The main thread's part: it waits for reports and moves the server on.
@@ -159,6 +186,7 @@ struct Watch<'a> {
     admin_state: Arc<AdminState>,
     addresses: Addresses,
     shards: u16,
+    indexed: Option<Receiver<()>>,
 }
 
 /// What the main thread has heard so far.
@@ -195,10 +223,21 @@ impl Watch<'_> {
                 self.stage.advance(Phase::Stopping);
             }
         }
+        self.wait_for_indexer(deadline);
         tracing::info!("stopped");
         match heard.failure {
             Some((shard, error)) => Err(ServeError::Shard(shard, error)),
             None => Ok(()),
+        }
+    }
+
+    /// Waits until the indexer has put away what it was given, as long as there is time: what it
+    /// does not get done the next start does.
+    fn wait_for_indexer(&self, deadline: Option<Instant>) {
+        let Some(end) = &self.indexed else { return };
+        let left = deadline.map_or(Duration::ZERO, |end| end.duration_since(Instant::now()));
+        if end.recv_timeout(left) == Err(RecvTimeoutError::Timeout) {
+            tracing::info!("the next start replays a part of the commit log");
         }
     }
 
@@ -349,13 +388,10 @@ fn start_shard(berth: Berth, core: usize, store: StoreKind) -> Result<(), ServeE
         .spawn(move || async move {
             let reports = berth.reports.clone();
             let result = match store {
-                StoreKind::Disk => {
-                    let cache = CACHE_BYTES / u64::from(berth.place.shards);
-                    run(View::open(&berth.folder, berth.durability, cache), berth).await
-                }
-                StoreKind::Memory => run(Ok(MemoryStore::default()), berth).await,
+                StoreKind::Disk => run_on_disk(berth).await,
+                StoreKind::Memory => run(MemoryStore::default(), None, berth).await,
                 StoreKind::Nothing => {
-                    run(Ok(MemoryStore::default().keeping(is_no_message)), berth).await
+                    run(MemoryStore::default().keeping(is_no_message), None, berth).await
                 }
             };
             // The main thread is gone only when the process ends.
@@ -364,15 +400,30 @@ fn start_shard(berth: Berth, core: usize, store: StoreKind) -> Result<(), ServeE
     thread.map(drop).map_err(|error| ServeError::Thread(shard, error))
 }
 
+/// Opens the store on disk and runs a shard on it.
+async fn run_on_disk(mut berth: Berth) -> Result<(), ShardError> {
+    let (link, opening) = berth.disk.take().expect("a disk was prepared for each shard");
+    let Opened { view, log, files } = link.open(opening)?;
+    let writer = LogWriter::new(link, files, berth.metrics.clone());
+    run(LoggedStore::new(view, log), Some(writer), berth).await
+}
+
 /// Opens a shard and runs it to its end.
-async fn run<S: Store>(store: Result<S, StoreError>, berth: Berth) -> Result<(), ShardError> {
+async fn run<S: Store>(
+    store: S,
+    log_writer: Option<LogWriter>,
+    berth: Berth,
+) -> Result<(), ShardError> {
     let Berth { place, mesh, listeners, directory, metrics, options, stage, reports, .. } = berth;
-    let shard = Shard::open(store?, place, directory.clone(), metrics.clone())?;
+    let shard = Shard::open(store, place, directory.clone(), metrics.clone())?;
     let control = Control::new(stage, reports);
     let mut clock = Clock::new(Reading::take(), directory.shown());
     let now = clock.now(Reading::take(), directory.shown());
     let fittings = Fittings { place, options, shard, directory, metrics, mesh, now };
-    let shard = ShardLoop::new(Desk::new(fittings), listeners, control, clock)?;
+    let desk = Desk::new(fittings);
+    let mut shard = ShardLoop::new(desk, listeners, control, clock, log_writer)?;
+    // The new epoch is on disk before anybody hears of this shard.
+    shard.sync_whole()?;
     shard.report_opened();
     shard.run()
 }

@@ -27,7 +27,9 @@ fn serve_reports(shards: u16) -> Server {
         .expect("defaults");
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let addresses = Addresses { http: any, ws: any, admin: any };
-        Watch { config: &config, stage: its_stage, inbox, admin_state, addresses, shards }.run()
+        let indexed = None;
+        Watch { config: &config, stage: its_stage, inbox, admin_state, addresses, shards, indexed }
+            .run()
     });
     Server { reports, stage, state, main }
 }

@@ -1,5 +1,5 @@
 //! The ring: one `io-uring` instance a shard, which accepts, receives and sends for every
-//! connection of it.
+//! connection of it, and writes its commit log.
 //!
 //! Invariants:
 //! 1. Memory that the kernel may touch belongs to the ring: a send's bytes come back only with its
@@ -21,7 +21,9 @@
 #![allow(unsafe_code)]
 
 mod buffers;
+mod write;
 
+use crate::store::aligned::AlignedBuffer;
 pub use buffers::{BUFFER_BYTES, BUFFERS, Filled};
 use buffers::{Buffers, GROUP};
 use io_uring::types::{Fd, Timespec};
@@ -57,6 +59,8 @@ enum Kind {
     Cancel,
     Tick,
     Bell,
+    Write,
+    Sync,
 }
 
 /// Something that was asked for has happened.
@@ -111,6 +115,15 @@ pub enum Completion {
     },
     /// The time asked for by [`Ring::tick`] is over.
     Ticked,
+    /// The write is done.
+    Written {
+        /// The bytes given.
+        buffer: AlignedBuffer,
+        /// Whether all of it is written.
+        result: Result<(), Errno>,
+    },
+    /// The sync is done.
+    Synced(Result<(), Errno>),
 }
 
 /// Bytes on their way out.
@@ -129,6 +142,7 @@ pub struct Ring {
     free_sends: Vec<u32>,
     tick: Box<Timespec>,
     bell: OwnedFd,
+    writing: Option<write::Writing>,
 }
 
 impl Ring {
@@ -145,7 +159,7 @@ impl Ring {
         let buffers = Buffers::new(&uring)?;
         let tick = Box::new(Timespec::new());
         let (sends, free_sends) = (Vec::new(), Vec::new());
-        let mut ring = Ring { uring, buffers, sends, free_sends, tick, bell };
+        let mut ring = Ring { uring, buffers, sends, free_sends, tick, bell, writing: None };
         ring.watch_bell()?;
         Ok(ring)
     }
@@ -274,8 +288,8 @@ impl Ring {
 
     fn push(&mut self, entry: squeue::Entry, kind: Kind, token: Token) -> io::Result<()> {
         let entry = entry.user_data(name(kind, token));
-        // SAFETY: the entry names an open socket and, for sends and ticks, memory that `self`
-        // keeps in place until the completion (invariant 1).
+        // SAFETY: the entry names an open file and, for sends, writes and ticks, memory that
+        // `self` keeps in place until the completion (invariant 1).
         while unsafe { self.uring.submission().push(&entry) }.is_err() {
             self.uring.submit()?;
         }
@@ -308,6 +322,8 @@ impl Ring {
             // Whoever waits is awake by now. The count is never read: each write wakes anew.
             Kind::Bell if more => return Ok(None),
             Kind::Bell => return self.watch_bell().map(|()| None),
+            Kind::Write => return self.write_done(result),
+            Kind::Sync => Completion::Synced(result.map(|_| ())),
             Kind::Cancel if result.is_err() => Completion::CancelMissed { token },
             Kind::Cancel => return Ok(None),
         }))
@@ -358,6 +374,7 @@ impl Drop for Ring {
         for sending in self.sends.drain(..) {
             std::mem::forget(sending);
         }
+        std::mem::forget(self.writing.take());
         Box::leak(std::mem::replace(&mut self.tick, Box::new(Timespec::new())));
     }
 }
@@ -387,6 +404,8 @@ fn parse(name: u64) -> (Kind, Token) {
         4 => Kind::Cancel,
         5 => Kind::Tick,
         6 => Kind::Bell,
+        7 => Kind::Write,
+        8 => Kind::Sync,
         other => panic!("a completion of kind {other}, which was never asked for"),
     };
     (kind, Token { index: name as u32, generation: (name >> 32) as u32 & 0xFF_FFFF })

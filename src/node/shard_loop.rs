@@ -7,9 +7,11 @@
 //!    was posted before them, by whichever shard, is applied before them.
 //! 3. Durable effects leave only when the store says that their position is durable, in order.
 //! 4. After an error of the store nothing is released any more.
-//! 5. An idle shard waits for its bell: it neither spins nor misses a ring.
+//! 5. While the store is full no request is taken up.
+//! 6. An idle shard waits for its bell: it neither spins nor misses a ring.
 //!
-//! Left to others: each step (`intake`, `release`, `settle`, `sweep`), threads (`launch`).
+//! Left to others: each step (`intake`, `release`, `durable`, `settle`, `sweep`), threads
+//! (`launch`).
 
 use crate::chat::event::Event;
 use crate::ids::ShardId;
@@ -20,6 +22,7 @@ use crate::node::connection::{Connection, Receiving};
 use crate::node::control::{Control, Phase, Report};
 use crate::node::desk::Desk;
 use crate::node::listener::{Listeners, PORTS};
+use crate::node::log_writer::LogWriter;
 use crate::node::mesh::Parcel;
 use crate::node::ring::{Completion, Filled, Ring, Token};
 use crate::node::settle::Totals;
@@ -33,8 +36,6 @@ use std::io;
 const TICK_MS: u32 = 100;
 /// The same while something waits for room: descriptors, or a queue of the mesh.
 const SOON_MS: u32 = 10;
-/// What was written is on disk after this time, whether or not anybody waits for it.
-const SYNC_EVERY_MS: u64 = 100;
 /// Of [`DRAIN_MS_MAX`], the time that is left for the last sync.
 const LAST_SYNC_MS: u64 = 1_500;
 
@@ -56,16 +57,19 @@ pub struct ShardLoop<S: Store> {
     pub(super) totals: Totals,
     /// A request could not be handed to the ring: the shard cannot go on.
     pub(super) ring_failed: bool,
+    /// Moves the store's log, if it has one.
+    pub(super) log_writer: Option<LogWriter>,
+    pub(super) completions: Vec<Completion>,
+    pub(super) starved: Vec<Token>,
+    pub(super) synced_ms: u64,
     listeners: Listeners,
     control: Control,
     clock: Clock,
-    completions: Vec<Completion>,
     parcels: Vec<(ShardId, Parcel)>,
     deferred: VecDeque<(ShardId, Parcel)>,
     inbox: VecDeque<(Token, Filled)>,
     is_tick_due: bool,
     ticked_ms: u64,
-    synced_ms: u64,
     sweep_part: u32,
     draining_since_ms: Option<u64>,
     is_anchored: bool,
@@ -80,6 +84,7 @@ impl<S: Store> ShardLoop<S> {
         listeners: Listeners,
         control: Control,
         clock: Clock,
+        log_writer: Option<LogWriter>,
     ) -> io::Result<ShardLoop<S>> {
         let ring = Ring::new(desk.mesh.bell().fd().try_clone_to_owned()?)?;
         Ok(ShardLoop {
@@ -87,16 +92,18 @@ impl<S: Store> ShardLoop<S> {
             desk,
             totals: Totals::default(),
             ring_failed: false,
+            log_writer,
+            completions: Vec::new(),
+            starved: Vec::new(),
+            synced_ms: 0,
             listeners,
             control,
             clock,
-            completions: Vec::new(),
             parcels: Vec::new(),
             deferred: VecDeque::new(),
             inbox: VecDeque::new(),
             is_tick_due: true,
             ticked_ms: 0,
-            synced_ms: 0,
             sweep_part: 0,
             draining_since_ms: None,
             is_anchored: false,
@@ -127,7 +134,7 @@ impl<S: Store> ShardLoop<S> {
         loop {
             let phase = self.control.phase();
             if phase == Phase::Stopping {
-                return Ok(self.desk.shard.store_mut().sync()?);
+                return self.finish();
             }
             self.round(phase)?;
             if !self.is_busy() {
@@ -158,10 +165,17 @@ impl<S: Store> ShardLoop<S> {
         }
         self.desk.now = self.clock.now(Reading::take(), self.desk.directory.shown());
         self.reap(phase);
-        self.exchange()?;
+        self.move_log()?;
+        let takes_requests = self.takes_requests();
+        if takes_requests {
+            self.feed_starved();
+            self.exchange()?;
+        }
         self.tick_if_due()?;
         self.depart()?;
-        self.decode()?;
+        if takes_requests {
+            self.decode()?;
+        }
         self.end_turn(start)?;
         self.sync_if_awaited()?;
         self.desk.catch_up()?;
@@ -178,11 +192,9 @@ impl<S: Store> ShardLoop<S> {
     /// Something can be done without anybody's word.
     fn is_busy(&self) -> bool {
         let desk = &self.desk;
-        !(self.inbox.is_empty()
-            && self.deferred.is_empty()
-            && desk.ready.is_empty()
-            && desk.departed.is_empty()
-            && desk.touched.is_empty())
+        let waits = self.inbox.len() + self.deferred.len() + desk.ready.len() + self.starved.len();
+        let can_go_on = waits > 0 && self.takes_requests();
+        can_go_on || !(desk.departed.is_empty() && desk.touched.is_empty())
     }
 
     pub(super) fn is_draining(&self) -> bool {
@@ -190,7 +202,7 @@ impl<S: Store> ShardLoop<S> {
     }
 
     /// Notes what has completed. Received bytes stay where they are until they are decoded.
-    fn reap(&mut self, phase: Phase) {
+    pub(super) fn reap(&mut self, phase: Phase) {
         let now_ms = self.desk.now_ms();
         let mut completions = std::mem::take(&mut self.completions);
         for completion in completions.drain(..) {
@@ -224,6 +236,7 @@ impl<S: Store> ShardLoop<S> {
                 }
                 Completion::CancelMissed { token } => self.cancel_again(token),
                 Completion::Ticked => self.is_tick_due = true,
+                done @ (Completion::Written { .. } | Completion::Synced(_)) => self.log_done(done),
             }
         }
         self.completions = completions;
@@ -255,8 +268,12 @@ impl<S: Store> ShardLoop<S> {
     }
 
     fn receive_ended(&mut self, token: Token, result: Result<(), Errno>) {
+        let is_hungry = result == Err(Errno::NOBUFS) && !self.takes_requests();
         let Some(connection) = self.desk.table.get(token) else { return };
         connection.receiving = Receiving::Off;
+        if is_hungry {
+            return self.starved.push(token);
+        }
         match result {
             Ok(()) => connection.flags.ended = true,
             Err(Errno::CANCELED | Errno::NOBUFS | Errno::INTR | Errno::AGAIN) => {}
@@ -396,50 +413,6 @@ impl<S: Store> ShardLoop<S> {
         desk.metrics.record(Stage::Write, release_start - write_start);
         desk.metrics.record(Stage::Release, steady_nanos() - release_start);
         desk.pending.push_back(turn);
-        self.release_durable()
-    }
-
-    /// Releases what has become durable, in order.
-    fn release_durable(&mut self) -> Result<(), StoreError> {
-        let desk = &mut self.desk;
-        let (durable, synced) = (desk.shard.store().durable(), desk.shard.store().synced());
-        for index in 0..desk.pending.len() {
-            let mut turn = std::mem::take(&mut desk.pending[index]);
-            if turn.position <= durable && !turn.durable.is_empty() {
-                let effects = std::mem::take(&mut turn.durable);
-                turn.durable = desk.release(effects, &turn)?;
-            }
-            if turn.position <= synced && !turn.synced.is_empty() {
-                let effects = std::mem::take(&mut turn.synced);
-                turn.synced = desk.release(effects, &turn)?;
-            }
-            desk.pending[index] = turn;
-        }
-        while let Some(turn) = desk.pending.front()
-            && turn.durable.is_empty()
-            && turn.synced.is_empty()
-        {
-            let Some(mut turn) = desk.pending.pop_front() else { break };
-            turn.clear();
-            desk.spare_turns.push(turn);
-        }
-        desk.metrics.set(Gauge::DurableLag, desk.pending.len() as u64);
-        Ok(())
-    }
-
-    /// Syncs the store when effects wait for it, or when it was not synced for long.
-    fn sync_if_awaited(&mut self) -> Result<(), StoreError> {
-        let store = self.desk.shard.store();
-        let now_ms = self.desk.now.steady_ms;
-        let is_old = store.written() > store.synced() && now_ms >= self.synced_ms + SYNC_EVERY_MS;
-        if self.desk.pending.is_empty() && !is_old {
-            return Ok(());
-        }
-        let start = steady_nanos();
-        self.desk.shard.store_mut().sync()?;
-        self.desk.metrics.record(Stage::Sync, steady_nanos() - start);
-        self.desk.metrics.count(Counter::Syncs, 1);
-        self.synced_ms = now_ms;
         self.release_durable()
     }
 

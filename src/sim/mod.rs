@@ -8,6 +8,10 @@
 //! Left to others: bytes and sockets. The world speaks the rules' own language.
 
 pub mod checkers;
+pub mod disk;
+#[cfg(test)]
+mod log_tests;
+pub mod machine;
 pub mod prng;
 pub mod users;
 pub mod world;

@@ -11,8 +11,8 @@
 use crate::limits::SHARDS_MAX;
 use serde::{Deserialize, Serialize};
 
-/// The format that this server writes, and the newest it reads.
-pub const FORMAT: u32 = 1;
+/// The format that this server writes, and the only one it reads.
+pub const FORMAT: u32 = 2;
 
 /// Facts of a data folder that never change.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -49,6 +49,15 @@ pub enum ManifestError {
         /// The folder's format.
         found: u32,
     },
+    /// Written by a server before the commit log.
+    #[error(
+        "it has format {found} and this server reads format {FORMAT}: start the server that wrote \
+         it, or give another --data-dir"
+    )]
+    Older {
+        /// The folder's format.
+        found: u32,
+    },
     /// The count that was asked for is not the folder's.
     #[error(
         "it was made with {made} shards and you asked for {asked}: start with --shards {made} \
@@ -81,8 +90,10 @@ impl Manifest {
     pub fn parse(text: &str) -> Result<Manifest, ManifestError> {
         let unreadable = |error| ManifestError::Unreadable(Box::new(error));
         let header: Header = toml::from_str(text).map_err(unreadable)?;
-        if header.format > FORMAT {
-            return Err(ManifestError::Newer { found: header.format });
+        match header.format {
+            found if found > FORMAT => return Err(ManifestError::Newer { found }),
+            found @ 1..FORMAT => return Err(ManifestError::Older { found }),
+            _ => {}
         }
         let manifest: Manifest = toml::from_str(text).map_err(unreadable)?;
         manifest.check()
@@ -148,8 +159,10 @@ mod tests {
     /// Invariant 2 of store::manifest.
     #[test]
     fn a_newer_format_is_refused_whatever_else_it_holds() {
-        let refusal = Manifest::parse("format = 2\nslots = [1, 2]\n").expect_err("newer");
-        assert!(matches!(refusal, ManifestError::Newer { found: 2 }), "{refusal}");
+        let refusal = Manifest::parse("format = 3\nslots = [1, 2]\n").expect_err("newer");
+        assert!(matches!(refusal, ManifestError::Newer { found: 3 }), "{refusal}");
+        let refusal = Manifest::parse("format = 1\nshards = 1\n").expect_err("older");
+        assert!(matches!(refusal, ManifestError::Older { found: 1 }), "{refusal}");
     }
 
     /// Invariant 2 of store::manifest.
@@ -169,7 +182,7 @@ mod tests {
             assert_eq!(Manifest::new(shards).expect("in range").lanes, lanes);
         }
         for wrong in [(2, 1), (2, 3), (0, 1), (257, 512)] {
-            let text = format!("format = 1\nshards = {}\nlanes = {}\nnode = 0\n", wrong.0, wrong.1);
+            let text = format!("format = 2\nshards = {}\nlanes = {}\nnode = 0\n", wrong.0, wrong.1);
             assert!(Manifest::parse(&text).is_err(), "{text}");
         }
         assert!(Manifest::new(0).is_err() && Manifest::new(257).is_err());

@@ -8,13 +8,22 @@
 //! 4. After a failed write or sync a store is failed for good: it takes no batch and its durable
 //!    position stands still.
 //!
+//! On disk: a turn's changes become one record of the `log`, whose write and sync make it durable.
+//! Until an indexer has put them into the LSM (`view`) the `overlay` shows them. The log is the
+//! record, the LSM is a view of it: `log` has the argument why nothing acked is lost.
+//!
 //! Left to others: what rows mean (`chat`), when to sync (`node`).
 
+pub mod aligned;
 pub mod batch;
 mod blocks;
 pub mod keys;
+pub mod log;
+pub mod logged;
 pub mod manifest;
 pub mod memory;
+pub mod overlay;
+pub mod recent;
 pub mod rows;
 #[cfg(test)]
 mod tests;
@@ -95,6 +104,48 @@ pub enum StoreError {
         /// Which part.
         missing: &'static str,
     },
+    /// A write to the commit log, or its sync, went wrong.
+    #[error(
+        "the commit log cannot be written ({}): nothing more is acked; look at the disk, then \
+         start again: all that was acked is there",
+        segment.display()
+    )]
+    Log {
+        /// The file.
+        segment: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// Acked records cannot be read.
+    #[error(
+        "the commit log is damaged: byte {offset} of {} should begin turn {missing}, which was \
+         acked and cannot be read; nothing was changed: put the data folder back from a copy, or \
+         this file alone if it is of the same start",
+        segment.display()
+    )]
+    LogDamaged {
+        /// The file.
+        segment: PathBuf,
+        /// Where in it.
+        offset: u64,
+        /// The position that should be there.
+        missing: u64,
+    },
+    /// A file among the segments is none of this log.
+    #[error(
+        "{} is no segment of this shard's commit log: {why}; nothing was changed: put the data \
+         folder back as it was",
+        segment.display()
+    )]
+    LogForeign {
+        /// The file.
+        segment: PathBuf,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// The indexer failed earlier, or is gone.
+    #[error("the indexer has stopped: rows reach the store no more")]
+    Indexer,
     /// Another process has it open.
     #[error("the store in {} is in use by another process", folder.display())]
     InUse {
@@ -109,7 +160,8 @@ pub enum StoreError {
     Failed,
 }
 
-/// Rows of one shard. Two real ones: [`view::View`] (on disk) and [`memory::MemoryStore`].
+/// Rows of one shard: [`logged::LoggedStore`] over [`view::View`] on disk, or
+/// [`memory::MemoryStore`].
 pub trait Store {
     /// Reads one row in place. `None`: no such row.
     fn get<R>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>, StoreError>;
@@ -120,7 +172,8 @@ pub trait Store {
     /// Writes a batch and gives it the next position. It is durable later: see [`Store::durable`].
     fn write(&mut self, batch: &Batch) -> Result<Position, StoreError>;
 
-    /// Puts all that was written on disk, now; blocks for as long as the disk takes.
+    /// Wants all that was written to be on disk. Without [`Store::recent`] it is when this returns;
+    /// with it, when `synced()` says so.
     fn sync(&mut self) -> Result<(), StoreError>;
 
     /// The position of the last written batch.
@@ -131,4 +184,14 @@ pub trait Store {
 
     /// Up to here everything is on disk, whatever the durability.
     fn synced(&self) -> Position;
+
+    /// As much waits for the disk as may: nothing more should be written for now.
+    fn is_full(&self) -> bool {
+        false
+    }
+
+    /// What the owner has to keep moving, if this store has such.
+    fn recent(&mut self) -> Option<&mut recent::Recent> {
+        None
+    }
 }

@@ -1,37 +1,32 @@
 //! Rows of one shard on disk, in fjall. The only file that knows fjall.
 //!
 //! Invariants:
-//! 1. What `write` returned for survives the death of the process: it is with the operating
-//!    system. What `sync` returned for survives a power cut.
-//! 2. A store that opened holds every row that was durable: a folder with a part missing is
+//! 1. What `write` and `apply` returned for is on disk: a table of its own, synced before it is
+//!    listed. No journal is written, so none can be damaged.
+//! 2. A store that opened holds every row that was synced: a folder with a part missing is
 //!    refused, it is never taken for an empty one.
 //! 3. A store is made whole or not at all: it is made under another name and then renamed.
+//! 4. Rows of the log and the position up to which they reach come in one table: whatever a crash
+//!    leaves, the row of [`COVERED_KEY`] says what is there.
 //!
-//! Left to others: the lock on the data folder (`node::data_folder`), when to sync (`node`).
+//! Left to others: the lock on the data folder (`node::data_folder`), what makes a turn durable
+//! (`log`), when to apply and sync (`node::indexer`).
 
+use super::log::format::{COVERED_KEY, Covered};
+use super::overlay::chunk::{Chunk, lasting};
 use super::{Batch, Direction, Position, Range, Store, StoreError, Visit, batch::Change};
-use crate::limits::{
-    STORE_FILES_MAX, STORE_JOURNAL_BYTES_MAX, STORE_MEMTABLE_BYTES, STORE_THREADS,
-};
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode};
+use crate::limits::{STORE_FILES_MAX, STORE_NEW_TABLES_MAX, STORE_THREADS};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use std::fs::{self, File};
 use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 #[cfg(test)]
 pub(crate) mod tests;
 
 const KEYSPACE: &str = "rows";
-
-/// When a written batch counts as durable.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Durability {
-    /// When it is on disk: no power cut takes it back.
-    Sync,
-    /// When the operating system has it: no death of the process takes it back.
-    Async,
-}
 
 /// A store in a folder of its own. Positions are counted from 0 again after each opening: what
 /// was found is durable.
@@ -39,23 +34,17 @@ pub struct View {
     // Dropped before the database: the last handle of the database waits for its threads.
     rows: Keyspace,
     database: Database,
-    durability: Durability,
-    batch_size: usize,
     written: Position,
     synced: Position,
     failed: bool,
 }
 
 impl View {
-    /// Opens the store in `folder`, or makes it. `cache_bytes`: blocks of tables kept in memory.
-    /// Blocks until all that an earlier process wrote is replayed.
-    pub fn open(
-        folder: &Path,
-        durability: Durability,
-        cache_bytes: u64,
-    ) -> Result<View, StoreError> {
-        if is_absent(folder)? {
-            create(folder)?;
+    /// Opens the store in `folder`, or makes it with no rows but `beginning`. `cache_bytes`: blocks
+    /// of tables kept in memory. Blocks until all that an earlier process wrote is replayed.
+    pub fn open(folder: &Path, beginning: Covered, cache_bytes: u64) -> Result<View, StoreError> {
+        if View::is_absent(folder)? {
+            create(folder, beginning)?;
         }
         refuse_damage(folder)?;
         let database = open_database(folder, cache_bytes)?;
@@ -63,8 +52,60 @@ impl View {
             return Err(damaged(folder, "its rows"));
         }
         let rows = open_rows(&database, folder)?;
+        Ok(View::new(rows, database))
+    }
+
+    fn new(rows: Keyspace, database: Database) -> View {
         let (written, synced) = (Position::default(), Position::default());
-        Ok(View { rows, database, durability, batch_size: 0, written, synced, failed: false })
+        View { rows, database, written, synced, failed: false }
+    }
+
+    /// Nothing was ever stored here: no such folder, or an empty one.
+    pub fn is_absent(folder: &Path) -> Result<bool, StoreError> {
+        match fs::read_dir(folder) {
+            Ok(mut entries) => Ok(entries.next().is_none()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+            Err(error) => Err(unreadable(folder, error)),
+        }
+    }
+
+    /// Another handle on the same rows, for reading on another thread.
+    pub fn reader(&self) -> View {
+        View::new(self.rows.clone(), self.database.clone())
+    }
+
+    /// How much of the log the rows hold.
+    pub fn covered(&self, folder: &Path) -> Result<Covered, StoreError> {
+        let covered = self.get(COVERED_KEY, Covered::parse)?.flatten();
+        covered.ok_or_else(|| damaged(folder, "the word how much of the log it holds"))
+    }
+
+    /// Applies chunks, oldest first, together with the position up to which the log is covered
+    /// then. All of it is on disk when this returns. Takes as long as the disk does.
+    pub fn apply(&mut self, chunks: &[Arc<Chunk>], covered: Covered) -> Result<(), StoreError> {
+        let word = covered.print();
+        let word = std::iter::once((COVERED_KEY, Change::Put(&word[..])));
+        self.ingest(word.chain(lasting(chunks)))
+    }
+
+    /// Compaction is behind: more tables would slow down every read.
+    pub fn is_behind(&self) -> Result<bool, StoreError> {
+        // Fails once any of the database's threads has failed.
+        self.database.persist(PersistMode::Buffer).map_err(disk)?;
+        Ok(self.rows.l0_table_count() >= STORE_NEW_TABLES_MAX)
+    }
+
+    /// Makes one table of changes in the order of their keys. Neither a journal nor a list in
+    /// memory stands between: the log is the journal, the overlay the list.
+    fn ingest<'a>(
+        &mut self,
+        changes: impl Iterator<Item = (&'a [u8], Change<'a>)>,
+    ) -> Result<(), StoreError> {
+        if self.failed {
+            return Err(StoreError::Failed);
+        }
+        let outcome = write_table(&self.rows, changes);
+        self.checked(outcome)
     }
 
     /// Keeps the first error in mind for good.
@@ -94,21 +135,9 @@ impl Store for View {
     }
 
     fn write(&mut self, batch: &Batch) -> Result<Position, StoreError> {
-        if self.failed {
-            return Err(StoreError::Failed);
-        }
-        let writes = OwnedWriteBatch::with_capacity(self.database.clone(), self.batch_size);
-        let mut writes = writes.durability(Some(PersistMode::Buffer));
-        for (key, change) in batch.iter() {
-            assert!(!key.is_empty(), "a row has a key");
-            assert!(key.len() <= usize::from(u16::MAX), "fjall counts a key's bytes in 16 bits");
-            match change {
-                Change::Put(value) => writes.insert(&self.rows, key, value),
-                Change::Remove => writes.remove(&self.rows, key),
-            }
-        }
-        self.batch_size = writes.len();
-        self.checked(writes.commit())?;
+        let mut changes: Vec<_> = batch.iter().collect();
+        changes.sort_unstable_by_key(|(key, _)| *key);
+        self.ingest(changes.into_iter())?;
         self.written = self.written.next();
         Ok(self.written)
     }
@@ -117,10 +146,6 @@ impl Store for View {
         if self.failed {
             return Err(StoreError::Failed);
         }
-        // fdatasync covers the journal's new size and blocks; a journal is synced whole, and its
-        // folder too, before the next one takes over.
-        let outcome = self.database.persist(PersistMode::SyncData);
-        self.checked(outcome)?;
         self.synced = self.written;
         Ok(())
     }
@@ -130,15 +155,28 @@ impl Store for View {
     }
 
     fn durable(&self) -> Position {
-        match self.durability {
-            Durability::Sync => self.synced,
-            Durability::Async => self.written,
-        }
+        self.synced
     }
 
     fn synced(&self) -> Position {
         self.synced
     }
+}
+
+fn write_table<'a>(
+    rows: &Keyspace,
+    changes: impl Iterator<Item = (&'a [u8], Change<'a>)>,
+) -> Result<(), fjall::Error> {
+    let mut table = rows.start_ingestion()?;
+    for (key, change) in changes {
+        assert!(!key.is_empty(), "a row has a key");
+        assert!(key.len() <= usize::from(u16::MAX), "fjall counts a key's bytes in 16 bits");
+        match change {
+            Change::Put(value) => table.write(key, value)?,
+            Change::Remove => table.write_tombstone(key)?,
+        }
+    }
+    table.finish()
 }
 
 fn visit_each(
@@ -159,33 +197,19 @@ fn open_database(folder: &Path, cache_bytes: u64) -> Result<Database, StoreError
         .cache_size(cache_bytes)
         .manual_journal_persist(true)
         .max_cached_files(Some(STORE_FILES_MAX))
-        .max_journaling_size(STORE_JOURNAL_BYTES_MAX)
         .worker_threads(STORE_THREADS)
         .open()
         .map_err(|error| refused(folder, error))
 }
 
 fn open_rows(database: &Database, folder: &Path) -> Result<Keyspace, StoreError> {
-    let options = || {
-        KeyspaceCreateOptions::default()
-            .manual_journal_persist(true)
-            .max_memtable_size(STORE_MEMTABLE_BYTES)
-    };
+    let options = || KeyspaceCreateOptions::default().manual_journal_persist(true);
     database.keyspace(KEYSPACE, options).map_err(|error| refused(folder, error))
 }
 
-/// Nothing was ever stored here: no such folder, or an empty one.
-fn is_absent(folder: &Path) -> Result<bool, StoreError> {
-    match fs::read_dir(folder) {
-        Ok(mut entries) => Ok(entries.next().is_none()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
-        Err(error) => Err(unreadable(folder, error)),
-    }
-}
-
-/// Makes an empty store. A crash on the way leaves a folder of another name, which the next
-/// attempt removes: fjall itself cannot open what it has half made.
-fn create(folder: &Path) -> Result<(), StoreError> {
+/// Makes a store that holds nothing yet. A crash on the way leaves a folder of another name,
+/// which the next attempt removes: fjall itself cannot open what it has half made.
+fn create(folder: &Path, beginning: Covered) -> Result<(), StoreError> {
     let mut unfinished = folder.as_os_str().to_owned();
     unfinished.push(".new");
     let unfinished = PathBuf::from(unfinished);
@@ -197,6 +221,9 @@ fn create(folder: &Path) -> Result<(), StoreError> {
     }
     let database = open_database(&unfinished, 0)?;
     let rows = open_rows(&database, &unfinished)?;
+    let word = beginning.print();
+    let word = std::iter::once((COVERED_KEY, Change::Put(&word[..])));
+    write_table(&rows, word).map_err(|error| refused(folder, error))?;
     database.persist(PersistMode::SyncAll).map_err(|error| refused(folder, error))?;
     drop((rows, database));
     let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty());

@@ -1,6 +1,7 @@
 //! The data folder: can it be written, how long a sync takes, how much room is left.
 
 use super::{Check, Verdict};
+use crate::node::log_files::{Directness, directness};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -14,7 +15,7 @@ const BLOCK_BYTES: usize = 4096;
 const SYNC_MAX: Duration = Duration::from_millis(20);
 /// Room below which a server fills the disk soon.
 const FREE_MIB_WARN: u64 = 1024;
-/// Room below which it is not worth starting.
+/// Room below which it is not worth starting: a shard's log wants a segment.
 const FREE_MIB_MIN: u64 = 64;
 
 /// The folder, its sync time, its room. When it cannot be written there is nothing more to say.
@@ -32,6 +33,7 @@ pub fn examine(folder: &Path) -> Vec<Check> {
             vec![
                 Check::new("data folder", Verdict::Ok, folder.display().to_string()),
                 Check::new("fdatasync", verdict, words),
+                direct_writes(folder),
                 room(folder),
             ]
         }
@@ -70,6 +72,26 @@ pub(super) fn judge_sync(median: Duration) -> (Verdict, String) {
         return (Verdict::Warn, format!("{words}: every ack waits for it; use a faster disk"));
     }
     (Verdict::Ok, words)
+}
+
+/// Whether the commit log is written past the page cache.
+fn direct_writes(folder: &Path) -> Check {
+    let (verdict, words) = match directness(folder) {
+        Ok(found) => judge_directness(found),
+        Err(error) => (Verdict::Fail, format!("a write with its sync is refused: {error}")),
+    };
+    Check::new("direct io", verdict, words)
+}
+
+pub(super) fn judge_directness(found: Directness) -> (Verdict, String) {
+    match found {
+        Directness::Direct => (Verdict::Ok, "O_DIRECT and RWF_DSYNC are taken".to_owned()),
+        Directness::Cached => {
+            let words = "the file system refuses O_DIRECT: the commit log goes through the page \
+                         cache, which is as safe and slower; ext4 and xfs take it";
+            (Verdict::Warn, words.to_owned())
+        }
+    }
 }
 
 fn room(folder: &Path) -> Check {

@@ -48,7 +48,7 @@ fn a_ring_that_is_refused_becomes_words() {
 fn this_machine_passes_and_nothing_stays_in_the_folder() {
     let folder = std::env::temp_dir().join(format!("anser-doctor-{}", std::process::id()));
     let checks = disk::examine(&folder);
-    assert_eq!(checks.len(), 3, "{checks:?}");
+    assert_eq!(checks.len(), 4, "{checks:?}");
     let left = std::fs::read_dir(&folder).expect("the folder was made").count();
     std::fs::remove_dir(&folder).expect("it is empty");
     assert_eq!(left, 0);
@@ -68,4 +68,13 @@ fn the_worst_verdict_counts() {
     assert_eq!(worst(&[check(Verdict::Ok), check(Verdict::Warn)]), Verdict::Warn);
     assert_eq!(worst(&[check(Verdict::Fail), check(Verdict::Warn)]), Verdict::Fail);
     assert_eq!(worst(&[]), Verdict::Ok);
+}
+
+#[test]
+fn a_file_system_without_direct_writes_is_told_of() {
+    use crate::node::log_files::Directness;
+    assert_eq!(disk::judge_directness(Directness::Direct).0, Verdict::Ok);
+    let (verdict, words) = disk::judge_directness(Directness::Cached);
+    assert_eq!(verdict, Verdict::Warn);
+    assert!(words.contains("refuses O_DIRECT"), "{words}");
 }

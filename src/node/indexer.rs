@@ -1,0 +1,321 @@
+//! The indexer: one thread that opens every shard's LSM, gathers sealed chunks and makes tables of
+//! them, and makes the log's files before they are needed.
+//!
+//! Invariants:
+//! 1. A shard hears that its chunks are applied, and synced, after they are: a table is on disk
+//!    when it is listed.
+//! 2. The LSM's own threads are started from this one, so they share its cores and its priority,
+//!    which is below that of the shards.
+//! 3. Chunks are gathered for [`INDEX_MS`] at most, until there are [`INDEX_BYTES`]: many small
+//!    tables would cost more than a few large ones.
+//! 4. While compaction is behind tables are made rarely: chunks wait, and in the end senders do.
+//! 5. After an error of a shard's LSM nothing more of that shard is applied; the shard is told.
+//!
+//! Left to others: which chunks may be applied (`store::recent`), what is in them.
+
+use crate::config::IndexerCore;
+use crate::ids::ShardId;
+use crate::limits::{INDEX_BYTES, INDEX_MS, SEGMENT_BYTES};
+use crate::node::clock::steady_nanos;
+use crate::node::log_files;
+use crate::node::mesh::Doorbell;
+use crate::node::recover::{self, Opened, Writable};
+use crate::store::log::Durability;
+use crate::store::log::format::Covered;
+use crate::store::log::segments::Place;
+use crate::store::overlay::chunk::Chunk;
+use crate::store::{Position, StoreError};
+use rustix::fd::OwnedFd;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
+use std::time::Duration;
+
+/// How much less than a shard this thread is worth where they share a core.
+const NICENESS: i32 = 10;
+/// How often it looks whether a table is due, or compaction has caught up.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// How a shard's store is opened.
+#[derive(Clone, Debug)]
+pub struct Opening {
+    /// The shard's folder.
+    pub folder: PathBuf,
+    /// What an ack means.
+    pub durability: Durability,
+    /// Blocks of tables kept in memory, bytes.
+    pub cache_bytes: u64,
+}
+
+/// What shards ask for.
+enum Job {
+    Open(ShardId, Opening, SyncSender<Result<Opened, StoreError>>),
+    Apply(ShardId, Arc<Chunk>),
+    MakeSegment(ShardId),
+}
+
+/// What a shard is told.
+pub enum Notice {
+    /// The oldest chunk is in the LSM, up to this position.
+    Applied(Position),
+    /// The LSM has synced all up to here.
+    Synced(Position),
+    /// A file for the log.
+    Made(Place, OwnedFd),
+    /// Nothing more will come.
+    Failed(StoreError),
+}
+
+/// A shard's end.
+pub struct Link {
+    shard: ShardId,
+    jobs: Sender<Job>,
+    notices: Receiver<Notice>,
+}
+
+impl Link {
+    /// Opens the shard's store; waits until it is.
+    pub fn open(&self, opening: Opening) -> Result<Opened, StoreError> {
+        let (reply, answer) = sync_channel(1);
+        self.ask(Job::Open(self.shard, opening, reply))?;
+        answer.recv().map_err(|_| StoreError::Indexer)?
+    }
+
+    /// Hands over a chunk.
+    pub fn apply(&self, chunk: Arc<Chunk>) -> Result<(), StoreError> {
+        self.ask(Job::Apply(self.shard, chunk))
+    }
+
+    /// Wants one more file for the log.
+    pub fn make_segment(&self) -> Result<(), StoreError> {
+        self.ask(Job::MakeSegment(self.shard))
+    }
+
+    /// What has happened since.
+    pub fn notices(&self) -> impl Iterator<Item = Notice> {
+        self.notices.try_iter()
+    }
+
+    fn ask(&self, job: Job) -> Result<(), StoreError> {
+        self.jobs.send(job).map_err(|_| StoreError::Indexer)
+    }
+}
+
+/// One shard as the indexer knows it.
+struct Charge {
+    notices: Sender<Notice>,
+    store: Option<Writable>,
+    /// Chunks for the next table, oldest first.
+    gathered: Vec<Arc<Chunk>>,
+    gathered_bytes: usize,
+    /// When the oldest of them came.
+    since_ms: u64,
+}
+
+struct Indexer {
+    jobs: Receiver<Job>,
+    charges: Vec<Charge>,
+    bells: Arc<[Doorbell]>,
+    identity: u64,
+}
+
+/// Starts the thread, a link for each bell. What is received in the end says that it has ended,
+/// which it does when all links are gone and all that was handed over is on disk.
+pub fn start(
+    bells: &Arc<[Doorbell]>,
+    core: IndexerCore,
+    cores: &[usize],
+) -> io::Result<(Vec<Link>, Receiver<()>)> {
+    let (jobs, inbox) = channel();
+    let (mut links, mut charges) = (Vec::new(), Vec::new());
+    for index in 0..bells.len() {
+        let (sender, notices) = channel();
+        links.push(Link { shard: ShardId(index as u16), jobs: jobs.clone(), notices });
+        charges.push(Charge {
+            notices: sender,
+            store: None,
+            gathered: Vec::new(),
+            gathered_bytes: 0,
+            since_ms: 0,
+        });
+    }
+    let set = cpus(core, cores);
+    let (ended, end) = sync_channel(1);
+    let indexer = Indexer { jobs: inbox, charges, bells: bells.clone(), identity: identity()? };
+    std::thread::Builder::new().name("indexer".to_owned()).spawn(move || {
+        step_back(&set);
+        indexer.run();
+        // Nobody waits any more when the main thread has given up.
+        let _ = ended.send(());
+    })?;
+    Ok((links, end))
+}
+
+/// The cores that the indexer, and the kernel's workers for the log, run on.
+pub fn cpus(core: IndexerCore, cores: &[usize]) -> Vec<usize> {
+    let last = cores.len().saturating_sub(1);
+    match core {
+        IndexerCore::Shared => cores.to_vec(),
+        IndexerCore::Last => cores[last..].to_vec(),
+        IndexerCore::At(place) => vec![cores[usize::from(place) % cores.len()]],
+    }
+}
+
+/// A number that no other log has.
+fn identity() -> io::Result<u64> {
+    let mut bytes = [0; 8];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(u64::from_le_bytes(bytes))
+}
+
+/// Both can be refused by a container; then the indexer is only less polite.
+fn step_back(cores: &[usize]) {
+    let mut set = rustix::thread::CpuSet::new();
+    cores.iter().for_each(|core| set.set(*core));
+    if let Err(error) = rustix::thread::sched_setaffinity(None, &set) {
+        tracing::warn!(%error, "the indexer cannot be bound to its core");
+    }
+    if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
+        tracing::warn!(%error, "the indexer cannot be given a lower priority");
+    }
+}
+
+impl Indexer {
+    fn run(mut self) {
+        loop {
+            match self.next() {
+                Ok(job) => self.perform(job),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            for shard in 0..self.charges.len() {
+                if self.charges[shard].is_due(now_ms()) {
+                    self.index(shard);
+                }
+            }
+        }
+        for shard in 0..self.charges.len() {
+            self.index(shard);
+        }
+    }
+
+    /// The next job, or time to look whether a table is due.
+    fn next(&self) -> Result<Job, RecvTimeoutError> {
+        match self.charges.iter().all(|charge| charge.gathered.is_empty()) {
+            true => self.jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            false => self.jobs.recv_timeout(LOOK),
+        }
+    }
+
+    fn perform(&mut self, job: Job) {
+        match job {
+            Job::Open(shard, opening, reply) => {
+                let opened = self.open(shard, &opening);
+                // A shard that is gone has failed, and the server stops.
+                let _ = reply.send(opened);
+            }
+            Job::Apply(shard, chunk) => self.charges[usize::from(shard.0)].gather(chunk),
+            Job::MakeSegment(shard) => self.make_segment(shard),
+        }
+    }
+
+    fn open(&mut self, shard: ShardId, opening: &Opening) -> Result<Opened, StoreError> {
+        let Opening { folder, durability, cache_bytes } = opening;
+        let identity = self.identity.wrapping_add(u64::from(shard.0));
+        let (opened, writable) = recover::open(folder, identity, *durability, *cache_bytes)?;
+        let charge = &mut self.charges[usize::from(shard.0)];
+        charge.store = Some(writable);
+        Ok(opened)
+    }
+
+    /// Makes a table of what was gathered.
+    fn index(&mut self, shard: usize) {
+        let charge = &mut self.charges[shard];
+        let Some(store) = &mut charge.store else { return };
+        let chunks = std::mem::take(&mut charge.gathered);
+        charge.gathered_bytes = 0;
+        let Some(last) = chunks.last() else { return };
+        let covered = Covered { position: last.last(), ..store.covered };
+        let outcome = wait_for_compaction(store).and_then(|()| store.view.apply(&chunks, covered));
+        let shard = ShardId(shard as u16);
+        if let Err(error) = outcome {
+            return self.fail(shard, error);
+        }
+        store.covered = covered;
+        for chunk in chunks {
+            let position = chunk.last();
+            // The shard uses its memory again if nobody else holds it.
+            drop(chunk);
+            self.tell(shard, Notice::Applied(position));
+        }
+        self.tell(shard, Notice::Synced(covered.position));
+    }
+
+    fn make_segment(&mut self, shard: ShardId) {
+        let Some(store) = &mut self.charges[usize::from(shard.0)].store else { return };
+        let place = Place { number: store.next_number, bytes: SEGMENT_BYTES };
+        match log_files::make(&store.log_folder, place.number, place.bytes) {
+            Ok(file) => {
+                store.next_number += 1;
+                self.tell(shard, Notice::Made(place, file));
+            }
+            Err(error) => self.fail(shard, error),
+        }
+    }
+
+    fn fail(&mut self, shard: ShardId, error: StoreError) {
+        self.charges[usize::from(shard.0)].store = None;
+        self.tell(shard, Notice::Failed(error));
+    }
+
+    fn tell(&self, shard: ShardId, notice: Notice) {
+        // A shard that is gone hears nothing and needs nothing.
+        let _ = self.charges[usize::from(shard.0)].notices.send(notice);
+        self.bells[usize::from(shard.0)].ring();
+    }
+}
+
+impl Charge {
+    fn gather(&mut self, chunk: Arc<Chunk>) {
+        if self.gathered.is_empty() {
+            self.since_ms = now_ms();
+        }
+        self.gathered_bytes += chunk.size();
+        self.gathered.push(chunk);
+    }
+
+    fn is_due(&self, now_ms: u64) -> bool {
+        let is_old = now_ms >= self.since_ms + INDEX_MS;
+        !self.gathered.is_empty() && (is_old || self.gathered_bytes >= INDEX_BYTES)
+    }
+}
+
+/// Lets compaction catch up, for [`INDEX_MS`] at most: the next table sets it going again.
+fn wait_for_compaction(store: &Writable) -> Result<(), StoreError> {
+    let end_ms = now_ms() + INDEX_MS;
+    while store.view.is_behind()? && now_ms() < end_ms {
+        std::thread::sleep(LOOK);
+    }
+    Ok(())
+}
+
+fn now_ms() -> u64 {
+    steady_nanos() / 1_000_000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_indexer_takes_the_last_core_unless_told_otherwise() {
+        let cores = [2, 3, 5];
+        assert_eq!(cpus(IndexerCore::Last, &cores), [5]);
+        assert_eq!(cpus(IndexerCore::At(0), &cores), [2]);
+        assert_eq!(cpus(IndexerCore::At(4), &cores), [3]);
+        assert_eq!(cpus(IndexerCore::Shared, &cores), cores);
+        assert_eq!(cpus(IndexerCore::Last, &[7]), [7]);
+    }
+}

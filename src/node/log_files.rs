@@ -1,0 +1,197 @@
+//! The files of a shard's commit log: making, finding, opening and reading them.
+//!
+//! Invariants:
+//! 1. A file with a segment's name is whole: it is filled with zeros and synced under another name
+//!    first.
+//! 2. Nothing is removed but what was never finished.
+//!
+//! Left to others: what is in a file (`store::log`), writing to it (`log_writer`).
+
+use crate::store::StoreError;
+use crate::store::aligned::{AlignedBuffer, BLOCK_BYTES};
+use crate::store::log::segments::Place;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+const SUFFIX: &str = ".segment";
+const UNFINISHED: &str = ".new";
+/// Bytes of zeros written at once.
+const ZEROS: usize = 1024 * 1024;
+
+/// Open files by their number.
+#[derive(Default)]
+pub struct LogFiles {
+    folder: PathBuf,
+    open: BTreeMap<u32, OwnedFd>,
+}
+
+impl LogFiles {
+    /// The files of a folder, none of them open.
+    pub fn new(folder: PathBuf) -> LogFiles {
+        LogFiles { folder, open: BTreeMap::new() }
+    }
+
+    /// Adds a file that [`make`] or [`open`] gave.
+    pub fn add(&mut self, number: u32, file: OwnedFd) {
+        self.open.insert(number, file);
+    }
+
+    /// An open file.
+    pub fn file(&self, number: u32) -> BorrowedFd<'_> {
+        self.open.get(&number).expect("every place of the log has its file open").as_fd()
+    }
+
+    /// Where a file is, for words.
+    pub fn path(&self, number: u32) -> PathBuf {
+        path(&self.folder, number)
+    }
+}
+
+/// The path of a segment.
+pub fn path(folder: &Path, number: u32) -> PathBuf {
+    folder.join(format!("{number:06}{SUFFIX}"))
+}
+
+/// The segments of a folder, by number; the folder is made if it is not there. What was never
+/// finished is removed.
+pub fn list(folder: &Path) -> Result<Vec<Place>, StoreError> {
+    let refused = |source| StoreError::Folder { folder: folder.to_owned(), source };
+    fs::create_dir_all(folder).map_err(refused)?;
+    let mut places = Vec::new();
+    for entry in fs::read_dir(folder).map_err(refused)? {
+        let entry = entry.map_err(refused)?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.ends_with(UNFINISHED) {
+            fs::remove_file(entry.path()).map_err(refused)?;
+            continue;
+        }
+        let bytes = entry.metadata().map_err(refused)?.len();
+        let number = name.strip_suffix(SUFFIX).and_then(|number| number.parse().ok());
+        let foreign = |why| StoreError::LogForeign { segment: entry.path(), why };
+        let number = number.ok_or_else(|| foreign("its name is none of ours"))?;
+        if bytes < 2 * BLOCK_BYTES as u64 || !bytes.is_multiple_of(BLOCK_BYTES as u64) {
+            return Err(foreign("its size is none of ours"));
+        }
+        places.push(Place { number, bytes });
+    }
+    places.sort();
+    Ok(places)
+}
+
+/// The first `length` bytes of a segment.
+pub fn read(folder: &Path, number: u32, length: u64) -> Result<Vec<u8>, StoreError> {
+    let segment = path(folder, number);
+    let read = || -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; usize::try_from(length).expect("segments fit into memory")];
+        File::open(&segment)?.read_exact_at(&mut bytes, 0)?;
+        Ok(bytes)
+    };
+    read().map_err(|source| StoreError::Log { segment: segment.clone(), source })
+}
+
+/// Makes a segment full of zeros, whole and synced, and opens it. Takes as long as the disk does.
+pub fn make(folder: &Path, number: u32, bytes: u64) -> Result<OwnedFd, StoreError> {
+    let segment = path(folder, number);
+    let unfinished = segment.with_extension(&UNFINISHED[1..]);
+    let make = || -> io::Result<OwnedFd> {
+        let file = open_file(&unfinished, OFlags::CREATE | OFlags::TRUNC)?;
+        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes)?;
+        let mut zeros = AlignedBuffer::with_capacity(ZEROS);
+        zeros.extend(&[0; ZEROS]);
+        let mut at = 0;
+        while at < bytes {
+            let length = (bytes - at).min(ZEROS as u64) as usize;
+            at += rustix::io::pwrite(&file, &zeros.bytes()[..length], at)? as u64;
+        }
+        rustix::fs::fsync(&file)?;
+        fs::rename(&unfinished, &segment)?;
+        File::open(folder)?.sync_all()?;
+        Ok(file)
+    };
+    make().map_err(|source| StoreError::Log { segment: segment.clone(), source })
+}
+
+/// Opens a segment to be written again.
+pub fn open(folder: &Path, number: u32) -> Result<OwnedFd, StoreError> {
+    let segment = path(folder, number);
+    open_file(&segment, OFlags::empty()).map_err(|source| StoreError::Log { segment, source })
+}
+
+/// Whether files are written past the page cache.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Directness {
+    /// They are.
+    Direct,
+    /// The file system refuses that.
+    Cached,
+}
+
+/// How a folder's files are written.
+pub fn directness(folder: &Path) -> io::Result<Directness> {
+    let probe = folder.join(format!(".direct-{}", std::process::id()));
+    let flags = OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC | OFlags::DIRECT;
+    let opened = rustix::fs::open(&probe, flags, Mode::RUSR | Mode::WUSR);
+    let written = opened.and_then(|file| {
+        let mut block = AlignedBuffer::with_capacity(BLOCK_BYTES);
+        block.extend(&[0; BLOCK_BYTES]);
+        let flags = rustix::io::ReadWriteFlags::DSYNC;
+        rustix::io::pwritev2(&file, &[io::IoSlice::new(block.bytes())], 0, flags)
+    });
+    // A probe that cannot be removed is a block of zeros with a telling name.
+    let _ = fs::remove_file(&probe);
+    match written {
+        Ok(_) => Ok(Directness::Direct),
+        Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok(Directness::Cached),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn open_file(path: &Path, more: OFlags) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDWR | OFlags::CLOEXEC | more;
+    let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH;
+    match rustix::fs::open(path, flags | OFlags::DIRECT, mode) {
+        // Some file systems have no direct writes: the page cache keeps the same promises.
+        Err(Errno::INVAL) => Ok(rustix::fs::open(path, flags, mode)?),
+        outcome => Ok(outcome?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::view::tests::TempFolder;
+
+    #[test]
+    fn a_segment_is_made_whole_and_found_again() {
+        let folder = TempFolder::new();
+        assert!(list(folder.path()).expect("made").is_empty());
+        make(folder.path(), 3, 65_536).expect("there is room");
+        fs::write(folder.path().join("000004.new"), "half").expect("temporary");
+        let places = list(folder.path()).expect("ours");
+        assert_eq!(places, [Place { number: 3, bytes: 65_536 }]);
+        assert!(!folder.path().join("000004.new").exists());
+        let bytes = read(folder.path(), 3, 65_536).expect("whole");
+        assert!(bytes.iter().all(|byte| *byte == 0));
+        open(folder.path(), 3).expect("it is there");
+        directness(folder.path()).expect("the folder can be written");
+        assert_eq!(list(folder.path()).expect("no probe is left").len(), 1);
+    }
+
+    #[test]
+    fn what_is_no_segment_is_refused_and_named() {
+        for (name, text) in [("notes.txt", "x"), ("000001.segment", "short")] {
+            let folder = TempFolder::new();
+            fs::create_dir_all(folder.path()).expect("temporary");
+            fs::write(folder.path().join(name), text).expect("temporary");
+            let refusal = list(folder.path()).expect_err("foreign");
+            assert!(matches!(refusal, StoreError::LogForeign { .. }));
+            assert!(refusal.to_string().contains(name), "{refusal}");
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Performs what a shard's log wants, on the shard's own ring, and passes chunks to the indexer.
+//!
+//! Invariants:
+//! 1. It decides nothing: what is written, synced, handed out and used again is said by
+//!    `store::recent` and `store::log`, which are told how it went.
+//! 2. After a write or sync that failed every step fails: the shard stops and acks nothing more.
+//!
+//! Why an ack means "on disk": `store::log`.
+
+use crate::limits::LOG_SYNC_MS;
+use crate::metrics::{Counter, Gauge, ShardMetrics, Stage};
+use crate::node::clock::steady_nanos;
+use crate::node::indexer::{Link, Notice};
+use crate::node::log_files::LogFiles;
+use crate::node::ring::Ring;
+use crate::node::shard_loop::ShardError;
+use crate::store::StoreError;
+use crate::store::aligned::AlignedBuffer;
+use crate::store::log::Outcome;
+use crate::store::recent::Recent;
+use rustix::io::Errno;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// One shard's hands for its log.
+pub struct LogWriter {
+    link: Link,
+    files: LogFiles,
+    metrics: Arc<ShardMetrics>,
+    /// The file and beginning of the write in flight.
+    writing: (u32, u64),
+    syncing: u32,
+    sync_asked_ms: u64,
+    failure: Option<(PathBuf, Errno)>,
+}
+
+impl LogWriter {
+    /// Writes to files that are open, and passes chunks along a link.
+    pub fn new(link: Link, files: LogFiles, metrics: Arc<ShardMetrics>) -> LogWriter {
+        let (writing, syncing, sync_asked_ms) = ((0, 0), 0, 0);
+        LogWriter { link, files, metrics, writing, syncing, sync_asked_ms, failure: None }
+    }
+
+    /// The write in flight is done.
+    pub fn written(
+        &mut self,
+        recent: &mut Recent,
+        buffer: AlignedBuffer,
+        result: Result<(), Errno>,
+    ) {
+        let (place, begun) = self.writing;
+        self.metrics.record(Stage::Sync, steady_nanos() - begun);
+        self.metrics.count(Counter::Syncs, 1);
+        let outcome = self.judge(place, result);
+        recent.log_mut().written(buffer, outcome);
+    }
+
+    /// The sync in flight is done.
+    pub fn synced(&mut self, recent: &mut Recent, result: Result<(), Errno>) {
+        let outcome = self.judge(self.syncing, result);
+        recent.log_mut().sync_done(outcome);
+    }
+
+    fn judge(&mut self, place: u32, result: Result<(), Errno>) -> Outcome {
+        let Err(error) = result else { return Outcome::Done };
+        self.failure.get_or_insert((self.files.path(place), error));
+        Outcome::Failed
+    }
+
+    /// Does all that can be done now.
+    pub fn step(
+        &mut self,
+        recent: &mut Recent,
+        ring: &mut Ring,
+        now_ms: u64,
+    ) -> Result<(), ShardError> {
+        if let Some((segment, error)) = &self.failure {
+            let (segment, source) = (segment.clone(), (*error).into());
+            return Err(StoreError::Log { segment, source }.into());
+        }
+        self.take_notices(recent)?;
+        recent.seal_if_old(now_ms);
+        self.pass_chunks(recent)?;
+        if recent.log_mut().segments_mut().ask() {
+            self.link.make_segment()?;
+        }
+        if now_ms >= self.sync_asked_ms + LOG_SYNC_MS {
+            self.sync_asked_ms = now_ms;
+            recent.log_mut().ask_sync();
+        }
+        if let Some(write) = recent.log_mut().next_write() {
+            self.writing = (write.place, steady_nanos());
+            let file = self.files.file(write.place);
+            ring.write(file, write.buffer, write.from, write.offset, write.syncs)?;
+            // It should not wait for the rest of the round.
+            ring.submit()?;
+        }
+        if let Some(place) = recent.log_mut().next_sync() {
+            self.syncing = place;
+            ring.sync_data(self.files.file(place))?;
+        }
+        self.show(recent);
+        Ok(())
+    }
+
+    /// Hands all chunks that may go to the indexer.
+    pub fn pass_chunks(&mut self, recent: &mut Recent) -> Result<(), StoreError> {
+        while let Some(chunk) = recent.next_chunk() {
+            self.link.apply(chunk)?;
+        }
+        Ok(())
+    }
+
+    fn take_notices(&mut self, recent: &mut Recent) -> Result<(), StoreError> {
+        for notice in self.link.notices() {
+            match notice {
+                Notice::Applied(position) => recent.applied(position),
+                Notice::Synced(position) => recent.released(position),
+                Notice::Made(place, file) => {
+                    self.files.add(place.number, file);
+                    recent.log_mut().segments_mut().add(place);
+                }
+                Notice::Failed(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn show(&self, recent: &Recent) {
+        self.metrics.set(Gauge::OverlayBytes, recent.overlay().size() as u64);
+        self.metrics.set(Gauge::IndexLag, recent.lag());
+        self.metrics.set(Gauge::LogWaitingBytes, recent.log().waiting_bytes() as u64);
+        self.metrics.set(Gauge::LogSegments, recent.log().segments().count() as u64);
+    }
+}
+
+#[cfg(test)]
+#[path = "log_writer_tests.rs"]
+mod tests;

@@ -1,0 +1,162 @@
+//! Opening a shard's store: the LSM, then what the log holds beyond it.
+//!
+//! Invariants:
+//! 1. When this returns, the LSM holds all that was ever acked, on disk, and the log begins a
+//!    segment that no record is in.
+//! 2. A log without its LSM, or an LSM without its log, is refused.
+//!
+//! Left to others: reading records (`store::log::recovery`), which thread does it (`indexer`).
+
+use crate::limits::FIRST_SEGMENT_BYTES;
+use crate::node::log_files::{self, LogFiles};
+use crate::store::aligned::BLOCK_BYTES;
+use crate::store::log::format::{Covered, Header};
+use crate::store::log::recovery::{Found, Recovery, Refusal};
+use crate::store::log::segments::Place;
+use crate::store::log::{Beginning, Durability, Log};
+use crate::store::overlay::chunk::Chunk;
+use crate::store::view::View;
+use crate::store::{Position, StoreError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A store that is ready, for its shard.
+pub struct Opened {
+    /// Reads what the LSM has.
+    pub view: View,
+    /// The log, to go on.
+    pub log: Log,
+    /// Its files.
+    pub files: LogFiles,
+}
+
+/// The same, for the indexer.
+pub struct Writable {
+    /// Writes to the LSM.
+    pub view: View,
+    /// What it covers.
+    pub covered: Covered,
+    /// Where segments are made.
+    pub log_folder: PathBuf,
+    /// The number of the next segment's file.
+    pub next_number: u32,
+}
+
+/// Where everything of a shard is.
+struct Folders {
+    rows: PathBuf,
+    log: PathBuf,
+}
+
+/// Opens the store in `folder`, or makes it. `identity` becomes the number of a new log.
+pub fn open(
+    folder: &Path,
+    identity: u64,
+    durability: Durability,
+    cache_bytes: u64,
+) -> Result<(Opened, Writable), StoreError> {
+    let folders = Folders { rows: folder.join("rows"), log: folder.join("log") };
+    let places = log_files::list(&folders.log)?;
+    let found = read_heads(&folders.log, &places)?;
+    refuse_half(&folders, &found)?;
+    let places = match places.is_empty() {
+        true => vec![make_first(&folders.log)?],
+        false => places,
+    };
+    let beginning = Covered { log: identity, position: Position(0), first_sequence: 1 };
+    let mut view = View::open(&folders.rows, beginning, cache_bytes)?;
+    let covered = view.covered(&folders.rows)?;
+    let covered = replay(&mut view, covered, &folders.log, &places, &found)?;
+    let mut files = LogFiles::new(folders.log.clone());
+    for place in &places {
+        files.add(place.number, log_files::open(&folders.log, place.number)?);
+    }
+    let next_number = places.iter().map(|place| place.number).max().map_or(0, |last| last + 1);
+    let Covered { log, position: written, first_sequence: next_sequence } = covered;
+    let log = Log::new(Beginning { log, written, next_sequence, free: places }, durability);
+    let opened = Opened { view: view.reader(), log, files };
+    Ok((opened, Writable { view, covered, log_folder: folders.log, next_number }))
+}
+
+fn make_first(folder: &Path) -> Result<Place, StoreError> {
+    log_files::make(folder, 0, FIRST_SEGMENT_BYTES)?;
+    Ok(Place { number: 0, bytes: FIRST_SEGMENT_BYTES })
+}
+
+fn read_heads(folder: &Path, places: &[Place]) -> Result<Vec<Found>, StoreError> {
+    let head = |place: &Place| {
+        let block = log_files::read(folder, place.number, BLOCK_BYTES as u64)?;
+        Ok(Found { place: place.number, head: Header::read(&block) })
+    };
+    places.iter().map(head).collect()
+}
+
+/// One half of a store without the other: going on would lose rows without a word.
+fn refuse_half(folders: &Folders, found: &[Found]) -> Result<(), StoreError> {
+    use crate::store::log::format::Head;
+    let has_rows = !View::is_absent(&folders.rows)?;
+    let has_records = found.iter().any(|file| file.head != Head::Blank);
+    let damaged =
+        |folder: &Path, missing| Err(StoreError::Damaged { folder: folder.to_owned(), missing });
+    match (has_rows, has_records) {
+        (true, _) if found.is_empty() => damaged(&folders.log, "its commit log"),
+        (false, true) => damaged(&folders.rows, "all of its rows, which the log builds upon,"),
+        _ => Ok(()),
+    }
+}
+
+/// Puts into the LSM what only the log has, and syncs it. Returns what is covered then, under the
+/// first sequence of this run.
+fn replay(
+    view: &mut View,
+    covered: Covered,
+    folder: &Path,
+    places: &[Place],
+    found: &[Found],
+) -> Result<Covered, StoreError> {
+    let refused = |refusal| words(folder, refusal);
+    let mut recovery = Recovery::new(covered, found).map_err(refused)?;
+    let mut last = covered.position;
+    for number in recovery.order() {
+        let place = places.iter().find(|place| place.number == number);
+        let bytes = place.expect("only files that were found are read").bytes;
+        let bytes = log_files::read(folder, number, bytes)?;
+        let mut chunk = Chunk::default();
+        recovery.read(number, &bytes, |position, key, change| {
+            chunk.change(key, change);
+            last = position;
+        });
+        if !chunk.is_empty() {
+            view.apply(&[Arc::new(chunk)], Covered { position: last, ..covered })?;
+        }
+    }
+    let end = recovery.finish().map_err(refused)?;
+    let now = Covered { position: end.last, first_sequence: end.next_sequence, ..covered };
+    view.apply(&[], now)?;
+    let replayed = end.last.0 - covered.position.0;
+    if replayed > 0 {
+        tracing::info!(replayed, folder = %folder.display(), "turns of the log were replayed");
+    }
+    Ok(now)
+}
+
+fn words(folder: &Path, refusal: Refusal) -> StoreError {
+    let segment = |place| log_files::path(folder, place);
+    match refusal {
+        Refusal::Damaged { at, missing } => {
+            let (segment, offset) = (segment(at.place), at.offset);
+            StoreError::LogDamaged { segment, offset, missing: missing.0 }
+        }
+        Refusal::Foreign { place } => {
+            StoreError::LogForeign { segment: segment(place), why: "it belongs to another log" }
+        }
+        Refusal::Newer { place, .. } => {
+            let why = "a newer server wrote it, start that one";
+            StoreError::LogForeign { segment: segment(place), why }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "recover_tests.rs"]
+mod tests;

@@ -1,0 +1,155 @@
+//! Opening what crashes and damage leave, on real files.
+
+use super::*;
+use crate::store::log::{Outcome, Write};
+use crate::store::logged::LoggedStore;
+use crate::store::view::tests::TempFolder;
+use crate::store::{Batch, Direction, Range, Store};
+use std::fs;
+use std::ops::ControlFlow;
+use std::os::unix::fs::FileExt;
+
+const IDENTITY: u64 = 1234;
+
+/// A store as a shard has it, with its writes done by hand.
+struct Shard {
+    store: LoggedStore<View>,
+    files: LogFiles,
+    writable: Writable,
+}
+
+fn try_open(folder: &TempFolder) -> Result<Shard, StoreError> {
+    let (opened, writable) = open(folder.path(), IDENTITY, Durability::Sync, 1 << 20)?;
+    let Opened { view, log, files } = opened;
+    Ok(Shard { store: LoggedStore::new(view, log), files, writable })
+}
+
+fn opened(folder: &TempFolder) -> Shard {
+    try_open(folder).expect("the folder is ours")
+}
+
+impl Shard {
+    fn turn(&mut self, number: u32) {
+        let mut batch = Batch::new();
+        batch.put(&[&[1][..], &number.to_be_bytes()].concat(), &number.to_le_bytes());
+        batch.put(b"\x02last", &number.to_le_bytes());
+        self.store.write(&batch).expect("the store is well");
+        let log = self.store.recent().expect("it has a log").log_mut();
+        let Write { place, offset, buffer, from, .. } = log.next_write().expect("just appended");
+        let bytes = &buffer.bytes()[from..];
+        let written = rustix::io::pwrite(self.files.file(place), bytes, offset).expect("room");
+        assert_eq!(written, bytes.len());
+        let log = self.store.recent().expect("it has a log").log_mut();
+        log.written(buffer, Outcome::Done);
+    }
+
+    fn index(&mut self) {
+        let recent = self.store.recent().expect("it has a log");
+        recent.seal();
+        let chunk = recent.next_chunk().expect("all is synced");
+        let covered = Covered { position: chunk.last(), ..self.writable.covered };
+        let chunks = [chunk];
+        self.writable.view.apply(&chunks, covered).expect("the store is well");
+        recent.applied(covered.position);
+    }
+
+    fn rows(&self) -> usize {
+        let mut count = 0;
+        let range = Range { from: &[1], to: &[2], direction: Direction::Forward };
+        let visit = &mut |_: &[u8], _: &[u8]| {
+            count += 1;
+            ControlFlow::Continue(())
+        };
+        self.store.scan(range, visit).expect("the store is well");
+        count
+    }
+}
+
+fn segment(folder: &TempFolder, number: u32) -> PathBuf {
+    log_files::path(&folder.path().join("log"), number)
+}
+
+#[test]
+fn a_log_is_replayed_over_whatever_the_lsm_holds() {
+    let folder = TempFolder::new();
+    for round in 0..4_u32 {
+        let mut shard = opened(&folder);
+        assert_eq!(shard.rows() as u32, round * 10, "round {round}");
+        for turn in 0..10 {
+            shard.turn(round * 10 + turn);
+            if turn == 3 * round {
+                shard.index();
+            }
+        }
+        assert_eq!(shard.rows() as u32, round * 10 + 10);
+        let last = shard.store.get(b"\x02last", <[u8]>::to_vec).expect("the store is well");
+        assert_eq!(last, Some((round * 10 + 9).to_le_bytes().to_vec()), "the newest value holds");
+    }
+    let shard = opened(&folder);
+    assert_eq!((shard.rows(), shard.store.written()), (40, Position(40)));
+    let last = shard.store.get(b"\x02last", <[u8]>::to_vec).expect("the store is well");
+    assert_eq!(last, Some(39_u32.to_le_bytes().to_vec()));
+}
+
+#[test]
+fn damage_in_the_middle_is_refused_and_named_and_the_log_is_left_as_it_is() {
+    let folder = TempFolder::new();
+    let mut shard = opened(&folder);
+    (0..10).for_each(|turn| shard.turn(turn));
+    drop(shard);
+    let file = fs::OpenOptions::new().write(true).open(segment(&folder, 0)).expect("ours");
+    // Each turn has a block of its own, after the header's.
+    file.write_all_at(&[0xFF], 4096 * 5 + 60).expect("temporary");
+    let before = fs::read(segment(&folder, 0)).expect("ours");
+    for _ in 0..2 {
+        let refusal = try_open(&folder).err().expect("damaged");
+        let StoreError::LogDamaged { segment: named, offset, missing } = &refusal else {
+            panic!("{refusal:?}")
+        };
+        assert_eq!((named, *missing), (&segment(&folder, 0), 5));
+        assert!((4096 * 4..=4096 * 5).contains(offset), "{offset}");
+        assert!(refusal.to_string().contains("put the data folder back from a copy"));
+        assert!(fs::read(segment(&folder, 0)).expect("ours") == before, "nothing was changed");
+    }
+}
+
+#[test]
+fn a_torn_last_write_is_the_end_of_the_log() {
+    let folder = TempFolder::new();
+    let mut shard = opened(&folder);
+    (0..10).for_each(|turn| shard.turn(turn));
+    drop(shard);
+    let file = fs::OpenOptions::new().write(true).open(segment(&folder, 0)).expect("ours");
+    file.write_all_at(&[0; 2048], 4096 * 10).expect("temporary");
+    let shard = opened(&folder);
+    assert_eq!((shard.rows(), shard.store.written()), (9, Position(9)));
+}
+
+#[test]
+fn half_a_store_is_refused_and_never_taken_for_an_empty_one() {
+    let folder = TempFolder::new();
+    let mut shard = opened(&folder);
+    shard.turn(1);
+    drop(shard);
+    let rows = folder.path().join("rows");
+    fs::rename(&rows, folder.path().join("elsewhere")).expect("temporary");
+    let refusal = try_open(&folder).err();
+    assert!(matches!(refusal, Some(StoreError::Damaged { .. })), "{refusal:?}");
+    fs::rename(folder.path().join("elsewhere"), &rows).expect("temporary");
+    fs::rename(segment(&folder, 0), folder.path().join("elsewhere")).expect("temporary");
+    let refusal = try_open(&folder).err();
+    assert!(matches!(refusal, Some(StoreError::Damaged { .. })), "{refusal:?}");
+    fs::rename(folder.path().join("elsewhere"), segment(&folder, 0)).expect("temporary");
+    assert_eq!(opened(&folder).rows(), 1);
+}
+
+#[test]
+fn a_segment_of_another_log_is_refused() {
+    let (folder, other) = (TempFolder::new(), TempFolder::new());
+    opened(&folder).turn(1);
+    let (store, _) = open(other.path(), IDENTITY + 1, Durability::Sync, 1 << 20).expect("new");
+    drop(store);
+    fs::copy(segment(&folder, 0), segment(&other, 1)).expect("temporary");
+    let refusal = try_open(&other).err();
+    assert!(matches!(refusal, Some(StoreError::LogForeign { .. })), "{refusal:?}");
+}

@@ -1,0 +1,89 @@
+//! A simulated disk for a commit log: files of blocks, writes that are torn, reordered or lost.
+//!
+//! Invariants:
+//! 1. What was synced is there after any crash; of the rest each sector is there or is not.
+//! 2. A kill loses nothing that was written.
+
+use crate::sim::prng::Prng;
+use std::collections::BTreeMap;
+
+/// What a disk writes whole.
+const SECTOR_BYTES: usize = 512;
+
+/// How a machine goes down.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Crash {
+    /// The process dies; the system has what was written.
+    Kill,
+    /// The power goes; sectors that were not synced are there or not.
+    PowerCut,
+}
+
+/// A write that is with the disk and not yet on it.
+struct Pending {
+    place: u32,
+    offset: usize,
+    bytes: Vec<u8>,
+}
+
+/// Files by their number.
+#[derive(Default)]
+pub struct Disk {
+    files: BTreeMap<u32, Vec<u8>>,
+    pending: Vec<Pending>,
+}
+
+impl Disk {
+    /// Makes a file of zeros.
+    pub fn make(&mut self, place: u32, bytes: usize) {
+        self.files.insert(place, vec![0; bytes]);
+    }
+
+    /// Starts to write.
+    pub fn write(&mut self, place: u32, offset: u64, bytes: &[u8]) {
+        let offset = offset as usize;
+        assert!(offset + bytes.len() <= self.files[&place].len(), "a write stays within its file");
+        self.pending.push(Pending { place, offset, bytes: bytes.to_vec() });
+    }
+
+    /// Puts all writes to a file on the disk.
+    pub fn sync(&mut self, place: u32) {
+        for write in self.pending.extract_if(.., |write| write.place == place) {
+            put(&mut self.files, &write, |_| true);
+        }
+    }
+
+    /// What the disk holds when the machine is back.
+    pub fn crash(mut self, crash: Crash, prng: &mut Prng) -> Disk {
+        for write in &self.pending {
+            let all = crash == Crash::Kill || prng.below(3) == 0;
+            put(&mut self.files, write, |_| all || prng.below(2) == 0);
+        }
+        self.pending.clear();
+        self
+    }
+
+    /// All files.
+    pub fn files(&self) -> impl Iterator<Item = (u32, &[u8])> {
+        self.files.iter().map(|(place, bytes)| (*place, bytes.as_slice()))
+    }
+
+    /// A file, to be damaged.
+    pub fn file_mut(&mut self, place: u32) -> &mut [u8] {
+        self.files.get_mut(&place).expect("the file is there")
+    }
+}
+
+fn put(
+    files: &mut BTreeMap<u32, Vec<u8>>,
+    write: &Pending,
+    mut is_kept: impl FnMut(usize) -> bool,
+) {
+    let file = files.get_mut(&write.place).expect("the file is there");
+    for (index, sector) in write.bytes.chunks(SECTOR_BYTES).enumerate() {
+        if is_kept(index) {
+            let start = write.offset + index * SECTOR_BYTES;
+            file[start..start + sector.len()].copy_from_slice(sector);
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Rows that are in the log and not yet in the LSM: what every read sees first.
+//!
+//! Invariants:
+//! 1. A read sees the newest change of a row that any chunk holds, else the LSM's row.
+//! 2. Chunks leave in the order in which they were sealed, and only when they were applied.
+//! 3. What is held is bounded by [`OVERLAY_BYTES_MAX`] and the turn that reaches it.
+//!
+//! Left to others: when a chunk is sealed and may go (`recent`), applying it (`node::indexer`).
+
+pub mod chunk;
+mod order;
+mod scan;
+#[cfg(test)]
+mod tests;
+
+use super::batch::Change;
+use super::{Batch, Position, Range, Store, StoreError, Visit};
+use crate::limits::{OVERLAY_BYTES_MAX, SPARE_CHUNKS_MAX};
+use chunk::{Chunk, hash_of};
+use order::Order;
+use scan::Merge;
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// A sealed chunk; the indexer reads it on another thread.
+struct Sealed {
+    chunk: Arc<Chunk>,
+    order: RefCell<Order>,
+}
+
+/// All chunks of a shard.
+#[derive(Default)]
+pub struct Overlay {
+    open: Chunk,
+    order: RefCell<Order>,
+    /// Oldest first.
+    sealed: VecDeque<Sealed>,
+    sealed_bytes: usize,
+    spare: Vec<(Chunk, Order)>,
+}
+
+impl Overlay {
+    /// Takes a turn's changes.
+    pub fn apply(&mut self, batch: &Batch, position: Position) {
+        let order = self.order.get_mut();
+        for (key, change) in batch.iter() {
+            if let Some(at) = self.open.change(key, change) {
+                order.add(key, at);
+            }
+        }
+        self.open.note(position);
+    }
+
+    /// The newest change of a row; `None`: the LSM's row holds.
+    pub fn get(&self, key: &[u8]) -> Option<Change<'_>> {
+        let hash = hash_of(key);
+        let sealed = || self.sealed.iter().rev().find_map(|sealed| sealed.chunk.get(key, hash));
+        self.open.get(key, hash).or_else(sealed)
+    }
+
+    /// Visits rows of the overlay over those of `below`.
+    pub fn scan(
+        &self,
+        below: &impl Store,
+        range: Range<'_>,
+        visit: Visit<'_>,
+    ) -> Result<(), StoreError> {
+        if range.from >= range.to {
+            return Ok(());
+        }
+        let mut merge = Merge::new(range.direction);
+        let bounds = (range.from, range.to);
+        let mut take = |chunk, order: &RefCell<Order>| {
+            order.borrow_mut().runs(chunk, bounds, &mut |run| merge.add(chunk, run));
+        };
+        take(&self.open, &self.order);
+        for sealed in self.sealed.iter().rev() {
+            take(&*sealed.chunk, &sealed.order);
+        }
+        merge.over(below, range, visit)
+    }
+
+    /// Rows of the chunk being filled.
+    pub fn open(&self) -> &Chunk {
+        &self.open
+    }
+
+    /// Seals the chunk being filled and begins the next.
+    pub fn seal(&mut self) {
+        assert!(!self.open.is_empty(), "an empty chunk is not sealed");
+        let (chunk, order) = self.spare.pop().unwrap_or_default();
+        let chunk = std::mem::replace(&mut self.open, chunk);
+        let order = self.order.replace(order);
+        self.sealed_bytes += chunk.size();
+        self.sealed.push_back(Sealed { chunk: Arc::new(chunk), order: RefCell::new(order) });
+    }
+
+    /// A sealed chunk, counted from the oldest.
+    pub fn sealed(&self, index: usize) -> Option<&Arc<Chunk>> {
+        self.sealed.get(index).map(|sealed| &sealed.chunk)
+    }
+
+    /// Drops the oldest sealed chunk: the LSM has its rows.
+    pub fn drop_oldest(&mut self) {
+        let Sealed { chunk, order } = self.sealed.pop_front().expect("it was sealed before");
+        self.sealed_bytes -= chunk.size();
+        // The indexer may still be about to drop its handle: then the memory goes with it.
+        if let Ok(mut chunk) = Arc::try_unwrap(chunk)
+            && self.spare.len() < SPARE_CHUNKS_MAX
+        {
+            let mut order = order.into_inner();
+            chunk.clear();
+            order.clear();
+            self.spare.push((chunk, order));
+        }
+    }
+
+    /// Bytes held, about.
+    pub fn size(&self) -> usize {
+        self.sealed_bytes + self.open.size()
+    }
+
+    /// As much is held as may be.
+    pub fn is_full(&self) -> bool {
+        self.size() >= OVERLAY_BYTES_MAX
+    }
+}

@@ -1,0 +1,317 @@
+//! Rows of neighbouring turns, the newest value of each: first filled by the shard, then sealed
+//! and read by the indexer.
+//!
+//! Invariants:
+//! 1. Each key is there once, with its last change.
+//! 2. A write-once row that was put and removed within chunks that are indexed together never
+//!    reaches the LSM: no older value of it is anywhere.
+//! 3. A cleared chunk keeps its memory: filling it again allocates nothing.
+
+use crate::store::Position;
+use crate::store::batch::Change;
+use crate::store::keys::Kind;
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry as Slot;
+use std::sync::Arc;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// Stands for the length of a value when the row goes.
+const REMOVED: u32 = u32::MAX;
+/// What an entry costs beside its key and value, about.
+const ENTRY_BYTES: usize = size_of::<Entry>() + 8;
+
+/// One row's last change.
+#[derive(Clone, Copy)]
+struct Entry {
+    key: u32,
+    key_bytes: u16,
+    /// The first change of the row in this chunk made it.
+    was_put_first: bool,
+    value: u32,
+    value_bytes: u32,
+    /// Room at `value`: a value that fits takes the place of the one before.
+    room: u32,
+    hash: u32,
+}
+
+/// Row changes by key.
+#[derive(Default)]
+pub struct Chunk {
+    bytes: Vec<u8>,
+    entries: Vec<Entry>,
+    newest: HashTable<u32>,
+    last: Position,
+}
+
+/// A row's place in its chunk, in the order of first changes.
+pub type Place = u32;
+
+/// The hash by which chunks find a key.
+pub fn hash_of(key: &[u8]) -> u64 {
+    xxh3_64(key)
+}
+
+/// Rows that are put at most once in the life of a folder, and then only removed.
+fn is_write_once(key: &[u8]) -> bool {
+    key.first() == Some(&(Kind::Outbox as u8))
+}
+
+impl Chunk {
+    /// Changes a row. Returns its place if it is new here.
+    pub fn change(&mut self, key: &[u8], change: Change<'_>) -> Option<Place> {
+        let hash = hash_of(key);
+        let (bytes, entries) = (&self.bytes, &self.entries);
+        let is_it = |at: &u32| key_of(bytes, entries[*at as usize]) == key;
+        let rehash = |at: &u32| hash_of(key_of(bytes, entries[*at as usize]));
+        match self.newest.entry(hash, is_it, rehash) {
+            Slot::Occupied(found) => {
+                let at = *found.get();
+                self.replace(at, change);
+                None
+            }
+            Slot::Vacant(free) => {
+                let at = place(self.entries.len());
+                free.insert(at);
+                self.append(key, change, hash);
+                Some(at)
+            }
+        }
+    }
+
+    fn append(&mut self, key: &[u8], change: Change<'_>, hash: u64) {
+        let start = place(self.bytes.len());
+        self.bytes.extend_from_slice(key);
+        let value = place(self.bytes.len());
+        let (value_bytes, room) = match change {
+            Change::Put(new) => {
+                self.bytes.extend_from_slice(new);
+                (place(new.len()), place(new.len()))
+            }
+            Change::Remove => (REMOVED, 0),
+        };
+        let key_bytes = u16::try_from(key.len()).expect("keys are bounded far below 64 KiB");
+        let was_put_first = value_bytes != REMOVED;
+        let hash = hash as u32;
+        self.entries.push(Entry {
+            key: start,
+            key_bytes,
+            was_put_first,
+            value,
+            value_bytes,
+            room,
+            hash,
+        });
+    }
+
+    fn replace(&mut self, at: Place, change: Change<'_>) {
+        let entry = &mut self.entries[at as usize];
+        let Change::Put(new) = change else {
+            entry.value_bytes = REMOVED;
+            return;
+        };
+        entry.value_bytes = place(new.len());
+        if new.len() > entry.room as usize {
+            entry.value = place(self.bytes.len());
+            entry.room = entry.value_bytes;
+            self.bytes.extend_from_slice(new);
+        } else {
+            let start = entry.value as usize;
+            self.bytes[start..start + new.len()].copy_from_slice(new);
+        }
+    }
+
+    /// What this chunk does to a row; `None`: nothing. `hash` is [`hash_of`] the key.
+    pub fn get(&self, key: &[u8], hash: u64) -> Option<Change<'_>> {
+        let is_it = |at: &u32| {
+            let entry = self.entries[*at as usize];
+            entry.hash == hash as u32 && key_of(&self.bytes, entry) == key
+        };
+        self.newest.find(hash, is_it).map(|at| self.change_at(*at))
+    }
+
+    /// The key at a place.
+    pub fn key_at(&self, at: Place) -> &[u8] {
+        key_of(&self.bytes, self.entries[at as usize])
+    }
+
+    /// The last change of the row at a place.
+    pub fn change_at(&self, at: Place) -> Change<'_> {
+        let entry = self.entries[at as usize];
+        if entry.value_bytes == REMOVED {
+            return Change::Remove;
+        }
+        let start = entry.value as usize;
+        Change::Put(&self.bytes[start..start + entry.value_bytes as usize])
+    }
+
+    /// Whether the first change of the row at a place made it: no older chunk has it then, if it
+    /// is written once.
+    fn was_born_at(&self, at: Place) -> bool {
+        self.entries[at as usize].was_put_first && is_write_once(self.key_at(at))
+    }
+
+    /// Notes the turn whose changes were the last.
+    pub fn note(&mut self, position: Position) {
+        assert!(position > self.last, "turns come in order");
+        self.last = position;
+    }
+
+    /// The last turn whose changes are here.
+    pub fn last(&self) -> Position {
+        self.last
+    }
+
+    /// Bytes of memory used, about.
+    pub fn size(&self) -> usize {
+        self.bytes.len() + self.entries.len() * ENTRY_BYTES
+    }
+
+    /// Rows changed.
+    pub fn count(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Nothing was changed.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Empties the chunk and keeps its memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.entries.clear();
+        self.newest.clear();
+        self.last = Position::default();
+    }
+}
+
+fn key_of(bytes: &[u8], entry: Entry) -> &[u8] {
+    &bytes[entry.key as usize..][..usize::from(entry.key_bytes)]
+}
+
+/// The first bytes of a key as a number of the same order.
+fn beginning(key: &[u8]) -> u128 {
+    let mut bytes = [0; 16];
+    let length = key.len().min(bytes.len());
+    bytes[..length].copy_from_slice(&key[..length]);
+    u128::from_be_bytes(bytes)
+}
+
+/// What neighbouring chunks, oldest first, change together: each row once, in the order of keys,
+/// without those that nobody has seen outside of them.
+pub fn lasting(chunks: &[Arc<Chunk>]) -> impl Iterator<Item = (&[u8], Change<'_>)> {
+    let count = chunks.iter().map(|chunk| chunk.count()).sum();
+    let mut order = Vec::with_capacity(count);
+    for (index, chunk) in chunks.iter().enumerate() {
+        let places = 0..chunk.count() as Place;
+        order.extend(places.map(|at| (beginning(chunk.key_at(at)), index as u32, at)));
+    }
+    let key = |index: u32, at: Place| chunks[index as usize].key_at(at);
+    order.sort_unstable_by(|one, other| {
+        let whole = || key(one.1, one.2).cmp(key(other.1, other.2));
+        one.0.cmp(&other.0).then_with(whole).then_with(|| other.1.cmp(&one.1))
+    });
+    let mut next = 0;
+    std::iter::from_fn(move || {
+        while let Some((start, newest, at)) = order.get(next).copied() {
+            let same = |other: &&(u128, u32, Place)| {
+                other.0 == start && key(other.1, other.2) == key(newest, at)
+            };
+            let group = order[next..].iter().take_while(same).count();
+            let (_, oldest, first) = order[next + group - 1];
+            next += group;
+            let change = chunks[newest as usize].change_at(at);
+            let was_born_here = chunks[oldest as usize].was_born_at(first);
+            if change != Change::Remove || !was_born_here {
+                return Some((key(newest, at), change));
+            }
+        }
+        None
+    })
+}
+
+fn place(length: usize) -> u32 {
+    u32::try_from(length).expect("a chunk is bounded far below 4 GiB")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn get<'a>(chunk: &'a Chunk, key: &[u8]) -> Option<Change<'a>> {
+        chunk.get(key, hash_of(key))
+    }
+
+    #[test]
+    fn a_key_is_there_once_with_its_last_change() {
+        let mut chunk = Chunk::default();
+        assert_eq!(chunk.change(b"a", Change::Put(b"11")), Some(0));
+        assert_eq!(chunk.change(b"b", Change::Remove), Some(1));
+        assert_eq!(chunk.change(b"a", Change::Put(b"2")), None);
+        assert_eq!(get(&chunk, b"a"), Some(Change::Put(b"2")));
+        chunk.change(b"a", Change::Put(b"longer than before"));
+        chunk.change(b"b", Change::Put(b"back"));
+        assert_eq!(get(&chunk, b"a"), Some(Change::Put(b"longer than before")));
+        assert_eq!(get(&chunk, b"b"), Some(Change::Put(b"back")));
+        assert_eq!((get(&chunk, b"c"), chunk.count()), (None, 2));
+    }
+
+    #[test]
+    fn a_write_once_row_that_came_and_went_never_reaches_the_lsm() {
+        let mut chunk = Chunk::default();
+        let (outbox, chat) = ([Kind::Outbox as u8, 1], [Kind::Chat as u8, 1]);
+        let older = [Kind::Outbox as u8, 2];
+        for key in [outbox, chat] {
+            chunk.change(&key, Change::Put(b"row"));
+            chunk.change(&key, Change::Remove);
+        }
+        chunk.change(&older, Change::Remove);
+        assert_eq!(get(&chunk, &outbox), Some(Change::Remove), "readers see that it is gone");
+        let chunks = [Arc::new(chunk)];
+        let expected = [(&chat[..], Change::Remove), (&older[..], Change::Remove)];
+        assert_eq!(lasting(&chunks).collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn chunks_together_change_each_row_once_in_the_order_of_keys() {
+        let of = |changes: &[(&[u8], Change<'_>)]| {
+            let mut chunk = Chunk::default();
+            for (key, change) in changes {
+                chunk.change(key, *change);
+            }
+            Arc::new(chunk)
+        };
+        let (put, outbox) = (Change::Put, [Kind::Outbox as u8, 1]);
+        let chunks = [
+            of(&[(b"zz", put(b"1")), (b"0123456789abcdefgh", put(b"2")), (&outbox, put(b"3"))]),
+            of(&[(b"zz", put(b"4")), (b"zz\0", put(b"5")), (b"0123456789abcdefg", put(b"6"))]),
+            of(&[(b"0123456789abcdefgh", Change::Remove), (&outbox, Change::Remove)]),
+        ];
+        let expected: [(&[u8], _); 4] = [
+            (b"0123456789abcdefg", put(b"6")),
+            (b"0123456789abcdefgh", Change::Remove),
+            (b"zz", put(b"4")),
+            (b"zz\0", put(b"5")),
+        ];
+        assert_eq!(lasting(&chunks).collect::<Vec<_>>(), expected);
+        let expected: [(&[u8], _); 3] = [(&outbox, Change::Remove), expected[0], expected[1]];
+        assert_eq!(lasting(&chunks[1..]).take(3).collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn a_cleared_chunk_keeps_its_memory() {
+        let mut chunk = Chunk::default();
+        let fill = |chunk: &mut Chunk| {
+            for n in 0_u32..1000 {
+                chunk.change(&n.to_be_bytes(), Change::Put(&[7; 40]));
+            }
+        };
+        fill(&mut chunk);
+        let before = (chunk.bytes.capacity(), chunk.entries.capacity(), chunk.newest.capacity());
+        chunk.clear();
+        assert!(chunk.is_empty() && get(&chunk, &[0; 4]).is_none());
+        fill(&mut chunk);
+        let after = (chunk.bytes.capacity(), chunk.entries.capacity(), chunk.newest.capacity());
+        assert_eq!(before, after);
+    }
+}

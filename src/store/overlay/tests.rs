@@ -1,0 +1,137 @@
+//! The overlay against an ordered map, over rows below and beside chunks that come and go.
+
+use super::*;
+use crate::store::Direction;
+use crate::store::memory::MemoryStore;
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// A small fixed-seed generator (xorshift).
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % bound
+    }
+
+    fn key(&mut self) -> Vec<u8> {
+        let kind = 7 + self.below(3) as u8;
+        let mut key = vec![kind; 1 + self.below(2) as usize];
+        key.push(self.below(200) as u8);
+        key
+    }
+}
+
+struct World {
+    overlay: Overlay,
+    below: MemoryStore,
+    model: Rows,
+    position: Position,
+}
+
+impl World {
+    fn turn(&mut self, dice: &mut Dice) {
+        let mut batch = Batch::new();
+        for _ in 0..1 + dice.below(30) {
+            let (key, value) = (dice.key(), vec![dice.below(256) as u8; dice.below(50) as usize]);
+            if dice.below(4) == 0 {
+                batch.remove(&key);
+                self.model.remove(&key);
+            } else {
+                batch.put(&key, &value);
+                self.model.insert(key, value);
+            }
+        }
+        self.position = self.position.next();
+        self.overlay.apply(&batch, self.position);
+    }
+
+    fn index(&mut self) {
+        let Some(chunk) = self.overlay.sealed(0) else { return };
+        let mut batch = Batch::new();
+        for (key, change) in chunk::lasting(std::slice::from_ref(chunk)) {
+            match change {
+                Change::Put(value) => batch.put(key, value),
+                Change::Remove => batch.remove(key),
+            }
+        }
+        self.below.write(&batch).expect("memory does not fail");
+        self.overlay.drop_oldest();
+    }
+
+    fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
+        match self.overlay.get(key) {
+            Some(Change::Put(value)) => Some(value.to_vec()),
+            Some(Change::Remove) => None,
+            None => self.below.get(key, <[u8]>::to_vec).expect("memory does not fail"),
+        }
+    }
+
+    fn scan(&self, range: Range<'_>, most: usize) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let mut rows = Vec::new();
+        let visit = &mut |key: &[u8], value: &[u8]| {
+            rows.push((key.to_vec(), value.to_vec()));
+            if rows.len() == most { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        self.overlay.scan(&self.below, range, visit).expect("memory does not fail");
+        rows
+    }
+
+    fn check(&self, dice: &mut Dice, words: &str) {
+        let key = dice.key();
+        assert_eq!(self.get(&key), self.model.get(&key).cloned(), "{words}");
+        let (from, to) = (dice.key(), dice.key());
+        let most = 1 + dice.below(100) as usize;
+        let in_range = || self.model.iter().filter(|(key, _)| (&from..&to).contains(key));
+        let owned = |(key, value): (&Vec<u8>, &Vec<u8>)| (key.clone(), value.clone());
+        let range = Range { from: &from, to: &to, direction: Direction::Forward };
+        let forward: Vec<_> = in_range().take(most).map(owned).collect();
+        assert_eq!(self.scan(range, most), forward, "{words}");
+        let range = Range { direction: Direction::Backward, ..range };
+        let backward: Vec<_> = in_range().rev().take(most).map(owned).collect();
+        assert_eq!(self.scan(range, most), backward, "{words}");
+    }
+}
+
+#[test]
+fn every_read_sees_the_newest_change_over_chunks_and_rows_below() {
+    for seed in 1..=12 {
+        let mut dice = Dice(seed);
+        let mut world = World {
+            overlay: Overlay::default(),
+            below: MemoryStore::default(),
+            model: Rows::new(),
+            position: Position::default(),
+        };
+        for round in 0..400 {
+            match dice.below(8) {
+                0 if !world.overlay.open().is_empty() => world.overlay.seal(),
+                1 => world.index(),
+                _ => world.turn(&mut dice),
+            }
+            world.check(&mut dice, &format!("seed {seed}, round {round}"));
+        }
+    }
+}
+
+#[test]
+fn dropped_chunks_give_their_memory_to_the_next() {
+    let mut overlay = Overlay::default();
+    let mut batch = Batch::new();
+    batch.put(b"key", &[7; 1000]);
+    let mut addresses = std::collections::BTreeSet::new();
+    for position in 1..20 {
+        overlay.apply(&batch, Position(position));
+        let Some(Change::Put(value)) = overlay.get(b"key") else { panic!("it was just put") };
+        addresses.insert(value.as_ptr() as usize);
+        overlay.seal();
+        overlay.drop_oldest();
+        assert_eq!((overlay.size(), overlay.get(b"key")), (0, None));
+    }
+    assert!(addresses.len() <= 2, "{addresses:?}");
+}
