@@ -90,7 +90,10 @@ impl<S: Store> ShardLoop<S> {
         clock: Clock,
         log_writer: Option<LogWriter>,
     ) -> io::Result<ShardLoop<S>> {
-        let ring = Ring::new(desk.mesh.bell().fd())?;
+        let mut ring = Ring::new(desk.mesh.bell().fd())?;
+        if let Some(writer) = &log_writer {
+            writer.bind_workers(&mut ring);
+        }
         Ok(ShardLoop {
             ring,
             desk,
