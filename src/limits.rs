@@ -118,8 +118,11 @@ pub const MINT_BOUND_MS: u64 = 2_000;
 pub const STORE_FILES_MAX: usize = 64;
 /// Threads of one shard's store: one compacts. With more, those that wait for it spin.
 pub const STORE_THREADS: usize = 1;
-/// New tables that compaction has not merged. At this count no more are made until it has.
-pub const STORE_NEW_TABLES_MAX: usize = 16;
+/// New tables that compaction has not merged. From this count on each next one waits the longer the
+/// more there are, by [`STORE_WAIT_MS`] each: senders slow down instead of standing still.
+pub const STORE_NEW_TABLES_MAX: usize = 8;
+/// See [`STORE_NEW_TABLES_MAX`].
+pub const STORE_WAIT_MS: u64 = 50;
 
 /// Bytes of a segment of a shard's commit log. When it is full the next one is begun.
 pub const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;

@@ -8,14 +8,14 @@
 //!    which is below that of the shards.
 //! 3. Chunks are gathered for [`INDEX_MS`] at most, until there are [`INDEX_BYTES`]: many small
 //!    tables would cost more than a few large ones.
-//! 4. While compaction is behind tables are made rarely: chunks wait, and in the end senders do.
+//! 4. While compaction is behind tables are made slowly: chunks wait, and in the end senders do.
 //! 5. After an error of a shard's LSM nothing more of that shard is applied; the shard is told.
 //!
 //! Left to others: which chunks may be applied (`store::recent`), what is in them.
 
 use crate::config::IndexerCore;
 use crate::ids::ShardId;
-use crate::limits::{INDEX_BYTES, INDEX_MS, SEGMENT_BYTES};
+use crate::limits::{INDEX_BYTES, INDEX_MS, SEGMENT_BYTES, STORE_WAIT_MS};
 use crate::node::clock::steady_nanos;
 use crate::node::log_files;
 use crate::node::mesh::Doorbell;
@@ -73,6 +73,7 @@ pub struct Link {
     shard: ShardId,
     jobs: Sender<Job>,
     notices: Receiver<Notice>,
+    cores: Arc<[usize]>,
 }
 
 impl Link {
@@ -91,6 +92,11 @@ impl Link {
     /// Wants one more file for the log.
     pub fn make_segment(&self) -> Result<(), StoreError> {
         self.ask(Job::MakeSegment(self.shard))
+    }
+
+    /// Where the indexer runs.
+    pub fn cores(&self) -> &[usize] {
+        &self.cores
     }
 
     /// What has happened since.
@@ -130,9 +136,11 @@ pub fn start(
 ) -> io::Result<(Vec<Link>, Receiver<()>)> {
     let (jobs, inbox) = channel();
     let (mut links, mut charges) = (Vec::new(), Vec::new());
+    let set: Arc<[usize]> = cpus(core, cores).into();
     for index in 0..bells.len() {
         let (sender, notices) = channel();
-        links.push(Link { shard: ShardId(index as u16), jobs: jobs.clone(), notices });
+        let (shard, jobs, cores) = (ShardId(index as u16), jobs.clone(), set.clone());
+        links.push(Link { shard, jobs, notices, cores });
         charges.push(Charge {
             notices: sender,
             store: None,
@@ -141,7 +149,6 @@ pub fn start(
             since_ms: 0,
         });
     }
-    let set = cpus(core, cores);
     let (ended, end) = sync_channel(1);
     let indexer = Indexer { jobs: inbox, charges, bells: bells.clone(), identity: identity()? };
     std::thread::Builder::new().name("indexer".to_owned()).spawn(move || {
@@ -292,10 +299,10 @@ impl Charge {
     }
 }
 
-/// Lets compaction catch up, for [`INDEX_MS`] at most: the next table sets it going again.
+/// Lets compaction catch up, the longer the more it is behind.
 fn wait_for_compaction(store: &Writable) -> Result<(), StoreError> {
-    let end_ms = now_ms() + INDEX_MS;
-    while store.view.is_behind()? && now_ms() < end_ms {
+    let begun_ms = now_ms();
+    while now_ms() < begun_ms + store.view.tables_behind()? as u64 * STORE_WAIT_MS {
         std::thread::sleep(LOOK);
     }
     Ok(())

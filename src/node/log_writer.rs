@@ -41,6 +41,13 @@ impl LogWriter {
         LogWriter { link, files, metrics, writing, syncing, sync_asked_ms, failure: None }
     }
 
+    /// Keeps what the kernel does for the log away from the shards, as far as it lets us.
+    pub fn bind_workers(&self, ring: &mut Ring) {
+        if let Err(error) = ring.bind_workers(self.link.cores()) {
+            tracing::warn!(%error, "the kernel's workers cannot be bound to the indexer's cores");
+        }
+    }
+
     /// The write in flight is done.
     pub fn written(
         &mut self,

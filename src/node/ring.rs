@@ -21,10 +21,12 @@
 #![allow(unsafe_code)]
 
 mod buffers;
+mod completion;
 mod write;
 
-use crate::store::aligned::AlignedBuffer;
 pub use buffers::{BUFFER_BYTES, BUFFERS, Filled};
+pub use completion::Completion;
+
 use buffers::{Buffers, GROUP};
 use io_uring::types::{Fd, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
@@ -61,69 +63,6 @@ enum Kind {
     Bell,
     Write,
     Sync,
-}
-
-/// Something that was asked for has happened.
-#[derive(Debug)]
-pub enum Completion {
-    /// A connection came in by a listener.
-    Accepted {
-        /// As given to [`Ring::accept`].
-        listener: u32,
-        /// Its socket.
-        socket: OwnedFd,
-        /// Accepting goes on.
-        more: bool,
-    },
-    /// Accepting ended.
-    AcceptFailed {
-        /// As given to [`Ring::accept`].
-        listener: u32,
-        /// Why.
-        error: Errno,
-    },
-    /// Bytes came in.
-    Received {
-        /// As given to [`Ring::receive`].
-        token: Token,
-        /// Where they are.
-        filled: Filled,
-        /// The receive is still armed.
-        more: bool,
-    },
-    /// A receive ended without bytes.
-    ReceiveEnded {
-        /// As given to [`Ring::receive`].
-        token: Token,
-        /// `Ok`: the peer sends no more. `ECANCELED`, `ENOBUFS`: arm it again. Else: it is dead.
-        result: Result<(), Errno>,
-    },
-    /// A send is done.
-    Sent {
-        /// As given to [`Ring::send`].
-        token: Token,
-        /// The bytes given, to be used again.
-        bytes: Vec<u8>,
-        /// Whether the kernel took all of them.
-        result: Result<(), Errno>,
-    },
-    /// A cancel found nothing to cancel: the receive has ended, or was just then between two of
-    /// its steps and goes on. In the second case it is to be cancelled again.
-    CancelMissed {
-        /// As given to [`Ring::cancel_receive`].
-        token: Token,
-    },
-    /// The time asked for by [`Ring::tick`] is over.
-    Ticked,
-    /// The write is done.
-    Written {
-        /// The bytes given.
-        buffer: AlignedBuffer,
-        /// Whether all of it is written.
-        result: Result<(), Errno>,
-    },
-    /// The sync is done.
-    Synced(Result<(), Errno>),
 }
 
 /// Bytes on their way out.
@@ -168,6 +107,17 @@ impl Ring {
         let readable = u32::from(PollFlags::IN.bits());
         let entry = opcode::PollAdd::new(Fd(self.bell.as_raw_fd()), readable).multi(true).build();
         self.push(entry, Kind::Bell, Token { index: 0, generation: 0 })
+    }
+
+    /// Where the kernel's own threads do what it cannot do at once: syncs above all.
+    pub fn bind_workers(&mut self, cores: &[usize]) -> io::Result<()> {
+        // SAFETY: a set of cores is plain bits, and the empty one has none of them set.
+        let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+        for core in cores {
+            // SAFETY: it sets a bit of the set that is borrowed, and checks that there is one.
+            unsafe { libc::CPU_SET(*core, &mut set) };
+        }
+        self.uring.submitter().register_iowq_aff(&set)
     }
 
     /// Accepts connections until that fails.

@@ -86,7 +86,10 @@ impl<S: Store> ShardLoop<S> {
         clock: Clock,
         log_writer: Option<LogWriter>,
     ) -> io::Result<ShardLoop<S>> {
-        let ring = Ring::new(desk.mesh.bell().fd().try_clone_to_owned()?)?;
+        let mut ring = Ring::new(desk.mesh.bell().fd().try_clone_to_owned()?)?;
+        if let Some(writer) = &log_writer {
+            writer.bind_workers(&mut ring);
+        }
         Ok(ShardLoop {
             ring,
             desk,

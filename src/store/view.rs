@@ -88,11 +88,11 @@ impl View {
         self.ingest(word.chain(lasting(chunks)))
     }
 
-    /// Compaction is behind: more tables would slow down every read.
-    pub fn is_behind(&self) -> Result<bool, StoreError> {
+    /// New tables above [`STORE_NEW_TABLES_MAX`]: they slow down every read.
+    pub fn tables_behind(&self) -> Result<usize, StoreError> {
         // Fails once any of the database's threads has failed.
         self.database.persist(PersistMode::Buffer).map_err(disk)?;
-        Ok(self.rows.l0_table_count() >= STORE_NEW_TABLES_MAX)
+        Ok(self.rows.l0_table_count().saturating_sub(STORE_NEW_TABLES_MAX))
     }
 
     /// Makes one table of changes in the order of their keys. Neither a journal nor a list in
