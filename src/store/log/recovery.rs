@@ -101,16 +101,20 @@ impl Recovery {
                 Head::Segment(header) => {
                     highest_sequence = highest_sequence.max(header.sequence);
                     if header.sequence >= covered.first_sequence {
-                        order.push((header.sequence, *file));
+                        order.push((header, *file));
                     }
                 }
                 Head::Unreadable => unreadable.push(*file),
                 Head::Blank => {}
             }
         }
-        order.sort_by_key(|(sequence, _)| *sequence);
-        let order = order.into_iter().map(|(_, file)| file).chain(unreadable).collect();
         let next = covered.position.next();
+        order.sort_by_key(|(header, _)| header.sequence);
+        // A segment whose successor begins with what the LSM has holds nothing that is needed.
+        let is_covered = |(later, _): &&(Header, Found)| later.first <= next;
+        let covered_count = order.iter().skip(1).take_while(is_covered).count();
+        let needed = order.into_iter().skip(covered_count).map(|(_, file)| file);
+        let order = needed.chain(unreadable).collect();
         let proven = covered.position;
         let (stopped, last_spot) = (None, None);
         Ok(Recovery { covered, order, next, stopped, last_spot, proven, highest_sequence })
