@@ -43,7 +43,7 @@ fn every_shard_has_threads_of_its_own_on_one_core() {
 }
 
 /// Invariant 3 of node.
-/// Invariant 5 of node::shard_loop.
+/// Invariant 6 of node::shard_loop.
 #[test]
 fn an_idle_server_neither_spins_nor_misses_a_ring() {
     let server = Setup::shards(2).start();

@@ -245,7 +245,8 @@ impl Indexer {
         charge.gathered_bytes = 0;
         let Some(last) = chunks.last() else { return };
         let covered = Covered { position: last.last(), ..store.covered };
-        let outcome = wait_for_compaction(store).and_then(|()| store.view.apply(&chunks, covered));
+        let outcome = wait_for_compaction(|| store.view.tables_behind())
+            .and_then(|()| store.view.apply(&chunks, covered));
         let shard = ShardId(shard as u16);
         if let Err(error) = outcome {
             return self.fail(shard, error);
@@ -299,10 +300,10 @@ impl Charge {
     }
 }
 
-/// Lets compaction catch up, the longer the more it is behind.
-fn wait_for_compaction(store: &Writable) -> Result<(), StoreError> {
+/// Lets compaction catch up, the longer the more tables it is behind.
+fn wait_for_compaction(behind: impl Fn() -> Result<usize, StoreError>) -> Result<(), StoreError> {
     let begun_ms = now_ms();
-    while now_ms() < begun_ms + store.view.tables_behind()? as u64 * STORE_WAIT_MS {
+    while now_ms() < begun_ms + behind()? as u64 * STORE_WAIT_MS {
         std::thread::sleep(LOOK);
     }
     Ok(())
@@ -313,16 +314,5 @@ fn now_ms() -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_indexer_takes_the_last_core_unless_told_otherwise() {
-        let cores = [2, 3, 5];
-        assert_eq!(cpus(IndexerCore::Last, &cores), [5]);
-        assert_eq!(cpus(IndexerCore::At(0), &cores), [2]);
-        assert_eq!(cpus(IndexerCore::At(4), &cores), [3]);
-        assert_eq!(cpus(IndexerCore::Shared, &cores), cores);
-        assert_eq!(cpus(IndexerCore::Last, &[7]), [7]);
-    }
-}
+#[path = "indexer_tests.rs"]
+mod tests;

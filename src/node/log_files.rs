@@ -167,6 +167,7 @@ mod tests {
     use super::*;
     use crate::store::view::tests::TempFolder;
 
+    /// Invariants 1 and 2 of node::log_files.
     #[test]
     fn a_segment_is_made_whole_and_found_again() {
         let folder = TempFolder::new();
@@ -183,6 +184,21 @@ mod tests {
         assert_eq!(list(folder.path()).expect("no probe is left").len(), 1);
     }
 
+    /// Invariant 1 of node::log_files.
+    #[test]
+    fn a_segment_that_could_not_be_finished_has_no_segments_name() {
+        let folder = TempFolder::new();
+        assert!(list(folder.path()).expect("made").is_empty());
+        // More than any disk has.
+        assert!(make(folder.path(), 3, 1 << 62).is_err());
+        assert!(!path(folder.path(), 3).exists());
+        // Its other name is in use: it is not made under its own instead.
+        fs::create_dir(folder.path().join("000004.new")).expect("temporary");
+        assert!(make(folder.path(), 4, 65_536).is_err());
+        assert!(!path(folder.path(), 4).exists());
+    }
+
+    /// Invariant 2 of node::log_files.
     #[test]
     fn what_is_no_segment_is_refused_and_named() {
         for (name, text) in [("notes.txt", "x"), ("000001.segment", "short")] {
@@ -192,6 +208,7 @@ mod tests {
             let refusal = list(folder.path()).expect_err("foreign");
             assert!(matches!(refusal, StoreError::LogForeign { .. }));
             assert!(refusal.to_string().contains(name), "{refusal}");
+            assert!(folder.path().join(name).exists(), "it stays where it is");
         }
     }
 }

@@ -1,9 +1,10 @@
 //! Performs what a shard's log wants, on the shard's own ring, and passes chunks to the indexer.
 //!
 //! Invariants:
-//! 1. It decides nothing: what is written, synced, handed out and used again is said by
-//!    `store::recent` and `store::log`, which are told how it went.
-//! 2. After a write or sync that failed every step fails: the shard stops and acks nothing more.
+//! 1. After a write or sync that failed every step fails: the shard stops and acks nothing more.
+//!
+//! It decides nothing: what is written, synced, handed out and used again is said by
+//! `store::recent` and `store::log`, which are told how it went.
 //!
 //! Why an ack means "on disk": `store::log`.
 

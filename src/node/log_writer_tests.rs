@@ -121,6 +121,7 @@ fn segments_are_made_before_they_are_needed_and_used_again() {
     bench.close();
 }
 
+/// Invariant 1 of node::log_writer.
 #[test]
 fn after_a_write_that_failed_nothing_is_acked_and_every_step_fails() {
     let folder = TempFolder::new();
@@ -144,4 +145,22 @@ fn after_a_write_that_failed_nothing_is_acked_and_every_step_fails() {
     assert!(bench.step().is_err(), "and never again");
     assert_eq!(bench.store.durable(), last, "no ack after a failed write");
     assert!(matches!(bench.store.write(&Batch::new()), Err(StoreError::Failed)));
+}
+
+/// Invariant 1 of node::log_writer.
+#[test]
+fn after_a_sync_that_failed_nothing_is_synced_and_every_step_fails() {
+    let folder = TempFolder::new();
+    let mut bench = Bench::open(&folder, Durability::Async);
+    let last = bench.turn(1, 100);
+    bench.until("written", |bench| bench.store.durable() == last);
+    let recent = bench.store.recent().expect("it has a log");
+    recent.log_mut().ask_sync();
+    assert_eq!(recent.log_mut().next_sync(), Some(0));
+    bench.writer.synced(recent, Err(Errno::IO));
+    for _ in 0..3 {
+        assert!(bench.step().is_err());
+    }
+    assert_eq!(bench.store.synced(), Position(0));
+    assert!(matches!(bench.store.sync(), Err(StoreError::Failed)));
 }

@@ -1,6 +1,7 @@
 //! Opening what crashes and damage leave, on real files.
 
 use super::*;
+use crate::store::log::format::Head;
 use crate::store::log::{Outcome, Write};
 use crate::store::logged::LoggedStore;
 use crate::store::view::tests::TempFolder;
@@ -69,6 +70,7 @@ fn segment(folder: &TempFolder, number: u32) -> PathBuf {
     log_files::path(&folder.path().join("log"), number)
 }
 
+/// Invariant 1 of node::recover.
 #[test]
 fn a_log_is_replayed_over_whatever_the_lsm_holds() {
     let folder = TempFolder::new();
@@ -85,10 +87,20 @@ fn a_log_is_replayed_over_whatever_the_lsm_holds() {
         let last = shard.store.get(b"\x02last", <[u8]>::to_vec).expect("the store is well");
         assert_eq!(last, Some((round * 10 + 9).to_le_bytes().to_vec()), "the newest value holds");
     }
-    let shard = opened(&folder);
+    let mut shard = opened(&folder);
     assert_eq!((shard.rows(), shard.store.written()), (40, Position(40)));
+    assert_eq!(shard.writable.covered.position, Position(40), "all of it is in the LSM");
+    assert!(shard.store.recent().expect("it has a log").overlay().open().is_empty());
     let last = shard.store.get(b"\x02last", <[u8]>::to_vec).expect("the store is well");
     assert_eq!(last, Some(39_u32.to_le_bytes().to_vec()));
+    let before = Header::read(&fs::read(segment(&folder, 0)).expect("ours"));
+    shard.turn(40);
+    let after = Header::read(&fs::read(segment(&folder, 0)).expect("ours"));
+    let (Head::Segment(before), Head::Segment(after)) = (before, after) else {
+        panic!("{before:?}, {after:?}")
+    };
+    assert!(after.sequence > before.sequence, "a segment that no record is in");
+    assert_eq!(after.first, Position(41));
 }
 
 #[test]
@@ -125,6 +137,7 @@ fn a_torn_last_write_is_the_end_of_the_log() {
     assert_eq!((shard.rows(), shard.store.written()), (9, Position(9)));
 }
 
+/// Invariant 2 of node::recover.
 #[test]
 fn half_a_store_is_refused_and_never_taken_for_an_empty_one() {
     let folder = TempFolder::new();

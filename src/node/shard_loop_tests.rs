@@ -81,6 +81,7 @@ fn a_turns_relays_are_in_the_mesh_before_any_of_its_acks_is_sent() {
     assert_eq!(house.shards[0].ring.sends_in_flight(), 1);
 }
 
+/// Invariant 1 of node::durable.
 /// Invariant 3 of node::shard_loop.
 #[test]
 fn durable_effects_leave_in_order_and_only_when_their_position_is_durable() {
@@ -98,6 +99,40 @@ fn durable_effects_leave_in_order_and_only_when_their_position_is_durable() {
     let out = out_of(&mut house, &client);
     let places = [21, 22, 23].map(|id| out.find(&format!("srcId\\\":{id}}}")));
     assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{out}");
+}
+
+/// Invariant 5 of node::shard_loop.
+/// Invariant 2 of node::durable.
+#[test]
+fn while_the_store_is_full_requests_and_parcels_wait_and_none_is_lost() {
+    let mut house = House::new(2);
+    let (anna, bo) = (house.person(0), house.person(1));
+    let (mut client, mut other) = (house.device(anna), house.device(bo));
+    for _ in 0..10 {
+        house.round();
+    }
+    let store = house.shards[1].desk.shard.store_mut();
+    store.set_full(true);
+    let written = store.written();
+    client.say(text(41, bo, "by the mesh"));
+    house.until_received(&mut client, ACK, 1);
+    let sent = text(42, anna, "by the ring");
+    let bytes_in = |house: &House| house.shards[1].desk.metrics.counter(Counter::BytesIn);
+    let before = bytes_in(&house);
+    other.say(&sent);
+    house.until("its bytes", |house| bytes_in(house) == before + sent.len() as u64);
+    for _ in 0..20 {
+        house.round();
+    }
+    let shard = &mut house.shards[1];
+    assert_eq!(shard.desk.shard.store().written(), written, "no turn was made");
+    assert_eq!((shard.inbox.len(), shard.parcels.len(), shard.deferred.len()), (1, 0, 0));
+    assert!(!shard.is_busy(), "it does not spin");
+    assert_eq!((other.count(ACK), other.count(r#""msgType":"Text""#)), (0, 0));
+    house.shards[1].desk.shard.store_mut().set_full(false);
+    house.until_received(&mut other, r#""msgType":"Text""#, 1);
+    house.until_received(&mut other, ACK, 1);
+    house.until_received(&mut client, r#""msgType":"Text""#, 1);
 }
 
 /// Invariant 4 of node::shard_loop.

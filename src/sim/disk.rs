@@ -87,3 +87,49 @@ fn put(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BYTES: usize = 16 * SECTOR_BYTES;
+
+    /// A disk with ones that were synced, and twos over the second half that were not.
+    fn disk() -> Disk {
+        let mut disk = Disk::default();
+        disk.make(0, BYTES);
+        disk.write(0, 0, &[1; BYTES]);
+        disk.sync(0);
+        disk.write(0, BYTES as u64 / 2, &[2; BYTES / 2]);
+        disk
+    }
+
+    fn bytes(disk: &Disk) -> &[u8] {
+        disk.files().next().expect("one was made").1
+    }
+
+    /// Invariant 1 of sim::disk.
+    #[test]
+    fn a_power_cut_keeps_what_was_synced_and_tears_the_rest_by_sectors() {
+        let mut torn = 0;
+        for seed in 0..100 {
+            let after = disk().crash(Crash::PowerCut, &mut Prng::new(seed));
+            let (synced, rest) = bytes(&after).split_at(BYTES / 2);
+            assert!(synced.iter().all(|byte| *byte == 1));
+            let is_whole = |sector: &[u8]| sector.iter().all(|byte| *byte == sector[0]);
+            assert!(rest.chunks(SECTOR_BYTES).all(is_whole));
+            assert!(rest.iter().all(|byte| [1, 2].contains(byte)));
+            torn += usize::from(rest.contains(&1) && rest.contains(&2));
+        }
+        assert!((20..100).contains(&torn), "{torn}");
+    }
+
+    /// Invariant 2 of sim::disk.
+    #[test]
+    fn a_kill_loses_nothing_that_was_written() {
+        for seed in 0..20 {
+            let after = disk().crash(Crash::Kill, &mut Prng::new(seed));
+            assert_eq!(bytes(&after), [[1; BYTES / 2], [2; BYTES / 2]].concat());
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! The invariants of the commit log (`store::log`), each under its number, on a simulated disk.
 
-use crate::limits::{CHUNK_BYTES, LOG_WAITING_BYTES_MAX};
+use crate::limits::{CHUNK_BYTES, LOG_WAITING_BYTES_MAX, OVERLAY_BYTES_MAX};
 use crate::sim::disk::Crash;
 use crate::sim::machine::{Machine, SEGMENT};
 use crate::sim::prng::Prng;
@@ -53,6 +53,7 @@ fn wander(machine: &mut Machine, prng: &mut Prng, steps: u64) {
     }
 }
 
+/// Invariant 1 of sim::machine.
 #[test]
 fn acked_turns_survive_kills_and_power_cuts_under_any_seed() {
     for durability in [Durability::Sync, Durability::Async] {
@@ -73,6 +74,7 @@ fn acked_turns_survive_kills_and_power_cuts_under_any_seed() {
     }
 }
 
+/// Invariant 1 of store::log.
 #[test]
 fn invariant_1_positions_become_durable_in_order_and_only_after_write_and_sync() {
     let mut prng = Prng::new(1);
@@ -94,6 +96,7 @@ fn invariant_1_positions_become_durable_in_order_and_only_after_write_and_sync()
     assert!(machine.chunks.is_empty(), "and the LSM gets nothing more");
 }
 
+/// Invariant 1 of store::log.
 #[test]
 fn invariant_1_in_async_mode_an_ack_follows_the_write_and_synced_follows_the_sync() {
     let mut prng = Prng::new(1);
@@ -108,6 +111,8 @@ fn invariant_1_in_async_mode_an_ack_follows_the_write_and_synced_follows_the_syn
     assert_eq!((machine.store.durable(), machine.store.synced()), (Position(3), Position(3)));
 }
 
+/// Invariants 2 and 4 of store::log.
+/// Invariants 2 and 3 of store::recent.
 #[test]
 fn invariant_2_a_chunk_reaches_the_lsm_only_when_its_last_record_is_synced() {
     let mut prng = Prng::new(2);
@@ -128,9 +133,25 @@ fn invariant_2_a_chunk_reaches_the_lsm_only_when_its_last_record_is_synced() {
         machine.sync_one();
         machine.seal();
         assert_eq!(machine.chunks.len(), 1);
+        turns(&mut machine, &mut prng, 1);
+        assert!(machine.start_write());
+        machine.finish_write(Outcome::Done);
+        machine.store.sync().expect("the store is well");
+        machine.sync_one();
+        machine.seal();
+        let last: Vec<_> = machine.chunks.iter().map(|chunk| chunk.last()).collect();
+        assert_eq!(last, [Position(3), Position(4)], "each once, in order");
+        let held = |machine: &mut Machine| {
+            let overlay = machine.recent().overlay();
+            [0, 1].map(|index| overlay.sealed(index).map(|chunk| chunk.last()))
+        };
+        assert_eq!(held(&mut machine), [Some(Position(3)), Some(Position(4))]);
+        machine.apply_one();
+        assert_eq!(held(&mut machine), [Some(Position(4)), None], "only what was applied went");
     }
 }
 
+/// Invariant 3 of store::log.
 #[test]
 fn invariant_3_the_covered_position_is_written_with_the_rows() {
     // Whatever part of what it was given the LSM keeps, the log adds just the rest.
@@ -150,6 +171,8 @@ fn invariant_3_the_covered_position_is_written_with_the_rows() {
     }
 }
 
+/// Invariant 4 of store::log.
+/// Invariant 1 of store::log::segments.
 #[test]
 fn invariant_4_a_segment_is_used_again_only_after_the_lsm_has_synced_it() {
     let mut prng = Prng::new(4);
@@ -172,6 +195,8 @@ fn invariant_4_a_segment_is_used_again_only_after_the_lsm_has_synced_it() {
     machine.crash(Crash::PowerCut, &mut prng).expect("nothing is missing");
 }
 
+/// Invariant 5 of store::log.
+/// Invariants 1 and 2 of store::log::recovery.
 #[test]
 fn invariant_5_replay_takes_contiguous_positions_of_their_own_segment_only() {
     for seed in 0..60 {
@@ -193,6 +218,7 @@ fn invariant_5_replay_takes_contiguous_positions_of_their_own_segment_only() {
     }
 }
 
+/// Invariant 6 of store::log.
 #[test]
 fn invariant_6_a_recovered_segment_is_never_appended_to() {
     let mut prng = Prng::new(6);
@@ -212,6 +238,7 @@ fn invariant_6_a_recovered_segment_is_never_appended_to() {
     }
 }
 
+/// Invariant 7 of store::log.
 #[test]
 fn invariant_7_what_waits_is_bounded_and_nothing_is_dropped_at_the_bound() {
     let mut machine = Machine::new(Durability::Sync, 2);
@@ -237,6 +264,8 @@ fn invariant_7_what_waits_is_bounded_and_nothing_is_dropped_at_the_bound() {
     assert_eq!(machine.store.durable(), Position(count));
 }
 
+/// Invariant 7 of store::log.
+/// Invariant 3 of store::overlay.
 #[test]
 fn invariant_7_the_overlay_is_bounded_too() {
     let mut machine = Machine::new(Durability::Sync, 3);
@@ -250,8 +279,30 @@ fn invariant_7_the_overlay_is_bounded_too() {
         machine.turn(&batch);
     }
     assert!(machine.store.is_full());
+    let size = machine.recent().overlay().size();
+    assert!((OVERLAY_BYTES_MAX..OVERLAY_BYTES_MAX + 100_000).contains(&size), "{size}");
     let sealed = machine.recent().overlay().sealed(0).expect("sealed by size").size();
     assert!((CHUNK_BYTES..CHUNK_BYTES + 100_000).contains(&sealed), "{sealed}");
+}
+
+/// Invariant 1 of store::recent.
+/// Invariant 1 of store::logged.
+#[test]
+fn a_turn_is_in_the_log_and_in_the_overlay_or_in_neither_and_never_in_the_lsm() {
+    let mut prng = Prng::new(9);
+    let mut machine = Machine::new(Durability::Sync, 2);
+    let below = machine.store.below().written();
+    turns(&mut machine, &mut prng, 3);
+    assert_eq!(machine.recent().log().appended(), Position(3));
+    assert_eq!(machine.recent().overlay().open().last(), Position(3));
+    machine.start_write();
+    machine.finish_write(Outcome::Failed);
+    let size = machine.recent().overlay().size();
+    assert!(machine.store.write(&batch(&mut prng, 4)).is_err());
+    assert_eq!(machine.recent().log().appended(), Position(3));
+    assert_eq!(machine.recent().overlay().open().last(), Position(3));
+    assert_eq!(machine.recent().overlay().size(), size);
+    assert_eq!(machine.store.below().written(), below, "others write to the LSM");
 }
 
 /// A log of several segments, all of it synced and none of it indexed.
@@ -266,6 +317,8 @@ fn long_log(prng: &mut Prng, files: u32) -> Machine {
     }
 }
 
+/// Invariant 8 of store::log.
+/// Invariant 2 of store::log::recovery.
 #[test]
 fn invariant_8_damage_below_something_synced_is_a_hard_stop_that_names_the_place() {
     for seed in 0..200 {
@@ -294,6 +347,7 @@ fn invariant_8_damage_below_something_synced_is_a_hard_stop_that_names_the_place
     }
 }
 
+/// Invariant 8 of store::log.
 #[test]
 fn invariant_8_a_missing_or_foreign_segment_is_a_hard_stop() {
     let mut prng = Prng::new(8);

@@ -109,6 +109,7 @@ fn layout(capacity: usize) -> Layout {
 mod tests {
     use super::*;
 
+    /// Invariant 1 of store::aligned.
     #[test]
     fn bytes_stay_aligned_and_whole_however_it_grows() {
         let mut buffer = AlignedBuffer::with_capacity(0);
@@ -118,6 +119,7 @@ mod tests {
             buffer.extend(&more);
             expected.extend_from_slice(&more);
             assert_eq!(buffer.bytes().as_ptr() as usize % BLOCK_BYTES, 0);
+            assert_eq!(buffer.capacity % BLOCK_BYTES, 0);
         }
         assert_eq!(buffer.bytes(), expected);
         buffer.pad();
@@ -125,6 +127,24 @@ mod tests {
         assert!(buffer.bytes()[expected.len()..].iter().all(|byte| *byte == 0));
         buffer.truncate(10);
         assert_eq!(buffer.bytes(), &expected[..10]);
+    }
+
+    /// Invariant 2 of store::aligned.
+    #[test]
+    fn memory_is_zeroed_when_it_is_taken_whatever_was_in_it_before() {
+        for blocks in 1..20 {
+            let capacity = blocks * BLOCK_BYTES;
+            let mut used = AlignedBuffer::with_capacity(capacity);
+            used.extend(&vec![7; capacity]);
+            drop(used);
+            let mut buffer = AlignedBuffer::with_capacity(capacity);
+            buffer.lengthen(capacity);
+            assert!(buffer.bytes().iter().all(|byte| *byte == 0));
+            buffer.bytes_mut().fill(7);
+            buffer.lengthen(2 * capacity);
+            assert!(buffer.bytes()[..capacity].iter().all(|byte| *byte == 7));
+            assert!(buffer.bytes()[capacity..].iter().all(|byte| *byte == 0), "grown");
+        }
     }
 
     #[test]

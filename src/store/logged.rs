@@ -2,8 +2,9 @@
 //! an LSM that has them a moment later.
 //!
 //! Invariants:
-//! 1. Nothing here waits for a disk but reads of rows that only the LSM has.
-//! 2. A write never goes to the LSM.
+//! 1. A write never goes to the LSM.
+//!
+//! Nothing here waits for a disk but reads of rows that only the LSM has.
 //!
 //! Left to others: moving the log and the overlay on (`recent`, `node::log_writer`).
 

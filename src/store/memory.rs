@@ -45,6 +45,7 @@ pub struct MemoryStore {
     synced: Position,
     unsynced: Vec<Undo>,
     failing: Failing,
+    is_full: bool,
 }
 
 impl Default for MemoryStore {
@@ -65,6 +66,7 @@ impl MemoryStore {
             synced: Position::default(),
             unsynced: Vec::new(),
             failing: Failing::Nothing,
+            is_full: false,
         }
     }
 
@@ -87,6 +89,11 @@ impl MemoryStore {
     /// The next sync fails, and the store with it.
     pub fn fail_next_sync(&mut self) {
         self.failing = Failing::Sync;
+    }
+
+    /// From now on as much waits as may, or no longer.
+    pub fn set_full(&mut self, is_full: bool) {
+        self.is_full = is_full;
     }
 
     /// What a restart finds after a power cut that took all that was not synced.
@@ -187,5 +194,9 @@ impl Store for MemoryStore {
 
     fn synced(&self) -> Position {
         self.synced
+    }
+
+    fn is_full(&self) -> bool {
+        self.is_full
     }
 }

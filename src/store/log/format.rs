@@ -238,6 +238,8 @@ impl Covered {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::log::segments::Place;
+    use crate::store::log::{Beginning, Durability, Log, Outcome};
 
     fn record(log: u64, sequence: u64) -> AlignedBuffer {
         let mut batch = Batch::new();
@@ -264,6 +266,7 @@ mod tests {
         assert_eq!(changes, expected);
     }
 
+    /// Invariant 1 of store::log::format.
     #[test]
     fn a_record_with_any_byte_changed_or_missing_is_none() {
         let buffer = record(5, 2);
@@ -276,6 +279,7 @@ mod tests {
         assert!(read_record(buffer.bytes(), 6).is_none(), "another log's");
     }
 
+    /// Invariant 1 of store::log::format.
     #[test]
     fn a_header_with_any_byte_changed_is_none() {
         let header = Header { log: 1, sequence: 2, first: Position(3), synced: Position(2) };
@@ -288,6 +292,37 @@ mod tests {
             assert_eq!(Header::read(&changed), Head::Unreadable, "byte {at}");
         }
         assert_eq!(Header::read(&[0; BLOCK_BYTES]), Head::Blank);
+    }
+
+    /// Invariant 2 of store::log::format.
+    #[test]
+    fn a_write_begins_on_a_block_has_no_gaps_and_ends_in_zeros() {
+        let (written, next_sequence) = (Position(0), 1);
+        let free = vec![Place { number: 0, bytes: 1 << 20 }];
+        let beginning = Beginning { log: 5, written, next_sequence, free };
+        let mut log = Log::new(beginning, Durability::Sync);
+        let (mut end, mut position) = (0, Position(0));
+        for turns in 1..20_usize {
+            for turn in 0..turns {
+                let mut batch = Batch::new();
+                batch.put(b"key", &vec![7; 1 + turn * 391]);
+                log.append(&batch);
+            }
+            let write = log.next_write().expect("there is room");
+            assert_eq!((write.offset, write.offset % BLOCK_BYTES as u64), (end, 0));
+            let bytes = write.buffer.bytes();
+            end += (bytes.len() - write.from) as u64;
+            let mut at = BLOCK_BYTES;
+            for _ in 0..turns {
+                let head = read_record(&bytes[at..], 5).expect("it follows the one before");
+                position = position.next();
+                assert_eq!((head.position, head.sequence), (position, 1));
+                at += head.length;
+            }
+            assert_eq!(bytes.len(), at.next_multiple_of(BLOCK_BYTES));
+            assert!(bytes[at..].iter().all(|byte| *byte == 0));
+            log.written(write.buffer, Outcome::Done);
+        }
     }
 
     #[test]

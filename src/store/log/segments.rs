@@ -112,3 +112,30 @@ impl Segments {
         self.free.len() + self.full.len() + usize::from(self.filling.is_some())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Invariants 1 and 2 of store::log::segments.
+    #[test]
+    fn sequences_rise_by_one_and_a_place_holds_one_segment_at_a_time() {
+        let place = |number| Place { number, bytes: 4 * BLOCK_BYTES as u64 };
+        let mut segments = Segments::new([place(0), place(1), place(2)], 7);
+        for turn in 0..30_u64 {
+            segments.begin();
+            assert_eq!(segments.sequence(), 7 + turn);
+            let (number, offset) = segments.take(BLOCK_BYTES as u64, Position(turn + 1));
+            assert_eq!((u64::from(number), offset), (turn % 3, BLOCK_BYTES as u64));
+            assert_eq!(segments.count(), 3);
+            if turn < 2 {
+                continue;
+            }
+            assert!(segments.next_room().is_none(), "all hold what the LSM lacks");
+            segments.release(Position(turn - 2));
+            assert!(segments.next_room().is_none(), "the oldest holds one turn more");
+            segments.release(Position(turn - 1));
+            assert!(segments.next_room().is_some());
+        }
+    }
+}

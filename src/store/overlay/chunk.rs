@@ -242,6 +242,7 @@ mod tests {
         chunk.get(key, hash_of(key))
     }
 
+    /// Invariant 1 of store::overlay::chunk.
     #[test]
     fn a_key_is_there_once_with_its_last_change() {
         let mut chunk = Chunk::default();
@@ -256,6 +257,7 @@ mod tests {
         assert_eq!((get(&chunk, b"c"), chunk.count()), (None, 2));
     }
 
+    /// Invariant 2 of store::overlay::chunk.
     #[test]
     fn a_write_once_row_that_came_and_went_never_reaches_the_lsm() {
         let mut chunk = Chunk::default();
@@ -272,6 +274,7 @@ mod tests {
         assert_eq!(lasting(&chunks).collect::<Vec<_>>(), expected);
     }
 
+    /// Invariant 2 of store::overlay::chunk.
     #[test]
     fn chunks_together_change_each_row_once_in_the_order_of_keys() {
         let of = |changes: &[(&[u8], Change<'_>)]| {
@@ -298,6 +301,7 @@ mod tests {
         assert_eq!(lasting(&chunks[1..]).take(3).collect::<Vec<_>>(), expected);
     }
 
+    /// Invariant 3 of store::overlay::chunk.
     #[test]
     fn a_cleared_chunk_keeps_its_memory() {
         let mut chunk = Chunk::default();

@@ -96,3 +96,39 @@ impl List {
         self.runs.push(end);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::batch::Change;
+
+    /// Invariants 1 and 2 of store::overlay::order.
+    #[test]
+    fn places_are_there_once_in_few_sorted_runs_and_a_short_tail() {
+        let (mut chunk, mut order) = (Chunk::default(), Order::default());
+        for round in 1..200_u64 {
+            for step in 0..round * 37 % 150 {
+                let number = (round * 1_000 + step).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+                let key = [&[(number % 3) as u8 + 1][..], &number.to_be_bytes()].concat();
+                if let Some(at) = chunk.change(&key, Change::Put(b"row")) {
+                    order.add(&key, at);
+                }
+            }
+            let mut seen = Vec::new();
+            order.runs(&chunk, (&[0], &[9]), &mut |run| {
+                assert!(run.is_sorted_by_key(|at| chunk.key_at(*at)));
+                seen.extend_from_slice(run);
+            });
+            seen.sort_unstable();
+            assert!(seen.into_iter().eq(0..chunk.count() as Place), "round {round}");
+            for list in &order.lists {
+                let starts = std::iter::once(0).chain(list.runs.iter().copied());
+                let lengths: Vec<_> =
+                    starts.zip(&list.runs).map(|(start, end)| end - start).collect();
+                assert!(lengths.windows(2).all(|pair| pair[0] >= 2 * pair[1]), "{lengths:?}");
+                let tail = list.places.len() - lengths.iter().sum::<usize>();
+                assert!(tail <= TAIL_MAX, "{tail}");
+            }
+        }
+    }
+}

@@ -98,6 +98,8 @@ impl World {
     }
 }
 
+/// Invariant 1 of store::overlay.
+/// Invariant 1 of store::overlay::scan.
 #[test]
 fn every_read_sees_the_newest_change_over_chunks_and_rows_below() {
     for seed in 1..=12 {
@@ -115,6 +117,27 @@ fn every_read_sees_the_newest_change_over_chunks_and_rows_below() {
                 _ => world.turn(&mut dice),
             }
             world.check(&mut dice, &format!("seed {seed}, round {round}"));
+        }
+    }
+}
+
+/// Invariant 2 of store::overlay.
+#[test]
+fn chunks_leave_one_by_one_in_the_order_in_which_they_were_sealed() {
+    let mut overlay = Overlay::default();
+    for position in 1..=5_u8 {
+        let mut batch = Batch::new();
+        batch.put(&[position], b"row");
+        overlay.apply(&batch, Position(u64::from(position)));
+        overlay.seal();
+    }
+    for dropped in 0..=5_u8 {
+        let held = (0..6).map_while(|index| overlay.sealed(index)).map(|chunk| chunk.last().0);
+        assert!(held.eq(u64::from(dropped) + 1..=5), "{dropped} were dropped");
+        let is_there = |key: &u8| overlay.get(&[*key]).is_some();
+        assert_eq!((1..=5).filter(is_there).count(), usize::from(5 - dropped));
+        if dropped < 5 {
+            overlay.drop_oldest();
         }
     }
 }

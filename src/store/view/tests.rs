@@ -156,6 +156,8 @@ fn a_failed_view_is_failed_for_good() {
     assert_eq!((view.durable(), view.written()), (Position(0), Position(1)));
 }
 
+/// Invariant 4 of store::view.
+/// Invariant 3 of store::log.
 #[test]
 fn rows_and_the_position_that_they_reach_come_in_one_batch() {
     let folder = TempFolder::new();

@@ -1,0 +1,177 @@
+//! The indexer's steps by hand, and its thread as the system sees it.
+
+use super::*;
+use crate::node::mesh::bells;
+use crate::store::Store;
+use crate::store::batch::Change;
+use crate::store::view::tests::TempFolder;
+use std::cell::Cell;
+use std::fs;
+
+const DURABILITY: Durability = Durability::Sync;
+
+fn opening(folder: &TempFolder) -> Opening {
+    Opening { folder: folder.path().to_owned(), durability: DURABILITY, cache_bytes: 1 << 20 }
+}
+
+fn charge() -> (Charge, Receiver<Notice>) {
+    let (notices, heard) = channel();
+    let (store, gathered) = (None, Vec::new());
+    (Charge { notices, store, gathered, gathered_bytes: 0, since_ms: 0 }, heard)
+}
+
+/// An indexer of two shards that does what a test says, and what its shards hear.
+fn indexer() -> (Indexer, [Receiver<Notice>; 2]) {
+    let (_, jobs) = channel();
+    let ((one, heard), (other, too)) = (charge(), charge());
+    let bells = bells(2).expect("eventfds");
+    (Indexer { jobs, charges: vec![one, other], bells, identity: 9 }, [heard, too])
+}
+
+fn chunk(turn: u64) -> Arc<Chunk> {
+    let mut chunk = Chunk::default();
+    chunk.change(b"\x01row", Change::Put(&turn.to_le_bytes()));
+    chunk.note(Position(turn));
+    Arc::new(chunk)
+}
+
+/// What was heard, in a word each.
+fn words(heard: &Receiver<Notice>) -> Vec<(&'static str, u64)> {
+    let word = |notice| match notice {
+        Notice::Applied(position) => ("applied", position.0),
+        Notice::Synced(position) => ("synced", position.0),
+        Notice::Made(..) => ("made", 0),
+        Notice::Failed(_) => ("failed", 0),
+    };
+    heard.try_iter().map(word).collect()
+}
+
+/// Invariant 1 of node::indexer.
+#[test]
+fn a_shard_hears_of_its_chunks_when_their_table_is_on_disk() {
+    let folder = TempFolder::new();
+    let (mut indexer, [heard, _]) = indexer();
+    let opened = indexer.open(ShardId(0), &opening(&folder)).expect("ours");
+    for turn in [1, 2] {
+        indexer.perform(Job::Apply(ShardId(0), chunk(turn)));
+    }
+    assert_eq!(words(&heard), [], "gathered is not applied");
+    indexer.index(0);
+    assert_eq!(words(&heard), [("applied", 1), ("applied", 2), ("synced", 2)]);
+    let row = |view: &crate::store::view::View| view.get(b"\x01row", <[u8]>::to_vec);
+    let expected = Some(2_u64.to_le_bytes().to_vec());
+    assert_eq!(row(&opened.view).expect("the store is well"), expected);
+    drop((indexer, opened));
+    // The log has nothing: what is found again is the LSM's.
+    let (opened, writable) = recover::open(folder.path(), 9, DURABILITY, 1 << 20).expect("ours");
+    assert_eq!(row(&opened.view).expect("the store is well"), expected);
+    assert_eq!(writable.covered.position, Position(2));
+}
+
+/// The nice value and the cores of each thread of this process but the indexers themselves.
+fn threads() -> Vec<(String, i32, String)> {
+    let mut all = Vec::new();
+    for task in fs::read_dir("/proc/self/task").expect("Linux") {
+        let path = task.expect("Linux").path();
+        // A thread of another test may just have ended.
+        let read = |name| fs::read_to_string(path.join(name)).unwrap_or_default();
+        let (name, stat, status) = (read("comm"), read("stat"), read("status"));
+        let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+        let nice = fields.split_whitespace().nth(16).and_then(|nice| nice.parse().ok());
+        let cores = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+        if let (Some(nice), Some(cores)) = (nice, cores)
+            && name.trim() != "indexer"
+        {
+            all.push((name.trim().to_owned(), nice, cores.trim().to_owned()));
+        }
+    }
+    all
+}
+
+/// Invariant 2 of node::indexer.
+#[test]
+fn the_lsms_threads_share_the_indexers_core_and_its_low_priority() {
+    let folder = TempFolder::new();
+    let allowed = rustix::thread::sched_getaffinity(None).expect("Linux");
+    let last = (0..1024).rev().find(|core| allowed.is_set(*core)).expect("we run on one");
+    let bells = bells(1).expect("an eventfd");
+    let (mut links, end) = start(&bells, IndexerCore::Last, &[last]).expect("a thread");
+    let link = links.pop().expect("one for each bell");
+    let opened = link.open(opening(&folder)).expect("ours");
+    let cores = last.to_string();
+    let all = threads();
+    let ours = all.iter().filter(|(_, nice, set)| *nice >= NICENESS && *set == cores).count();
+    assert!(ours >= crate::limits::STORE_THREADS, "{ours} on {cores} of {all:?}");
+    drop((opened, link, links));
+    end.recv().expect("the indexer ends with its last link");
+}
+
+/// Invariant 3 of node::indexer.
+#[test]
+fn chunks_are_gathered_until_they_are_old_or_many() {
+    let (mut charge, _heard) = charge();
+    assert!(!charge.is_due(u64::MAX), "there is nothing to index");
+    charge.gather(chunk(1));
+    let since_ms = charge.since_ms;
+    charge.gather(chunk(2));
+    assert_eq!(charge.since_ms, since_ms, "the oldest counts");
+    assert!(!charge.is_due(since_ms + INDEX_MS - 1));
+    assert!(charge.is_due(since_ms + INDEX_MS));
+    let mut large = Chunk::default();
+    large.change(b"\x01row", Change::Put(&vec![7; INDEX_BYTES / 4]));
+    let large = Arc::new(large);
+    for count in 1..=4 {
+        assert!(!charge.is_due(charge.since_ms), "{count}");
+        charge.gather(large.clone());
+    }
+    assert!(charge.is_due(charge.since_ms), "as many bytes as a table should have");
+}
+
+/// Invariant 4 of node::indexer.
+#[test]
+fn a_table_waits_the_longer_the_more_compaction_is_behind() {
+    for tables in [0, 1, 3] {
+        let begun = now_ms();
+        wait_for_compaction(|| Ok(tables)).expect("no error");
+        assert!(now_ms() - begun >= tables as u64 * STORE_WAIT_MS, "{tables} behind");
+    }
+    let looks = Cell::new(0);
+    let catches_up = || {
+        looks.set(looks.get() + 1);
+        Ok(if looks.get() < 3 { usize::MAX / 1_000_000 } else { 0 })
+    };
+    wait_for_compaction(catches_up).expect("no error");
+    assert_eq!(looks.get(), 3, "and not longer than it is behind");
+    assert!(wait_for_compaction(|| Err(StoreError::Asked)).is_err());
+}
+
+/// Invariant 5 of node::indexer.
+#[test]
+fn after_an_error_nothing_more_of_that_shard_is_applied_and_it_is_told() {
+    let (folder, healthy) = (TempFolder::new(), TempFolder::new());
+    let (mut indexer, [heard, other]) = indexer();
+    let _opened = indexer.open(ShardId(0), &opening(&folder)).expect("ours");
+    let _too = indexer.open(ShardId(1), &opening(&healthy)).expect("ours");
+    // Nowhere to put a table.
+    fs::remove_dir_all(folder.path().join("rows/keyspaces/1/tables")).expect("fjall's tables");
+    for turn in [1, 2] {
+        for shard in [0, 1] {
+            indexer.perform(Job::Apply(ShardId(shard), chunk(turn)));
+            indexer.index(usize::from(shard));
+        }
+        indexer.perform(Job::MakeSegment(ShardId(0)));
+    }
+    assert_eq!(words(&heard), [("failed", 0)], "once, and nothing after it");
+    let expected = [("applied", 1), ("synced", 1), ("applied", 2), ("synced", 2)];
+    assert_eq!(words(&other), expected);
+}
+
+#[test]
+fn the_indexer_takes_the_last_core_unless_told_otherwise() {
+    let cores = [2, 3, 5];
+    assert_eq!(cpus(IndexerCore::Last, &cores), [5]);
+    assert_eq!(cpus(IndexerCore::At(0), &cores), [2]);
+    assert_eq!(cpus(IndexerCore::At(4), &cores), [3]);
+    assert_eq!(cpus(IndexerCore::Shared, &cores), cores);
+    assert_eq!(cpus(IndexerCore::Last, &[7]), [7]);
+}
