@@ -63,7 +63,7 @@ fn a_failed_disk_ends_all_acks_shows_red_and_stops_the_server_with_its_reason() 
     assert_eq!(status.code(), Some(1), "log:\n{}", server.log());
     let log = server.log();
     let home = world.home(anna);
-    for words in [format!("shard {home} failed"), "store".to_owned()] {
+    for words in [format!("shard {home} failed"), "the commit log cannot be written".to_owned()] {
         assert!(log.contains(&words), "{words:?} in the log:\n{log}");
     }
     let server = server.kill().start();
