@@ -6,10 +6,11 @@ use crate::store::log::format::Covered;
 use crate::store::overlay::chunk::Chunk;
 use crate::store::tests::{put, rows, value};
 use crate::store::{Batch, Direction, Position, Store, StoreError};
-use std::fs;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::{fs, io};
 
 /// A folder of its own for one test, removed with all that is in it. It is not made.
 pub(crate) struct TempFolder(PathBuf);
@@ -41,17 +42,44 @@ pub(crate) fn open(folder: &TempFolder) -> View {
     View::open(folder.path(), BEGINNING, 1 << 20).expect("the folder is ours")
 }
 
+/// Copies a folder as it is at one moment: again, while fjall's threads change it meanwhile.
 fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).expect("temporary");
-    for entry in fs::read_dir(from).expect("temporary") {
-        let entry = entry.expect("temporary");
-        let target = to.join(entry.file_name());
-        if entry.file_type().expect("temporary").is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).expect("temporary");
+    for _ in 0..1_000 {
+        let before = files(from).ok();
+        let is_copied = copy_once(from, to).is_ok();
+        if is_copied && before.is_some() && files(from).ok() == before {
+            return;
+        }
+        fs::remove_dir_all(to).expect("temporary");
+    }
+    panic!("{} never stays as it is", from.display());
+}
+
+/// The files below a folder and the bytes in each.
+fn files(folder: &Path) -> io::Result<BTreeSet<(PathBuf, u64)>> {
+    let mut all = BTreeSet::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        match entry.file_type()?.is_dir() {
+            true => all.extend(files(&entry.path())?),
+            false => all.extend([(entry.path(), entry.metadata()?.len())]),
         }
     }
+    Ok(all)
+}
+
+fn copy_once(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_once(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
 }
 
 #[test]
