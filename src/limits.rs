@@ -89,7 +89,7 @@ pub const MARKS_EVERY_MS: u64 = 200;
 pub const MARKS_PER_STEP_MAX: usize = 4096;
 /// Gaps that the marks of one chat remember exactly. Beyond: a message above the last gap may
 /// show an earlier state than it has until the chat is acked whole.
-pub const MARK_GAPS_MAX: usize = 64;
+pub const MARK_GAPS_MAX: usize = 256;
 
 /// Entries of one chat list. Beyond: the oldest leaves the list (its messages stay).
 pub const CHATS_MAX: u32 = 10_000;

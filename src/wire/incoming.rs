@@ -90,15 +90,11 @@ impl<'t, 'a> Keys<'t, 'a> {
         }
     }
 
-    /// A number that no user can have is not authenticated: there is nobody to ask the rules for.
+    /// Whoever names no user, or one that cannot be, is not authenticated: there is nobody to ask
+    /// the rules for.
     fn auth(&self, id: Option<MessageId>) -> Result<Request<'a>, Refusal> {
-        let field = Field("fromUserId");
-        let number = fields::required(self.from, field)?.integer(field);
-        let user = match number {
-            Ok(number) => UserId::new(number).ok_or(Refusal::NotAuthenticated)?,
-            Err(Refusal::OutOfRange { .. }) => return Err(Refusal::NotAuthenticated),
-            Err(refusal) => return Err(refusal),
-        };
+        let number = self.from.and_then(|from| from.integer(Field("fromUserId")).ok());
+        let user = number.and_then(UserId::new).ok_or(Refusal::NotAuthenticated)?;
         Ok(Request::Auth { user, token: self.token()?, id })
     }
 
