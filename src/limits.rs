@@ -127,7 +127,7 @@ pub const STORE_WAIT_MS: u64 = 50;
 /// Bytes of a segment of a shard's commit log. When it is full the next one is begun.
 pub const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
 /// Bytes of the first segment of a new folder: made quickly, so that the first start is quick.
-pub const FIRST_SEGMENT_BYTES: u64 = 8 * 1024 * 1024;
+pub const FIRST_SEGMENT_BYTES: u64 = 32 * 1024 * 1024;
 /// Segments of one shard. At this count appending waits until the LSM has synced what the oldest
 /// holds.
 pub const LOG_SEGMENTS_MAX: usize = 16;
@@ -181,7 +181,11 @@ const _: () = {
     assert!(EXPECTED_ACKS.is_power_of_two(), "a place is some bits of a hash");
     assert!(INDEX_BYTES > 4 * TURN_BYTES_MAX, "a table holds many turns");
     assert!(OVERLAY_BYTES_MAX >= 3 * INDEX_BYTES, "chunks are gathered while a table is made");
-    assert!(FIRST_SEGMENT_BYTES > TURN_BYTES_MAX as u64 + (2 << 20), "a segment holds any turn");
+    assert!(
+        FIRST_SEGMENT_BYTES as usize
+            > LOG_WAITING_BYTES_MAX + TURN_BYTES_MAX + PARCEL_RELAYS_MAX * FRAME_BYTES_MAX,
+        "a segment holds what waits, and a turn that ends with a whole parcel"
+    );
     assert!(OVERLAY_BYTES_MAX >= 8 * CHUNK_BYTES, "a chunk can be indexed while others fill");
     assert!(CHUNK_LOG_BYTES as u64 <= SEGMENT_BYTES / 2, "a chunk holds few segments");
     assert!(CHUNK_BYTES + TURN_BYTES_MAX <= 16 << 20, "a chunk is no larger than 16 MiB");

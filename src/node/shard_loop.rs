@@ -149,10 +149,13 @@ impl<S: Store> ShardLoop<S> {
     /// Waits for the ring or the bell, unless another shard or the phase has something after all.
     fn wait(&mut self, phase: Phase) -> Result<(), ShardError> {
         self.desk.mesh.bell().park();
-        self.desk.mesh.drain(&mut self.parcels);
         // The indexer may have made room, and not rung, just before the bell was parked.
         self.move_log()?;
-        let is_found = !self.parcels.is_empty() || self.is_busy();
+        let takes_parcels = self.takes_requests();
+        if takes_parcels {
+            self.desk.mesh.drain(&mut self.parcels);
+        }
+        let is_found = takes_parcels && !self.parcels.is_empty() || self.is_busy();
         if !is_found && self.control.phase() == phase {
             self.ring.wait()?;
         }

@@ -36,6 +36,8 @@ pub struct Segments {
     filling: Option<Segment>,
     next_sequence: u64,
     is_asked_for: bool,
+    /// A write found no file for the bytes that wait.
+    is_short: bool,
 }
 
 impl Segments {
@@ -47,6 +49,7 @@ impl Segments {
             filling: None,
             next_sequence,
             is_asked_for: false,
+            is_short: false,
         }
     }
 
@@ -56,7 +59,8 @@ impl Segments {
     }
 
     /// Bytes that the next segment has for records; `None`: there is no free file.
-    pub fn next_room(&self) -> Option<u64> {
+    pub fn next_room(&mut self) -> Option<u64> {
+        self.is_short = self.free.is_empty();
         self.free.front().map(|place| place.bytes - BLOCK_BYTES as u64)
     }
 
@@ -94,14 +98,16 @@ impl Segments {
 
     /// A new file is there.
     pub fn add(&mut self, place: Place) {
-        self.is_asked_for = false;
+        (self.is_asked_for, self.is_short) = (false, false);
         self.free.push_back(place);
     }
 
     /// Whether one more file should be made now. Says so once for each [`Segments::add`].
     pub fn ask(&mut self) -> bool {
         let is_used = |segment: Segment| segment.end * SEGMENT_SPARE_PARTS > segment.place.bytes;
-        let is_due = self.free.is_empty() && self.filling.is_none_or(is_used);
+        // A large write may not fit although little of the segment is used.
+        let is_wanted = self.is_short || self.filling.is_none_or(is_used);
+        let is_due = self.free.is_empty() && is_wanted;
         let is_asked = is_due && !self.is_asked_for && self.count() < LOG_SEGMENTS_MAX;
         self.is_asked_for |= is_asked;
         is_asked
@@ -137,5 +143,17 @@ mod tests {
             segments.release(Position(turn - 1));
             assert!(segments.next_room().is_some());
         }
+    }
+
+    #[test]
+    fn a_write_that_finds_no_file_has_one_made_though_little_is_used() {
+        let mut segments = Segments::new([Place { number: 0, bytes: 1 << 20 }], 1);
+        segments.begin();
+        segments.take(BLOCK_BYTES as u64, Position(1));
+        assert!(!segments.ask(), "little is used");
+        assert!(segments.next_room().is_none());
+        assert!(segments.ask() && !segments.ask(), "once");
+        segments.add(Place { number: 1, bytes: 1 << 20 });
+        assert!(!segments.ask());
     }
 }
