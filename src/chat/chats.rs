@@ -21,7 +21,16 @@ use std::ops::ControlFlow;
 pub(super) type Rank = (Reverse<bool>, Reverse<u64>);
 
 impl<S: Store> Shard<S> {
-    /// The chat of a pair, made or listed again if need be, to be changed.
+    /// Makes room in a list for a pair that is not in it. To be called before an event changes
+    /// anything: it scans, which writes out what was changed, and half an event must never be
+    /// durable without the rest.
+    pub(super) fn prepare_chat(&mut self, owner: UserId, peer: UserId) -> Result<(), StoreError> {
+        let is_listed = self.records.chat(owner, peer)?.is_some_and(|chat| chat.listed);
+        if is_listed { Ok(()) } else { self.make_room(owner) }
+    }
+
+    /// The chat of a pair, made or listed again if need be, to be changed. There is room for it:
+    /// see [`Shard::prepare_chat`].
     pub(super) fn chat_to_change(
         &mut self,
         owner: UserId,
@@ -31,15 +40,11 @@ impl<S: Store> Shard<S> {
         match self.records.chat(owner, peer)?.map(|chat| chat.listed) {
             Some(true) => {}
             Some(false) => {
-                self.make_room(owner)?;
                 self.records.change_user(owner)?.listed += 1;
                 let chat = self.records.change_chat(owner, peer)?.ok_or(RowError::Missing)?;
                 chat.listed = true;
             }
-            None => {
-                self.make_room(owner)?;
-                self.add_chat(owner, peer, now)?;
-            }
+            None => self.add_chat(owner, peer, now)?,
         }
         Ok(self.records.change_chat(owner, peer)?.ok_or(RowError::Missing)?)
     }

@@ -33,12 +33,16 @@ impl<S: Store> Shard<S> {
         now: &Now,
         turn: &mut Turn,
     ) -> Result<(), StoreError> {
+        let recipient = relay.letter.to;
+        assert_eq!(recipient.home(self.place.shards), self.place.shard, "relays come home");
+        let is_registered = self.is_registered(recipient);
+        if is_registered {
+            self.prepare_chat(recipient, relay.letter.from)?;
+        }
         if !self.outbox.take_in(&mut self.records, from, relay.position)? {
             return Ok(());
         }
-        let recipient = relay.letter.to;
-        assert_eq!(recipient.home(self.place.shards), self.place.shard, "relays come home");
-        if !self.is_registered(recipient) {
+        if !is_registered {
             tracing::warn!(shard = self.place.shard.0, "a relay names a user who is not here");
             return Ok(());
         }

@@ -48,6 +48,10 @@ impl<S: Store> Shard<S> {
                 self.ack(device, id, When::Durable, now, turn);
             }
             Verdict::New(id, when) => {
+                self.prepare_chat(device.user, draft.to)?;
+                if draft.to.home(self.place.shards) == self.place.shard {
+                    self.prepare_chat(draft.to, device.user)?;
+                }
                 self.keep(device, id, draft, now, turn)?;
                 self.ack(device, id, when, now, turn);
             }
