@@ -5,12 +5,15 @@
 //! are there already; each eighth adds four blocks. Run with
 //! `cargo bench --bench log`. Prints CPU time a message: median, least and most of several rounds.
 
+#[path = "common/clock.rs"]
+mod clock;
+
 use anser::store::keys::Kind;
 use anser::store::log::segments::Place;
 use anser::store::log::{Beginning, Durability, Log, Outcome};
 use anser::store::recent::Recent;
 use anser::store::{Batch, Position};
-use rustix::time::{ClockId, clock_gettime};
+use clock::cpu_nanos;
 
 const ROUNDS: usize = 9;
 const TURN_MESSAGES: u64 = 64;
@@ -75,9 +78,4 @@ fn batch(number: &mut u64) -> Batch {
         }
     }
     batch
-}
-
-fn cpu_nanos() -> u64 {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }

@@ -5,6 +5,11 @@
 //! push). Run with `cargo bench --bench turn`. Prints CPU time and allocations a message: median,
 //! least and most of several rounds, for turns of one message and of many.
 
+#[path = "common/clock.rs"]
+mod clock;
+#[path = "common/frame.rs"]
+mod frame;
+
 use allocation_counter::measure;
 use anser::api::{DeliveryState, Identity, Request};
 use anser::chat::directory::Directory;
@@ -16,7 +21,8 @@ use anser::metrics::ShardMetrics;
 use anser::store::memory::MemoryStore;
 use anser::wire::encode;
 use anser::wire::session::{Codec, ErrorStyle, Port, Session, Step, WireOptions};
-use rustix::time::{ClockId, clock_gettime};
+use clock::cpu_nanos;
+use frame::masked;
 use std::sync::Arc;
 
 const ROUNDS: usize = 9;
@@ -213,24 +219,4 @@ impl World {
         }
         self.turn.clear();
     }
-}
-
-/// A client's text frame, under the mask 0: unmasking costs the same.
-fn masked(text: &str) -> Vec<u8> {
-    let length = text.len();
-    let mut frame = vec![0x81];
-    if length < 126 {
-        frame.push(0x80 | length as u8);
-    } else {
-        frame.push(0x80 | 126);
-        frame.extend_from_slice(&(length as u16).to_be_bytes());
-    }
-    frame.extend_from_slice(&[0; 4]);
-    frame.extend_from_slice(text.as_bytes());
-    frame
-}
-
-fn cpu_nanos() -> u64 {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }

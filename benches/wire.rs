@@ -5,12 +5,18 @@
 //! is read, which suits `valgrind --tool=callgrind --toggle-collect='wire::*_all'`: instruction
 //! counts do not depend on what else the machine does.
 
+#[path = "common/clock.rs"]
+mod clock;
+#[path = "common/frame.rs"]
+mod frame;
+
 use allocation_counter::measure;
 use anser::api::{ChatType, DeliveryState, Message, MessageType};
 use anser::ids::{MessageId, UserId};
 use anser::wire::encode;
 use anser::wire::session::{Codec, ErrorStyle, Port, Session, Step, WireOptions};
-use rustix::time::{ClockId, clock_gettime};
+use clock::cpu_nanos;
+use frame::masked;
 use std::hint::black_box;
 
 const ROUNDS: usize = 9;
@@ -154,25 +160,4 @@ fn write_push(content: &str, out: &mut Vec<u8>) {
         is_read: false,
     };
     encode::message_frame(&message, out);
-}
-
-/// A client's text frame.
-fn masked(text: &str) -> Vec<u8> {
-    let mask = [0x12, 0x34, 0x56, 0x78];
-    let length = text.len();
-    let mut frame = vec![0x81];
-    if length < 126 {
-        frame.push(0x80 | length as u8);
-    } else {
-        frame.push(0x80 | 126);
-        frame.extend_from_slice(&(length as u16).to_be_bytes());
-    }
-    frame.extend_from_slice(&mask);
-    frame.extend(text.bytes().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
-    frame
-}
-
-fn cpu_nanos() -> u64 {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
