@@ -70,14 +70,11 @@ impl<S: Store> Shard<S> {
 
     /// The same for ids that are not expected. Returns whether any message waited.
     fn ack_indexed(&mut self, user: UserId, id: MessageId) -> Result<bool, StoreError> {
-        let mut seqs = std::mem::take(&mut self.seqs);
-        seqs.clear();
-        self.records.find_id(user, id, &mut seqs)?;
         let mut is_acked = false;
-        for seq in &seqs {
-            is_acked |= self.ack_seq(user, *seq)?;
-        }
-        self.seqs = seqs;
+        self.each_of_id(user, id, |shard, seq| {
+            is_acked |= shard.ack_seq(user, seq)?;
+            Ok(())
+        })?;
         Ok(is_acked)
     }
 
@@ -101,16 +98,13 @@ impl<S: Store> Shard<S> {
 
     /// The seq of the last waiting message of this id.
     fn last_waiting(&mut self, user: UserId, id: MessageId) -> Result<Option<u64>, StoreError> {
-        let mut seqs = std::mem::take(&mut self.seqs);
-        seqs.clear();
-        self.records.find_id(user, id, &mut seqs)?;
         let mut last = None;
-        for seq in &seqs {
-            if self.records.is_waiting(user, *seq)? {
-                last = last.max(Some(*seq));
+        self.each_of_id(user, id, |shard, seq| {
+            if shard.records.is_waiting(user, seq)? {
+                last = last.max(Some(seq));
             }
-        }
-        self.seqs = seqs;
+            Ok(())
+        })?;
         Ok(last)
     }
 

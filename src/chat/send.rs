@@ -108,23 +108,20 @@ impl<S: Store> Shard<S> {
         id: MessageId,
         draft: &Draft<'_>,
     ) -> Result<Option<Is>, StoreError> {
-        let mut seqs = std::mem::take(&mut self.seqs);
-        seqs.clear();
-        self.records.find_id(author, id, &mut seqs)?;
+        let compare = |stored: StoredMessage<'_>, _| {
+            let message = stored.message;
+            let is_same = message.content == draft.content
+                && message.kind == draft.kind
+                && message.to == draft.to;
+            // Others may have sent him theirs under the same id.
+            let is_his = message.from == author;
+            is_his.then_some(if is_same { Is::Same } else { Is::Another })
+        };
         let mut found = None;
-        for seq in &seqs {
-            let compare = |stored: StoredMessage<'_>, _| {
-                let message = stored.message;
-                let is_same = message.content == draft.content
-                    && message.kind == draft.kind
-                    && message.to == draft.to;
-                // Others may have sent him theirs under the same id.
-                let is_his = message.from == author;
-                is_his.then_some(if is_same { Is::Same } else { Is::Another })
-            };
-            found = found.or(self.records.message(author, *seq, compare)?.flatten());
-        }
-        self.seqs = seqs;
+        self.each_of_id(author, id, |shard, seq| {
+            found = found.or(shard.records.message(author, seq, compare)?.flatten());
+            Ok(())
+        })?;
         Ok(found)
     }
 

@@ -21,7 +21,7 @@ use crate::chat::presence::Presence;
 use crate::chat::records::Records;
 use crate::chat::redeliver::Redelivery;
 use crate::chat::turn::{Turn, When};
-use crate::ids::{ConnectionId, ShardId, UserId};
+use crate::ids::{ConnectionId, MessageId, ShardId, UserId};
 use crate::metrics::{Counter, ShardMetrics};
 use crate::store::keys::{Key, KeyReader, Kind};
 use crate::store::rows::{NumberRow, RowError};
@@ -225,7 +225,7 @@ impl<S: Store> Shard<S> {
     pub(super) fn refuse(
         &mut self,
         to: ConnectionId,
-        source: Option<crate::ids::MessageId>,
+        source: Option<MessageId>,
         refusal: Refusal,
         turn: &mut Turn,
     ) {
@@ -295,6 +295,21 @@ impl<S: Store> Shard<S> {
     /// The store, to sync it.
     pub fn store_mut(&mut self) -> &mut S {
         self.records.store_mut()
+    }
+
+    /// Does something with the place of each message of a history that came under an id.
+    pub(super) fn each_of_id(
+        &mut self,
+        owner: UserId,
+        id: MessageId,
+        mut act: impl FnMut(&mut Self, u64) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut seqs = std::mem::take(&mut self.seqs);
+        seqs.clear();
+        let found = self.records.find_id(owner, id, &mut seqs);
+        let outcome = found.and_then(|()| seqs.iter().try_for_each(|seq| act(self, *seq)));
+        self.seqs = seqs;
+        outcome
     }
 
     /// When a reply that read this user's rows may leave; visibility rule (c).

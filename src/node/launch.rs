@@ -45,7 +45,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
-/// Requests of a shard's executor that wait for the kernel: it only waits for a bell.
+/// Requests of a shard's executor that wait for the kernel: its one task waits in its own ring.
 const EXECUTOR_DEPTH: usize = 8;
 /// Bytes of table blocks that all stores together keep in memory.
 const CACHE_BYTES: u64 = 256 * 1024 * 1024;

@@ -225,8 +225,8 @@ impl Ring {
         }
     }
 
-    /// Lets the kernel finish what it put off. Its flag for that is not asked: a shard that is
-    /// about to park wants to be sure.
+    /// Lets the kernel finish what it put off. Its flag for that is not asked: whoever turns
+    /// the ring and does not wait in it wants to be sure.
     fn run_deferred(&mut self) -> io::Result<()> {
         // SAFETY: no argument is passed, so the kernel reads no memory of ours.
         let entered = unsafe { self.uring.submitter().enter::<()>(0, 0, GET_EVENTS, None) };
