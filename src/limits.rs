@@ -121,6 +121,14 @@ pub const STORE_THREADS: usize = 1;
 /// New tables that compaction has not merged. From this count on each next one waits the longer the
 /// more there are, by [`STORE_WAIT_MS`] each: senders slow down instead of standing still.
 pub const STORE_NEW_TABLES_MAX: usize = 8;
+/// How often linking a store begins anew because compaction has changed its list of tables. Beyond:
+/// the cut fails, and the next backup makes another.
+pub const LINK_TRIES_MAX: usize = 1_000;
+/// Cuts of a data folder that are kept. Beyond: the oldest is removed, and a backup that still
+/// copies it ends and says so.
+pub const CUTS_MAX: usize = 2;
+/// How long whoever asks for a cut waits for it, ms. Beyond: 503; it is finished all the same.
+pub const CUT_MS_MAX: u64 = 60_000;
 /// See [`STORE_NEW_TABLES_MAX`].
 pub const STORE_WAIT_MS: u64 = 50;
 

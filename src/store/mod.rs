@@ -17,6 +17,8 @@
 pub mod aligned;
 pub mod batch;
 mod blocks;
+pub mod cut;
+pub mod inventory;
 pub mod keys;
 pub mod log;
 pub mod logged;

@@ -5,6 +5,8 @@
 //! 1. A turn is in the log and in the overlay, or in neither.
 //! 2. A chunk is handed out only when its last turn is synced, once, and in order.
 //! 3. A chunk is dropped only when it was applied.
+//! 4. A cut is handed out after the last chunk that belongs to it and before the next one, and no
+//!    chunk holds turns of both sides of it.
 //!
 //! Left to others: performing writes and syncs (`node::log_writer`), applying (`node::indexer`).
 
@@ -26,13 +28,32 @@ pub struct Recent {
     sealed_ms: u64,
     /// Bytes of row changes in the open chunk, those that were replaced included.
     open_bytes: usize,
+    /// A cut that waits until the indexer has all that belongs to it.
+    cut: Option<Cut>,
+}
+
+/// A moment of this shard: the end of a turn.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Cut {
+    /// The number of the cut, over all shards.
+    pub number: u64,
+    /// The last turn in it.
+    pub position: Position,
 }
 
 impl Recent {
     /// Begins with nothing but what the LSM has.
     pub fn new(log: Log) -> Recent {
         let applied = log.appended();
-        Recent { log, overlay: Overlay::default(), handed: 0, applied, sealed_ms: 0, open_bytes: 0 }
+        Recent {
+            log,
+            overlay: Overlay::default(),
+            handed: 0,
+            applied,
+            sealed_ms: 0,
+            open_bytes: 0,
+            cut: None,
+        }
     }
 
     /// Takes a turn.
@@ -62,9 +83,27 @@ impl Recent {
         }
     }
 
+    /// Begins a cut: what was appended so far is in it, nothing later. Costs what sealing costs.
+    pub fn begin_cut(&mut self, number: u64) {
+        assert!(self.cut.is_none(), "a cut is begun when the one before was handed out");
+        self.seal();
+        self.cut = Some(Cut { number, position: self.log.appended() });
+    }
+
+    /// The cut that was begun, when all that belongs to it was handed out; to be asked for before
+    /// each chunk.
+    pub fn next_cut(&mut self) -> Option<Cut> {
+        let cut = self.cut?;
+        let next = self.overlay.sealed(self.handed);
+        let is_due = next.is_none_or(|chunk| chunk.last() > cut.position);
+        if is_due { self.cut.take() } else { None }
+    }
+
     /// The next chunk for the indexer.
     pub fn next_chunk(&mut self) -> Option<Arc<Chunk>> {
         let chunk = self.overlay.sealed(self.handed)?;
+        let is_in_order = self.cut.is_none_or(|cut| chunk.last() <= cut.position);
+        assert!(is_in_order, "a cut is asked for before each chunk");
         if chunk.last() > self.log.synced() || self.log.has_failed() {
             return None;
         }
@@ -117,5 +156,56 @@ impl Recent {
     /// Senders must wait.
     pub fn is_full(&self) -> bool {
         self.log.is_full() || self.overlay.is_full()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::log::segments::Place;
+    use crate::store::log::{Beginning, Durability, Outcome};
+
+    fn recent() -> Recent {
+        let free = vec![Place { number: 0, bytes: 1 << 20 }];
+        let beginning = Beginning { log: 1, written: Position(7), next_sequence: 1, free };
+        Recent::new(Log::new(beginning, Durability::Sync))
+    }
+
+    fn append(recent: &mut Recent) {
+        let mut batch = Batch::new();
+        batch.put(b"\x01row", b"value");
+        recent.append(&batch);
+    }
+
+    fn sync(recent: &mut Recent) {
+        while let Some(write) = recent.log_mut().next_write() {
+            recent.log_mut().written(write.buffer, Outcome::Done);
+        }
+    }
+
+    /// Invariant 4 of store::recent.
+    #[test]
+    fn a_cut_is_handed_out_between_its_own_chunks_and_the_later_ones() {
+        let mut recent = recent();
+        recent.begin_cut(1);
+        let cut = Cut { number: 1, position: Position(7) };
+        assert_eq!((recent.next_cut(), recent.next_cut()), (Some(cut), None), "all is applied");
+        (0..3).for_each(|_| append(&mut recent));
+        recent.seal();
+        (0..2).for_each(|_| append(&mut recent));
+        recent.begin_cut(2);
+        (0..4).for_each(|_| append(&mut recent));
+        recent.seal();
+        assert_eq!(recent.next_cut(), None);
+        assert!(recent.next_chunk().is_none(), "nothing is synced");
+        sync(&mut recent);
+        for last in [10, 12] {
+            assert_eq!(recent.next_cut(), None, "a chunk of it is still here");
+            let chunk = recent.next_chunk().expect("it is synced");
+            assert_eq!(chunk.last(), Position(last));
+        }
+        let cut = Cut { number: 2, position: Position(12) };
+        assert_eq!((recent.next_cut(), recent.next_cut()), (Some(cut), None));
+        assert_eq!(recent.next_chunk().expect("it is synced").last(), Position(16));
     }
 }

@@ -23,6 +23,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+mod link;
 #[cfg(test)]
 pub(crate) mod tests;
 
