@@ -14,6 +14,8 @@ use crate::admin::page::PAGE;
 use crate::admin::status::{self, Health, Readiness};
 use crate::limits;
 use crate::metrics::ShardMetrics;
+use crate::node::admin_cuts::{self, Asker};
+use crate::node::cuts::Cuts;
 use rustix::time::{ClockId, clock_gettime};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -36,6 +38,8 @@ pub struct AdminState {
     steady_ms: Box<dyn Fn() -> u64 + Send + Sync>,
     readiness: AtomicU8,
     start: SystemTime,
+    /// Where there is a data folder.
+    cuts: Option<Arc<Cuts>>,
 }
 
 impl AdminState {
@@ -52,7 +56,18 @@ impl AdminState {
             steady_ms: Box::new(steady_ms),
             readiness: AtomicU8::new(Readiness::Starting as u8),
             start: SystemTime::now(),
+            cuts: None,
         }
+    }
+
+    /// The same, with cuts of a data folder to be had.
+    pub fn with_cuts(self, cuts: Option<Arc<Cuts>>) -> AdminState {
+        AdminState { cuts, ..self }
+    }
+
+    /// Cuts of the data folder, where there is one.
+    pub fn cuts(&self) -> Option<&Cuts> {
+        self.cuts.as_deref()
     }
 
     /// Says how far the server is.
@@ -158,10 +173,10 @@ impl Drop for Place {
     }
 }
 
-const JSON: &str = "application/json";
+pub(super) const JSON: &str = "application/json";
 const PLAIN: &str = "text/plain; charset=utf-8";
 
-struct Answer {
+pub(super) struct Answer {
     code: u16,
     media: &'static str,
     body: String,
@@ -169,22 +184,30 @@ struct Answer {
 }
 
 impl Answer {
-    fn new(code: u16, media: &'static str, body: String) -> Answer {
+    pub(super) fn new(code: u16, media: &'static str, body: String) -> Answer {
         Answer { code, media, body, head_only: false }
     }
 
-    fn words(code: u16, words: &str) -> Answer {
+    pub(super) fn words(code: u16, words: &str) -> Answer {
         Answer::new(code, PLAIN, format!("{words}\n"))
+    }
+
+    #[cfg(test)]
+    pub(super) fn code(&self) -> u16 {
+        self.code
     }
 
     fn bytes(&self) -> Vec<u8> {
         let reason = match self.code {
             200 => "OK",
             400 => "Bad Request",
+            403 => "Forbidden",
             404 => "Not Found",
             405 => "Method Not Allowed",
             408 => "Request Timeout",
+            409 => "Conflict",
             431 => "Request Header Fields Too Large",
+            500 => "Internal Server Error",
             _ => "Service Unavailable",
         };
         let allow = if self.code == 405 { "allow: GET, HEAD\r\n" } else { "" };
@@ -256,10 +279,19 @@ fn answer_head(head: &[u8], state: &AdminState) -> Option<Answer> {
             let known = "try /, /metrics, /healthz or /readyz";
             state.answer(path).unwrap_or_else(|| Answer::words(404, known))
         }
+        Some(method) if admin_cuts::is_there(path) => {
+            let is_from_a_page = request.headers.iter().any(|header| is_named(header, "origin"));
+            let asker = if is_from_a_page { Asker::Page } else { Asker::Program };
+            admin_cuts::answer(method, path, asker, state)
+        }
         _ => Answer::words(405, "only GET and HEAD"),
     };
     answer.head_only = head_only;
     Some(answer)
+}
+
+fn is_named(header: &httparse::Header<'_>, name: &str) -> bool {
+    header.name.eq_ignore_ascii_case(name)
 }
 
 fn read_until(stream: &mut TcpStream, into: &mut [u8], deadline: Instant) -> io::Result<usize> {

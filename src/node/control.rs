@@ -7,6 +7,7 @@
 //! Left to others: when the phase changes (`launch`).
 
 use crate::ids::ShardId;
+use crate::node::cuts::Cuts;
 use crate::node::mesh::Doorbell;
 use crate::node::shard_loop::ShardError;
 use std::sync::Arc;
@@ -77,18 +78,24 @@ impl Stage {
 /// A shard's way to and from the main thread.
 pub struct Control {
     stage: Arc<Stage>,
+    cuts: Arc<Cuts>,
     reports: Sender<Report>,
 }
 
 impl Control {
     /// A shard's end.
-    pub fn new(stage: Arc<Stage>, reports: Sender<Report>) -> Control {
-        Control { stage, reports }
+    pub fn new(stage: Arc<Stage>, cuts: Arc<Cuts>, reports: Sender<Report>) -> Control {
+        Control { stage, cuts, reports }
     }
 
     /// How far the server is.
     pub fn phase(&self) -> Phase {
         self.stage.phase()
+    }
+
+    /// Which cut is wanted.
+    pub fn cuts(&self) -> &Cuts {
+        &self.cuts
     }
 
     /// Tells the main thread.

@@ -13,7 +13,8 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-const MANIFEST: &str = "manifest.toml";
+/// The name of a data folder's manifest.
+pub const MANIFEST: &str = "manifest.toml";
 const UNFINISHED_MANIFEST: &str = "manifest.toml.new";
 const LOCK: &str = "lock";
 

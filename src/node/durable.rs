@@ -31,7 +31,8 @@ impl<S: Store> ShardLoop<S> {
                 let effects = std::mem::take(&mut turn.durable);
                 turn.durable = desk.release(effects, &turn)?;
             }
-            if turn.position <= synced && !turn.synced.is_empty() {
+            let is_held = self.cut.holds(turn.position);
+            if turn.position <= synced && !is_held && !turn.synced.is_empty() {
                 let effects = std::mem::take(&mut turn.synced);
                 turn.synced = desk.release(effects, &turn)?;
             }

@@ -8,12 +8,14 @@ use crate::metrics::ShardMetrics;
 use crate::node::clock::{Clock, Reading, steady_nanos};
 use crate::node::connection::Connection;
 use crate::node::control::{Control, Phase, Stage};
+use crate::node::cuts::Cuts;
 use crate::node::desk::{Desk, Fittings};
 use crate::node::listener::{Listeners, bind_all};
 use crate::node::mesh::{Mesh, bells, meshes};
 use crate::node::ring::Token;
 use crate::node::shard_loop::ShardLoop;
 use crate::store::memory::{Durability, MemoryStore};
+use crate::store::view::tests::TempFolder;
 use crate::wire::session::{ErrorStyle, Port, Session, WireOptions};
 use rustix::fd::OwnedFd;
 use rustix::net::sockopt;
@@ -34,8 +36,11 @@ pub const ACK: &str = r#""msgType":"Ack""#;
 pub struct House {
     /// The shards.
     pub shards: Vec<ShardLoop<MemoryStore>>,
+    /// Cuts of them; nobody links anything.
+    pub cuts: Arc<Cuts>,
     door: TcpListener,
     people: u32,
+    _folder: TempFolder,
 }
 
 /// A shard's rules over an empty store whose syncs count.
@@ -71,11 +76,14 @@ impl House {
         // Nobody listens to what shards report.
         let (sender, _) = channel();
         let directory = Arc::new(Directory::new());
+        // Nobody lists what is not linked: only empty folders are made.
+        let folder = TempFolder::new();
+        let cuts = Arc::new(Cuts::new(folder.path().to_owned(), bells.clone()));
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let bind = || bind_all(any, shards).expect("free ports").1;
         let doors = bind().into_iter().zip(bind());
         let lone = |(mesh, (http, ws)): (Mesh, (OwnedFd, OwnedFd))| {
-            let control = Control::new(stage.clone(), sender.clone());
+            let control = Control::new(stage.clone(), cuts.clone(), sender.clone());
             let clock = Clock::new(Reading::take(), directory.shown());
             let desk = desk(mesh, shards, &directory);
             let listeners = Listeners::new(http, ws);
@@ -83,7 +91,7 @@ impl House {
         };
         let shards = meshes(&bells).into_iter().zip(doors).map(lone).collect();
         let door = TcpListener::bind(any).expect("a free port");
-        House { shards, door, people: 0 }
+        House { shards, cuts, door, people: 0, _folder: folder }
     }
 
     /// A fresh connection to one shard.

@@ -10,6 +10,7 @@
 //!    tables would cost more than a few large ones.
 //! 4. While compaction is behind tables are made slowly: chunks wait, and in the end senders do.
 //! 5. After an error of a shard's LSM nothing more of that shard is applied; the shard is told.
+//! 6. A cut of a shard has all chunks handed over before it and none of those behind it.
 //!
 //! Left to others: which chunks may be applied (`store::recent`), what is in them.
 
@@ -17,6 +18,7 @@ use crate::config::IndexerCore;
 use crate::ids::ShardId;
 use crate::limits::{INDEX_BYTES, INDEX_MS, SEGMENT_BYTES, STORE_WAIT_MS};
 use crate::node::clock::steady_nanos;
+use crate::node::cuts::Cuts;
 use crate::node::log_files;
 use crate::node::mesh::Doorbell;
 use crate::node::recover::{self, Opened, Writable};
@@ -24,6 +26,7 @@ use crate::store::log::Durability;
 use crate::store::log::format::Covered;
 use crate::store::log::segments::Place;
 use crate::store::overlay::chunk::Chunk;
+use crate::store::recent::Cut;
 use crate::store::{Position, StoreError};
 use rustix::fd::OwnedFd;
 use std::fs::File;
@@ -53,6 +56,7 @@ pub struct Opening {
 enum Job {
     Open(ShardId, Opening, SyncSender<Result<Opened, StoreError>>),
     Apply(ShardId, Arc<Chunk>),
+    Cut(ShardId, Cut),
     MakeSegment(ShardId),
 }
 
@@ -87,6 +91,11 @@ impl Link {
     /// Hands over a chunk.
     pub fn apply(&self, chunk: Arc<Chunk>) -> Result<(), StoreError> {
         self.ask(Job::Apply(self.shard, chunk))
+    }
+
+    /// Wants a cut behind all that was handed over.
+    pub fn cut(&self, cut: Cut) -> Result<(), StoreError> {
+        self.ask(Job::Cut(self.shard, cut))
     }
 
     /// Wants one more file for the log.
@@ -124,6 +133,7 @@ struct Indexer {
     jobs: Receiver<Job>,
     charges: Vec<Charge>,
     bells: Arc<[Doorbell]>,
+    cuts: Arc<Cuts>,
     identity: u64,
 }
 
@@ -131,6 +141,7 @@ struct Indexer {
 /// which it does when all links are gone and all that was handed over is on disk.
 pub fn start(
     bells: &Arc<[Doorbell]>,
+    cuts: &Arc<Cuts>,
     core: IndexerCore,
     cores: &[usize],
 ) -> io::Result<(Vec<Link>, Receiver<()>)> {
@@ -150,7 +161,8 @@ pub fn start(
         });
     }
     let (ended, end) = sync_channel(1);
-    let indexer = Indexer { jobs: inbox, charges, bells: bells.clone(), identity: identity()? };
+    let (bells, cuts) = (bells.clone(), cuts.clone());
+    let indexer = Indexer { jobs: inbox, charges, bells, cuts, identity: identity()? };
     std::thread::Builder::new().name("indexer".to_owned()).spawn(move || {
         step_back(&set);
         indexer.run();
@@ -171,7 +183,7 @@ pub fn cpus(core: IndexerCore, cores: &[usize]) -> Vec<usize> {
 }
 
 /// A number that no other log has.
-fn identity() -> io::Result<u64> {
+pub fn identity() -> io::Result<u64> {
     let mut bytes = [0; 8];
     File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     Ok(u64::from_le_bytes(bytes))
@@ -224,8 +236,23 @@ impl Indexer {
                 let _ = reply.send(opened);
             }
             Job::Apply(shard, chunk) => self.charges[usize::from(shard.0)].gather(chunk),
+            Job::Cut(shard, cut) => self.cut(shard, cut),
             Job::MakeSegment(shard) => self.make_segment(shard),
         }
+    }
+
+    /// Makes a table of what was gathered, and links the store as it is then.
+    fn cut(&mut self, shard: ShardId, cut: Cut) {
+        self.index(usize::from(shard.0));
+        let outcome = match &self.charges[usize::from(shard.0)].store {
+            None => Err(StoreError::Indexer),
+            Some(store) => {
+                assert_eq!(store.covered.position, cut.position, "all of the cut was handed over");
+                let to = self.cuts.rows_folder(cut.number, shard);
+                store.view.link(&store.rows_folder, &to)
+            }
+        };
+        self.cuts.linked(shard, cut, outcome);
     }
 
     fn open(&mut self, shard: ShardId, opening: &Opening) -> Result<Opened, StoreError> {

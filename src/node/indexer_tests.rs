@@ -25,7 +25,8 @@ fn indexer() -> (Indexer, [Receiver<Notice>; 2]) {
     let (_, jobs) = channel();
     let ((one, heard), (other, too)) = (charge(), charge());
     let bells = bells(2).expect("eventfds");
-    (Indexer { jobs, charges: vec![one, other], bells, identity: 9 }, [heard, too])
+    let cuts = Arc::new(Cuts::new(std::env::temp_dir(), bells.clone()));
+    (Indexer { jobs, charges: vec![one, other], bells, cuts, identity: 9 }, [heard, too])
 }
 
 fn chunk(turn: u64) -> Arc<Chunk> {
@@ -95,7 +96,8 @@ fn the_lsms_threads_share_the_indexers_core_and_its_low_priority() {
     let allowed = rustix::thread::sched_getaffinity(None).expect("Linux");
     let last = (0..1024).rev().find(|core| allowed.is_set(*core)).expect("we run on one");
     let bells = bells(1).expect("an eventfd");
-    let (mut links, end) = start(&bells, IndexerCore::Last, &[last]).expect("a thread");
+    let cuts = Arc::new(Cuts::new(folder.path().to_owned(), bells.clone()));
+    let (mut links, end) = start(&bells, &cuts, IndexerCore::Last, &[last]).expect("a thread");
     let link = links.pop().expect("one for each bell");
     let opened = link.open(opening(&folder)).expect("ours");
     let cores = last.to_string();
@@ -164,6 +166,36 @@ fn after_an_error_nothing_more_of_that_shard_is_applied_and_it_is_told() {
     assert_eq!(words(&heard), [("failed", 0)], "once, and nothing after it");
     let expected = [("applied", 1), ("synced", 1), ("applied", 2), ("synced", 2)];
     assert_eq!(words(&other), expected);
+}
+
+/// Invariant 6 of node::indexer.
+#[test]
+fn a_cut_has_the_chunks_before_it_and_none_behind_it() {
+    let folder = TempFolder::new();
+    let (mut indexer, [heard, _]) = indexer();
+    let cuts = Arc::new(Cuts::new(folder.path().to_owned(), bells(1).expect("an eventfd")));
+    indexer.cuts = cuts.clone();
+    let place = Opening { folder: folder.path().join("shard-0"), ..opening(&folder) };
+    fs::create_dir_all(folder.path()).expect("temporary");
+    fs::write(folder.path().join("manifest.toml"), "format = 2").expect("temporary");
+    let _opened = indexer.open(ShardId(0), &place).expect("ours");
+    for turn in [1, 2, 3] {
+        indexer.perform(Job::Apply(ShardId(0), chunk(turn)));
+    }
+    let number = cuts.want().expect("nothing else is made");
+    indexer.perform(Job::Cut(ShardId(0), Cut { number, position: Position(3) }));
+    assert_eq!(words(&heard).last(), Some(&("synced", 3)), "out of turn");
+    indexer.perform(Job::Apply(ShardId(0), chunk(4)));
+    indexer.index(0);
+    let cut = folder.path().join("backups/cut-1/shard-0/rows");
+    let view = crate::store::view::View::open(&cut, place_beginning(), 1 << 20).expect("a store");
+    let row = view.get(b"\x01row", <[u8]>::to_vec).expect("the store is well");
+    assert_eq!(row, Some(3_u64.to_le_bytes().to_vec()));
+    assert_eq!(view.covered(&cut).expect("it says so").position, Position(3));
+}
+
+fn place_beginning() -> Covered {
+    Covered { log: 0, position: Position(0), first_sequence: 1 }
 }
 
 #[test]

@@ -20,6 +20,7 @@ use crate::metrics::ShardMetrics;
 use crate::node::admin_port::{AdminPort, AdminState};
 use crate::node::clock::{Clock, Reading, steady_nanos};
 use crate::node::control::{Control, Phase, Report, Stage};
+use crate::node::cuts::Cuts;
 use crate::node::data_folder::{self, DataFolderError, FolderLock, Shards};
 use crate::node::desk::{Desk, Fittings};
 use crate::node::doctor::{self, Verdict};
@@ -108,6 +109,7 @@ struct Berth {
     metrics: Arc<ShardMetrics>,
     options: WireOptions,
     stage: Arc<Stage>,
+    cuts: Arc<Cuts>,
     reports: Sender<Report>,
     /// The way to the indexer and how the store is opened, where there is a disk.
     disk: Option<(Link, Opening)>,
@@ -121,14 +123,15 @@ pub fn serve(config: &Config) -> Result<(), ServeError> {
     let (http, http_sockets) = listen("http", config.http, layout.shards)?;
     let (ws, ws_sockets) = listen("ws", config.ws, layout.shards)?;
     let metrics: Vec<_> = (0..layout.shards).map(|_| Arc::default()).collect();
-    let (admin, admin_state) = start_admin(config, &metrics)?;
     let system = |doing| move |source| ServeError::System { doing, source };
     let bells = bells(layout.shards).map_err(system("make an eventfd"))?;
+    let cuts = begin_cuts(config, &bells).map_err(system("remove what a backup has left"))?;
+    let (admin, admin_state) = start_admin(config, &metrics, &cuts)?;
     let stage = Arc::new(Stage::new(bells.clone()));
     let (reports, inbox) = channel();
     abort_on_panic();
     watch_signals(reports.clone()).map_err(system("watch signals"))?;
-    let (links, indexed) = start_indexer(config, &bells, &cores)?;
+    let (links, indexed) = start_indexer(config, &bells, &cuts, &cores)?;
     let mut links = links.into_iter();
     let directory = Arc::new(Directory::new());
     let sockets = http_sockets.into_iter().zip(ws_sockets);
@@ -142,6 +145,7 @@ pub fn serve(config: &Config) -> Result<(), ServeError> {
             metrics: metrics[index].clone(),
             options: wire_options(config),
             stage: stage.clone(),
+            cuts: cuts.clone(),
             reports: reports.clone(),
             disk: links.next().map(|link| (link, opening(config, shard, layout.shards))),
         };
@@ -153,17 +157,28 @@ pub fn serve(config: &Config) -> Result<(), ServeError> {
     Watch { config, stage, inbox, admin_state, addresses, shards, indexed }.run()
 }
 
+/// Cuts of the data folder, where there is one, are made anew in each run.
+fn begin_cuts(config: &Config, bells: &Arc<[Doorbell]>) -> io::Result<Arc<Cuts>> {
+    if config.store != StoreKind::Disk {
+        return Ok(Arc::new(Cuts::new(config.data_dir.clone(), bells.clone())));
+    }
+    let cuts = Cuts::new(config.data_dir.canonicalize()?, bells.clone());
+    cuts.remove_stale()?;
+    Ok(Arc::new(cuts))
+}
+
 /// Starts the indexer where there is a disk: a link for each shard, and its end.
 fn start_indexer(
     config: &Config,
     bells: &Arc<[Doorbell]>,
+    cuts: &Arc<Cuts>,
     cores: &[usize],
 ) -> Result<(Vec<Link>, Option<Receiver<()>>), ServeError> {
     if config.store != StoreKind::Disk {
         return Ok((Vec::new(), None));
     }
     let refused = |source| ServeError::System { doing: "start the indexer", source };
-    let (links, end) = indexer::start(bells, config.indexer_core, cores).map_err(refused)?;
+    let (links, end) = indexer::start(bells, cuts, config.indexer_core, cores).map_err(refused)?;
     Ok((links, Some(end)))
 }
 
@@ -338,13 +353,16 @@ fn listen(
 fn start_admin(
     config: &Config,
     metrics: &[Arc<ShardMetrics>],
+    cuts: &Arc<Cuts>,
 ) -> Result<(SocketAddr, Arc<AdminState>), ServeError> {
     let address = config.admin;
     let refused = |source| ServeError::Listen { setting: "admin", address, source };
     let listener = std::net::TcpListener::bind(address).map_err(refused)?;
     let durability = config.durability_word();
     let steady_ms = || steady_nanos() / 1_000_000;
-    let state = Arc::new(AdminState::new(metrics.to_vec(), durability, steady_ms));
+    let cuts = (config.store == StoreKind::Disk).then(|| cuts.clone());
+    let state = AdminState::new(metrics.to_vec(), durability, steady_ms).with_cuts(cuts);
+    let state = Arc::new(state);
     let port = AdminPort::start(listener, state.clone()).map_err(refused)?;
     Ok((port.address(), state))
 }
@@ -414,9 +432,9 @@ async fn run<S: Store>(
     log_writer: Option<LogWriter>,
     berth: Berth,
 ) -> Result<(), ShardError> {
-    let Berth { place, mesh, listeners, directory, metrics, options, stage, reports, .. } = berth;
+    let Berth { place, mesh, listeners, directory, metrics, options, .. } = berth;
     let shard = Shard::open(store, place, directory.clone(), metrics.clone())?;
-    let control = Control::new(stage, reports);
+    let control = Control::new(berth.stage, berth.cuts, berth.reports);
     let mut clock = Clock::new(Reading::take(), directory.shown());
     let now = clock.now(Reading::take(), directory.shown());
     let fittings = Fittings { place, options, shard, directory, metrics, mesh, now };

@@ -111,12 +111,15 @@ impl LogWriter {
         Ok(())
     }
 
-    /// Hands all chunks that may go to the indexer.
+    /// Hands all chunks that may go to the indexer, and a cut behind those that belong to it.
     pub fn pass_chunks(&mut self, recent: &mut Recent) -> Result<(), StoreError> {
-        while let Some(chunk) = recent.next_chunk() {
+        loop {
+            if let Some(cut) = recent.next_cut() {
+                self.link.cut(cut)?;
+            }
+            let Some(chunk) = recent.next_chunk() else { return Ok(()) };
             self.link.apply(chunk)?;
         }
-        Ok(())
     }
 
     fn take_notices(&mut self, recent: &mut Recent) -> Result<(), StoreError> {

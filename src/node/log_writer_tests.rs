@@ -3,6 +3,7 @@
 use super::*;
 use crate::config::IndexerCore;
 use crate::limits::{FIRST_SEGMENT_BYTES, LOG_SEGMENTS_MAX, SEGMENT_BYTES, SEGMENT_SPARE_PARTS};
+use crate::node::cuts::Cuts;
 use crate::node::indexer::{self, Opening};
 use crate::node::mesh::{Doorbell, bells};
 use crate::node::recover::Opened;
@@ -26,7 +27,9 @@ struct Bench {
 impl Bench {
     fn open(folder: &TempFolder, durability: Durability) -> Bench {
         let bells = bells(1).expect("an eventfd");
-        let (mut links, end) = indexer::start(&bells, IndexerCore::Shared, &[0]).expect("a thread");
+        let cuts = Arc::new(Cuts::new(folder.path().to_owned(), bells.clone()));
+        let (mut links, end) =
+            indexer::start(&bells, &cuts, IndexerCore::Shared, &[0]).expect("a thread");
         let link = links.pop().expect("one for each bell");
         let opening =
             Opening { folder: folder.path().to_owned(), durability, cache_bytes: 1 << 20 };

@@ -41,6 +41,8 @@ pub enum Parcel {
     NextPart(ConnectionId),
     /// Nobody waits for the rest of a list any more.
     Abandon(ConnectionId),
+    /// What is posted behind it does not belong to this cut of the server.
+    Marker(u64),
     /// A connection that lives with the receiver from now on.
     Move(Box<Moving>),
 }

@@ -13,10 +13,13 @@
     clippy::disallowed_types,
     reason = "clocks, threads and locks live here, so that they live nowhere else"
 )]
+mod admin_cuts;
 pub mod admin_port;
 pub mod clock;
 pub mod connection;
 pub mod control;
+pub mod cuts;
+mod cutting;
 pub mod data_folder;
 pub mod desk;
 pub mod doctor;

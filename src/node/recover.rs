@@ -36,6 +36,8 @@ pub struct Writable {
     pub view: View,
     /// What it covers.
     pub covered: Covered,
+    /// Where the LSM is.
+    pub rows_folder: PathBuf,
     /// Where segments are made.
     pub log_folder: PathBuf,
     /// The number of the next segment's file.
@@ -75,7 +77,8 @@ pub fn open(
     let Covered { log, position: written, first_sequence: next_sequence } = covered;
     let log = Log::new(Beginning { log, written, next_sequence, free: places }, durability);
     let opened = Opened { view: view.reader(), log, files };
-    Ok((opened, Writable { view, covered, log_folder: folders.log, next_number }))
+    let Folders { rows: rows_folder, log: log_folder } = folders;
+    Ok((opened, Writable { view, covered, rows_folder, log_folder, next_number }))
 }
 
 fn make_first(folder: &Path) -> Result<Place, StoreError> {

@@ -26,6 +26,7 @@ use crate::node::log_writer::LogWriter;
 use crate::node::mesh::Parcel;
 use crate::node::ring::{Completion, Filled, Ring, Token};
 use crate::node::settle::Totals;
+use crate::store::cut::CutOrder;
 use crate::store::{Store, StoreError};
 use crate::wire::session::{CloseCode, Session};
 use rustix::io::Errno;
@@ -62,8 +63,10 @@ pub struct ShardLoop<S: Store> {
     pub(super) completions: Vec<Completion>,
     pub(super) starved: Vec<Token>,
     pub(super) synced_ms: u64,
+    pub(super) control: Control,
+    /// Its part in cuts of the server.
+    pub(super) cut: CutOrder,
     listeners: Listeners,
-    control: Control,
     clock: Clock,
     parcels: Vec<(ShardId, Parcel)>,
     deferred: VecDeque<(ShardId, Parcel)>,
@@ -99,8 +102,9 @@ impl<S: Store> ShardLoop<S> {
             completions: Vec::new(),
             starved: Vec::new(),
             synced_ms: 0,
-            listeners,
             control,
+            cut: CutOrder::default(),
+            listeners,
             clock,
             parcels: Vec::new(),
             deferred: VecDeque::new(),
@@ -175,6 +179,7 @@ impl<S: Store> ShardLoop<S> {
         self.desk.now = self.clock.now(Reading::take(), self.desk.directory.shown());
         self.reap(phase);
         self.move_log()?;
+        self.look_for_cut()?;
         let takes_requests = self.takes_requests();
         if takes_requests {
             self.feed_starved();
@@ -203,7 +208,8 @@ impl<S: Store> ShardLoop<S> {
         let desk = &self.desk;
         let waits = self.inbox.len() + self.deferred.len() + desk.ready.len() + self.starved.len();
         let can_go_on = waits > 0 && self.takes_requests();
-        can_go_on || !(desk.departed.is_empty() && desk.touched.is_empty())
+        let has_touched = !(desk.departed.is_empty() && desk.touched.is_empty());
+        can_go_on || has_touched || self.has_cut_news()
     }
 
     pub(super) fn is_draining(&self) -> bool {
@@ -319,7 +325,7 @@ impl<S: Store> ShardLoop<S> {
         Ok(())
     }
 
-    fn drain_mesh(&mut self) -> Result<(), StoreError> {
+    pub(super) fn drain_mesh(&mut self) -> Result<(), StoreError> {
         let mut parcels = std::mem::take(&mut self.parcels);
         self.desk.mesh.drain(&mut parcels);
         self.desk.metrics.set(Gauge::MeshDepth, (parcels.len() + self.deferred.len()) as u64);
@@ -346,6 +352,7 @@ impl<S: Store> ShardLoop<S> {
                         self.desk.apply(Event::MarksApplied { by: from, receipt })?;
                     }
                 }
+                Parcel::Marker(number) => self.begin_cut(number)?,
                 request => self.deferred.push_back((from, request)),
             }
         }
@@ -405,7 +412,7 @@ impl<S: Store> ShardLoop<S> {
     }
 
     /// Writes the rows of the turn and lets go what may go at once.
-    fn end_turn(&mut self, start: u64) -> Result<(), StoreError> {
+    pub(super) fn end_turn(&mut self, start: u64) -> Result<(), StoreError> {
         let desk = &mut self.desk;
         if std::mem::take(&mut desk.applied) == 0 && desk.shard.gathered_bytes() == 0 {
             return Ok(());
