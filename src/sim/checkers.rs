@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 /// What the users of a run know for certain.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Known {
     /// Messages whose Ack reached their author: (author, id) -> (recipient, content).
     acked: BTreeMap<(UserId, i64), (UserId, String)>,
@@ -26,15 +26,33 @@ pub fn run(seed: u64) -> u64 {
     let mut prng = Prng::new(seed);
     let mut world = World::new(1 + prng.below(4) as u16);
     world.lane_room = 1 + prng.below(6) as usize;
-    let users: Vec<UserId> = (0..6).map(|n| world.register(&format!("u{n}"))).collect();
+    let mut users: Vec<UserId> = (0..6).map(|n| world.register(&format!("u{n}"))).collect();
     let mut people: Vec<Person> = users.iter().map(|user| world.connect(*user)).collect();
     let mut known = Known::default();
+    let mut cut = None;
     for step in 1..200 {
         act(&mut world, &mut prng, &mut people, &mut known, step);
         note_acks(&mut world, &people, &mut known);
+        if prng.once_in(40) {
+            users.push(world.register(&format!("late {step}")));
+            people.extend(users.last().map(|user| world.connect(*user)));
+        }
         if prng.once_in(60) {
             world = world.crash();
             people = users.iter().map(|user| world.connect(*user)).collect();
+            cut = None;
+        }
+        if prng.once_in(20) && cut.is_none() && world.want_cut() {
+            cut = Some((users.clone(), known.acked.clone()));
+        }
+        if prng.once_in(3) {
+            world.look_for_cut(prng.below(world.shards.len() as u64) as usize);
+        }
+        if world.has_cut()
+            && let Some((certain, acked)) = cut.take()
+        {
+            let known = Known { acked, sent: known.sent.clone() };
+            check_cut(world.restored(), &mut prng, (&certain, &users), known);
         }
     }
     world.settle();
@@ -42,6 +60,34 @@ pub fn run(seed: u64) -> u64 {
     world.pass(1000);
     check(&mut world, &users, &known);
     digest(&world)
+}
+
+/// A server that is started from a cut has all that was certain before, and goes on. Who registered
+/// since is there with all that concerns him, or nothing of it.
+fn check_cut(
+    mut world: World,
+    prng: &mut Prng,
+    (certain, users): (&[UserId], &[UserId]),
+    mut known: Known,
+) {
+    assert!(certain.iter().all(|user| world.knows(*user)), "a user is lost");
+    let users: Vec<UserId> = users.iter().copied().filter(|user| world.knows(*user)).collect();
+    world.pass(1000);
+    check(&mut world, &users, &known);
+    for user in &users {
+        for kept in world.history(*user) {
+            assert!(world.knows(kept.from) && world.knows(kept.to), "who wrote with {user:?}?");
+        }
+    }
+    let mut people: Vec<Person> = users.iter().map(|user| world.connect(*user)).collect();
+    for step in 1000..1030 {
+        act(&mut world, prng, &mut people, &mut known, step);
+        note_acks(&mut world, &people, &mut known);
+    }
+    world.settle();
+    note_acks(&mut world, &people, &mut known);
+    world.pass(1000);
+    check(&mut world, &users, &known);
 }
 
 fn digest(world: &World) -> u64 {

@@ -4,10 +4,13 @@
 //! 1. The same seed gives the same run: whatever fails is replayed by its seed alone.
 //! 2. The disk forgets, at a crash, all that was not synced; the mesh forgets all it held.
 //! 3. An effect is performed only when the rules allow: what is durable waits for a sync.
+//! 4. A world that is started from a cut of another, made at any moment, holds all that was acked
+//!    before the cut was wanted, agrees with itself, and goes on.
 //!
 //! Left to others: bytes and sockets. The world speaks the rules' own language.
 
 pub mod checkers;
+mod cuts;
 pub mod disk;
 #[cfg(test)]
 mod log_tests;

@@ -300,6 +300,7 @@ fn minted_ids_rise_over_crashes() {
 /// Invariants 1, 2 and 3 of chat::deliver.
 /// Invariant 1 of chat::marks_relay.
 /// Invariants 1, 2 and 3 of chat::outbox.
+/// Invariant 4 of sim.
 #[test]
 fn nothing_acked_is_lost_doubled_or_reordered_whatever_crashes() {
     crate::sim::checkers::run_all(0..300);

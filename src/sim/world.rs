@@ -7,6 +7,7 @@ use crate::chat::shard::{Item, Place, Shard};
 use crate::chat::turn::Turn;
 use crate::ids::{ConnectionId, MessageId, MintClock, ShardId, UserId, number_at};
 use crate::metrics::ShardMetrics;
+use crate::sim::cuts::Cuts;
 use crate::store::memory::{Durability, MemoryStore};
 use crate::store::{Store, StoreError};
 use std::collections::{BTreeMap, VecDeque};
@@ -60,13 +61,14 @@ enum Parcel {
     Confirm(StreamPosition),
     Marks(MarksNotice),
     Applied(MarksReceipt),
+    Marker(u64),
 }
 
 /// The world.
 pub struct World {
     /// The shards.
     pub shards: Vec<Shard<MemoryStore>>,
-    directory: Arc<Directory>,
+    pub(super) directory: Arc<Directory>,
     mesh: BTreeMap<(ShardId, ShardId), VecDeque<Parcel>>,
     waiting: Vec<VecDeque<Turn>>,
     sent: BTreeMap<ConnectionId, Vec<Sent>>,
@@ -74,6 +76,7 @@ pub struct World {
     /// Parcels that a lane holds; a full one makes its stream read on from the outbox.
     pub lane_room: usize,
     steady_ms: u64,
+    pub(super) cuts: Cuts,
 }
 
 const START_MICROS: u64 = 300_000_000_000_000;
@@ -100,6 +103,7 @@ impl World {
             shards.push(Shard::open(store, place, directory.clone(), metrics)?);
         }
         Ok(World {
+            cuts: Cuts::new(count),
             waiting: shards.iter().map(|_| VecDeque::new()).collect(),
             shards,
             directory,
@@ -114,10 +118,20 @@ impl World {
     /// The same disks after a power cut: what was not synced is gone, and so are all connections.
     pub fn crash(self) -> World {
         let stores = self.shards.iter().map(|shard| shard.store().crash()).collect();
-        let mut world = World::open(stores, self.steady_ms).expect("what was synced opens");
+        World::restart(stores, self.steady_ms)
+    }
+
+    /// A server that finds these rows.
+    pub(super) fn restart(stores: Vec<MemoryStore>, steady_ms: u64) -> World {
+        let mut world = World::open(stores, steady_ms).expect("what was synced opens");
         world.settle();
         assert!(world.shards.iter().all(Shard::is_replayed), "outboxes of earlier runs are empty");
         world
+    }
+
+    /// The moment, ms.
+    pub(super) fn steady_ms(&self) -> u64 {
+        self.steady_ms
     }
 
     /// The moment.
@@ -158,11 +172,18 @@ impl World {
     /// Syncs a shard's disk and performs what waited for that.
     pub fn sync(&mut self, shard: usize) {
         self.shards[shard].store_mut().sync().expect("memory does not fail");
-        while let Some(mut turn) = self.waiting[shard].pop_front() {
+        for mut turn in std::mem::take(&mut self.waiting[shard]) {
             assert!(turn.position <= self.shards[shard].store().synced(), "all is synced");
-            for effects in [std::mem::take(&mut turn.synced), std::mem::take(&mut turn.durable)] {
-                self.release(shard, effects, &turn);
+            let durable = std::mem::take(&mut turn.durable);
+            if !durable.is_empty() {
+                self.release(shard, durable, &turn);
             }
+            if self.cuts.holds(shard, turn.position) && !turn.synced.is_empty() {
+                self.waiting[shard].push_back(turn);
+                continue;
+            }
+            let synced = std::mem::take(&mut turn.synced);
+            self.release(shard, synced, &turn);
         }
     }
 
@@ -170,11 +191,16 @@ impl World {
     pub fn deliver(&mut self, from: ShardId, to: ShardId) -> bool {
         let next = self.mesh.get_mut(&(from, to)).and_then(VecDeque::pop_front);
         let Some(parcel) = next else { return false };
+        if let Parcel::Marker(number) = parcel {
+            self.begin_cut(usize::from(to.0), number);
+            return true;
+        }
         self.turn(usize::from(to.0), |_| match parcel {
             Parcel::Relay(relay) => Event::Relay { from, relay },
             Parcel::Confirm(stream) => Event::Confirmed { by: from, stream },
             Parcel::Marks(notice) => Event::Marks { from, notice },
             Parcel::Applied(receipt) => Event::MarksApplied { by: from, receipt },
+            Parcel::Marker(_) => unreachable!("it was taken before"),
         });
         true
     }
@@ -182,6 +208,7 @@ impl World {
     /// Goes on until every disk is synced and nothing is on its way.
     pub fn settle(&mut self) {
         let count = self.shards.len() as u16;
+        self.begin_cut_everywhere();
         for _ in 0..100_000 {
             let mut moved = false;
             for from in 0..count {
@@ -197,6 +224,20 @@ impl World {
             }
         }
         panic!("the world does not come to rest");
+    }
+
+    /// A shard begins a cut, unless it has.
+    pub(super) fn begin_cut(&mut self, shard: usize, number: u64) {
+        if self.cuts.begin(shard, number, self.shards[shard].store()) {
+            for to in (0..self.shards.len()).filter(|to| *to != shard) {
+                let lane = (ShardId(shard as u16), ShardId(to as u16));
+                self.mesh.entry(lane).or_default().push_back(Parcel::Marker(number));
+            }
+        }
+    }
+
+    fn begin_cut_everywhere(&mut self) {
+        (0..self.shards.len()).for_each(|shard| self.begin_cut(shard, self.cuts.wanted()));
     }
 
     fn post_behind(&mut self, from: usize, to: ShardId) -> bool {
@@ -324,6 +365,11 @@ impl World {
         let connection = self.connection(shard);
         self.turn(usize::from(shard.0), |_| Event::Request { connection, user: None, request });
         self.sync(usize::from(shard.0));
+        if !self.sent.contains_key(&connection) {
+            // It waits until the others have begun a cut, which takes no time worth a thought.
+            self.begin_cut_everywhere();
+            self.sync(usize::from(shard.0));
+        }
         self.take_sent(connection).pop().expect("a call is answered")
     }
 }
