@@ -75,7 +75,13 @@ impl Setup {
     /// Starts a server on a new folder.
     #[track_caller]
     pub fn start(self) -> Server {
-        Server::start_in(Folder::new(), self)
+        self.start_in(Folder::new())
+    }
+
+    /// Starts a server on what is in a folder.
+    #[track_caller]
+    pub fn start_in(self, folder: Folder) -> Server {
+        Server::start_in(folder, self)
     }
 
     fn command(&self, data: &Path) -> Command {
@@ -120,7 +126,8 @@ impl Folder {
         &self.0
     }
 
-    fn data(&self) -> PathBuf {
+    /// Where the data of a server in it is.
+    pub fn data(&self) -> PathBuf {
         self.0.join("data")
     }
 
@@ -325,7 +332,18 @@ pub struct Finished {
 /// Runs the binary with these arguments until it ends by itself.
 #[track_caller]
 pub fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Finished {
-    let mut command = Command::new(binary());
+    run_it(binary(), arguments, environment)
+}
+
+/// Runs `anser-tools` with these arguments until it ends by itself.
+#[track_caller]
+pub fn run_tools(arguments: &[&str]) -> Finished {
+    run_it(tools(), arguments, &[])
+}
+
+#[track_caller]
+fn run_it(program: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Finished {
+    let mut command = Command::new(program);
     without_environment(&mut command);
     command.args(arguments).envs(environment.iter().copied());
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
@@ -341,7 +359,7 @@ pub fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Finished {
     let output = child.wait_with_output().expect("our own child");
     let said = [&output.stdout[..], &output.stderr[..]].concat();
     let said = String::from_utf8_lossy(&said).into_owned();
-    assert!(ended, "anser {arguments:?} did not end by itself; it said:\n{said}");
+    assert!(ended, "{} {arguments:?} did not end by itself:\n{said}", program.display());
     Finished { code: output.status.code(), said }
 }
 
@@ -424,20 +442,26 @@ pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| match std::env::var_os("ANSER_BINARY") {
         Some(path) => PathBuf::from(path),
-        None => build(),
+        None => build("anser", "anser"),
     })
 }
 
-fn build() -> PathBuf {
+/// The tools' binary, built likewise.
+pub fn tools() -> &'static Path {
+    static TOOLS: OnceLock<PathBuf> = OnceLock::new();
+    TOOLS.get_or_init(|| build("anser-tools", "anser-tools"))
+}
+
+fn build(package: &str, name: &str) -> PathBuf {
     let profile = profile_folder();
-    let name = profile.file_name().and_then(|name| name.to_str()).expect("a plain name");
+    let built = profile.file_name().and_then(|name| name.to_str()).expect("a plain name");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a member of a workspace");
     let mut command = Command::new(cargo);
-    command.current_dir(root).args(["build", "--quiet", "--package", "anser", "--bin", "anser"]);
-    command.args(["--profile", if name == "debug" { "dev" } else { name }]);
+    command.current_dir(root).args(["build", "--quiet", "--package", package, "--bin", name]);
+    command.args(["--profile", if built == "debug" { "dev" } else { built }]);
     command.arg("--target-dir").arg(output_folder());
     let status = command.status().expect("cargo runs these tests");
-    assert!(status.success(), "the server does not build");
-    profile.join("anser")
+    assert!(status.success(), "{name} does not build");
+    profile.join(name)
 }

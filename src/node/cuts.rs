@@ -177,6 +177,11 @@ impl Cuts {
         }
     }
 
+    /// How the newest cut that was finished went.
+    pub fn newest(&self) -> Option<Result<Made, CutError>> {
+        self.state().outcome.as_ref().map(|(_, outcome)| outcome.clone())
+    }
+
     /// Where the rows of a shard in a cut are to be linked.
     pub fn rows_folder(&self, number: u64, shard: ShardId) -> PathBuf {
         data_folder::shard_folder(&self.folder(number), shard).join(ROWS)

@@ -105,6 +105,21 @@ pub fn open_or_create(
     Ok((manifest.map_err(refused)?, lock))
 }
 
+/// Takes the lock of a data folder that is there and in nobody's use, and reads its manifest.
+pub fn open_stopped(folder: &Path) -> Result<(Manifest, FolderLock), DataFolderError> {
+    if !folder.join(MANIFEST).is_file() {
+        return Err(DataFolderError::Foreign { folder: folder.to_owned() });
+    }
+    open_or_create(folder, Shards { asked: None, default: 1 })
+}
+
+/// Makes a folder that holds everything else a data folder: its manifest comes last.
+pub fn finish(folder: &Path, manifest: &Manifest) -> Result<(), DataFolderError> {
+    let doing = "write its manifest.toml";
+    let refused = |source| DataFolderError::System { folder: folder.to_owned(), doing, source };
+    write_whole(folder, &manifest.print()).map_err(refused)
+}
+
 /// Where a shard's rows are.
 pub fn shard_folder(folder: &Path, shard: crate::ids::ShardId) -> PathBuf {
     folder.join(format!("shard-{shard}"))

@@ -40,6 +40,7 @@ pub mod release;
 pub mod ring;
 pub mod settle;
 pub mod shard_loop;
+pub mod stopped;
 pub mod sweep;
 
 pub use launch::{ServeError, serve};

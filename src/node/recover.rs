@@ -4,6 +4,7 @@
 //! 1. When this returns, the LSM holds all that was ever acked, on disk, and the log begins a
 //!    segment that no record is in.
 //! 2. A log without its LSM, or an LSM without its log, is refused.
+//! 3. Rows that were put back get a new log: no segment of the old one is ever taken for its own.
 //!
 //! Left to others: reading records (`store::log::recovery`), which thread does it (`indexer`).
 
@@ -79,6 +80,25 @@ pub fn open(
     let opened = Opened { view: view.reader(), log, files };
     let Folders { rows: rows_folder, log: log_folder } = folders;
     Ok((opened, Writable { view, covered, rows_folder, log_folder, next_number }))
+}
+
+/// Gives rows that were put back, in `folder`, a log to go on with, which becomes `identity`.
+/// There must be no log yet. All of it is on disk when this returns.
+pub fn adopt(folder: &Path, identity: u64) -> Result<(), StoreError> {
+    let folders = Folders { rows: folder.join("rows"), log: folder.join("log") };
+    if let Some(place) = log_files::list(&folders.log)?.first() {
+        let segment = log_files::path(&folders.log, place.number);
+        let why = "the rows beside it were put back without it";
+        return Err(StoreError::LogForeign { segment, why });
+    }
+    if View::is_absent(&folders.rows)? {
+        return Err(StoreError::Damaged { folder: folders.rows, missing: "all of it" });
+    }
+    let beginning = Covered { log: identity, position: Position(0), first_sequence: 1 };
+    let mut view = View::open(&folders.rows, beginning, 0)?;
+    let covered = view.covered(&folders.rows)?;
+    make_first(&folders.log)?;
+    view.apply(&[], Covered { log: identity, ..covered })
 }
 
 fn make_first(folder: &Path) -> Result<Place, StoreError> {

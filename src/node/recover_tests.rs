@@ -166,3 +166,30 @@ fn a_segment_of_another_log_is_refused() {
     let refusal = try_open(&other).err();
     assert!(matches!(refusal, Some(StoreError::LogForeign { .. })), "{refusal:?}");
 }
+
+/// Invariant 3 of node::recover.
+#[test]
+fn rows_that_were_put_back_go_on_with_a_log_of_their_own() {
+    let (folder, back) = (TempFolder::new(), TempFolder::new());
+    let mut shard = opened(&folder);
+    (0..10).for_each(|turn| shard.turn(turn));
+    shard.index();
+    let to = back.path().join("rows");
+    shard.writable.view.link(&folder.path().join("rows"), &to).expect("a moment is found");
+    (10..20).for_each(|turn| shard.turn(turn));
+    drop(shard);
+    let refused = try_open(&back).err().expect("rows without a log");
+    assert!(matches!(refused, StoreError::Damaged { .. }), "{refused}");
+    fs::remove_dir_all(back.path().join("log")).expect("temporary");
+    adopt(back.path(), IDENTITY + 1).expect("rows and no log");
+    assert!(matches!(adopt(back.path(), 1), Err(StoreError::LogForeign { .. })), "once");
+    let mut shard = opened(&back);
+    assert_eq!((shard.rows(), shard.store.written()), (10, Position(10)));
+    (30..40).for_each(|turn| shard.turn(turn));
+    drop(shard);
+    assert_eq!(opened(&back).rows(), 20, "what was acked since is there");
+    // The old log goes on from the same position; here it is a stranger.
+    fs::copy(segment(&folder, 0), segment(&back, 7)).expect("temporary");
+    let refused = try_open(&back).err().expect("a segment of the old log");
+    assert!(matches!(refused, StoreError::LogForeign { .. }), "{refused}");
+}

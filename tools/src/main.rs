@@ -1,5 +1,7 @@
-//! `anser-tools`: what keeps the house in order.
+//! `anser-tools`: what keeps the house in order, and what operators need beside the server.
 
+mod backup;
+mod restore;
 mod tidy;
 
 use clap::{Parser, Subcommand};
@@ -21,6 +23,10 @@ enum Command {
         #[arg(long, default_value = ".")]
         root: PathBuf,
     },
+    /// Put one moment of a running server into a folder; what is there already is not copied again
+    Backup(backup::Arguments),
+    /// Make a data folder of a backup
+    Restore(restore::Arguments),
     /// Run the simulated world under seeds; a seed that fails is named, and fails again alone
     Simulate {
         /// How many seeds, from 0
@@ -35,6 +41,8 @@ enum Command {
 fn main() -> anyhow::Result<ExitCode> {
     match Arguments::parse().command {
         Command::Tidy { root } => tidy::run(&root),
+        Command::Backup(arguments) => backup::run(&arguments),
+        Command::Restore(arguments) => restore::run(&arguments),
         Command::Simulate { seeds, seed } => {
             anser::sim::checkers::run_all(seed.map_or(0..seeds, |seed| seed..seed + 1));
             println!("simulate: {} seeds, nothing lost", seed.map_or(seeds, |_| 1));

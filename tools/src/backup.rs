@@ -1,0 +1,180 @@
+//! `anser-tools backup`: one moment of a data folder, put into a folder of its own.
+//!
+//! Invariants:
+//! 1. A backup folder's list comes last: until then the backup before is the one that counts, and
+//!    nothing of it is touched.
+//! 2. What the folder has is not copied again, whoever broke off whatever.
+//! 3. The server's cut is removed when its copy is done, or has failed.
+//!
+//! Left to others: making the cut (`anser::node::cuts`), files (`keep`), reading it back
+//! (`restore`).
+
+mod admin;
+mod keep;
+
+use anser::node::cuts::LIST;
+use anser::node::stopped::Stopped;
+use anser::store::inventory::{Checksum, Inventory, Listed};
+use anyhow::{Context, bail};
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+pub use keep::{Keep, checksum_of, copy};
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// What `backup` is told.
+#[derive(Args, Debug)]
+pub struct Arguments {
+    /// The folder for the backup: new, empty, or that of an earlier backup, which is then added to
+    #[arg(long, value_name = "FOLDER")]
+    to: PathBuf,
+    /// The admin port of the running server
+    #[arg(long, default_value = "127.0.0.1:8094", conflicts_with = "data_dir")]
+    admin: SocketAddr,
+    /// The data folder of a server that is not running
+    #[arg(long, value_name = "FOLDER")]
+    data_dir: Option<PathBuf>,
+    /// Copy no more than so many MiB a second; 0: as fast as it goes
+    #[arg(long, value_name = "MIB", default_value_t = 0)]
+    rate: u64,
+    /// Read again what the folder has, and copy anew what is damaged
+    #[arg(long)]
+    check: bool,
+}
+
+/// Bytes copied and to be copied, and no faster than was asked for.
+pub struct Progress {
+    bar: ProgressBar,
+    begun: Instant,
+    bytes: u64,
+    /// Bytes a second; 0: any.
+    rate: u64,
+}
+
+impl Progress {
+    /// A bar on a terminal, nothing elsewhere.
+    pub fn new(what: &'static str, bytes: u64, rate: u64) -> Progress {
+        let style = ProgressStyle::with_template(
+            "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}",
+        );
+        let bar = ProgressBar::new(bytes).with_message(what);
+        bar.set_style(style.expect("the template is right"));
+        Progress { bar, begun: Instant::now(), bytes: 0, rate }
+    }
+
+    /// So many more bytes are done.
+    pub fn add(&mut self, bytes: u64) {
+        self.bytes += bytes;
+        self.bar.inc(bytes);
+        if self.rate > 0 {
+            let due = Duration::from_secs_f64(self.bytes as f64 / self.rate as f64);
+            std::thread::sleep(due.saturating_sub(self.begun.elapsed()));
+        }
+    }
+
+    /// Takes the bar away.
+    pub fn end(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// What is copied from, and how it is let go.
+enum Source {
+    Running { admin: SocketAddr, cut: admin::Cut },
+    Stopped(Box<Stopped>),
+}
+
+impl Source {
+    fn folder(&self) -> &Path {
+        match self {
+            Source::Running { cut, .. } => &cut.folder,
+            Source::Stopped(stopped) => stopped.folder(),
+        }
+    }
+
+    fn let_go(self) -> anyhow::Result<()> {
+        match self {
+            Source::Running { admin, cut } => admin::remove_cut(admin, cut.number),
+            Source::Stopped(stopped) => Ok(stopped.remove()?),
+        }
+    }
+}
+
+/// Runs `backup`.
+pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let keep = Keep::open_to_write(&arguments.to)?;
+    let source = match &arguments.data_dir {
+        Some(data) => {
+            let stopped = Stopped::open(data).context(
+                "if a server uses it, leave out --data-dir and give its admin port with --admin",
+            )?;
+            Source::Stopped(Box::new(stopped))
+        }
+        None => {
+            let admin = arguments.admin;
+            Source::Running { admin, cut: admin::make_cut(admin)? }
+        }
+    };
+    let copied = copy_all(&source, &keep, arguments);
+    // The copy's own error says more than that of letting go.
+    let gone = source.let_go();
+    let Copied { inventory, files, bytes } = copied?;
+    gone?;
+    println!(
+        "backup: {} files, {} bytes in {}; copied {files} files, {bytes} bytes",
+        inventory.files.len(),
+        inventory.bytes(),
+        arguments.to.display()
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What was done.
+struct Copied {
+    inventory: Inventory,
+    files: usize,
+    bytes: u64,
+}
+
+fn copy_all(source: &Source, keep: &Keep, arguments: &Arguments) -> anyhow::Result<Copied> {
+    let list = source.folder().join(LIST);
+    let text = fs::read_to_string(&list)
+        .with_context(|| format!("cannot read {}: is the server on this machine?", list.display()));
+    let inventory = Inventory::parse(&text?).with_context(|| list.display().to_string())?;
+    let mut missing = BTreeMap::new();
+    for file in &inventory.files {
+        if !keep.has(file, arguments.check)? {
+            missing.insert(file.checksum, file);
+        }
+    }
+    let bytes = missing.values().map(|file| file.bytes).sum();
+    let mut progress = Progress::new("copying", bytes, arguments.rate << 20);
+    for file in missing.values() {
+        take(source.folder(), keep, file, &mut progress)?;
+    }
+    progress.end();
+    keep.finish(&inventory)?;
+    Ok(Copied { files: missing.len(), bytes, inventory })
+}
+
+fn take(from: &Path, keep: &Keep, file: &Listed, progress: &mut Progress) -> anyhow::Result<()> {
+    let from = from.join(&file.path);
+    let found = keep.take(&from, file, progress)?;
+    if found != (file.bytes, file.checksum) {
+        bail!(
+            "{} is damaged: its bytes are not those that the server wrote; nothing of the backup \
+             before was changed. Run `anser-tools verify` on the data folder",
+            from.display()
+        );
+    }
+    Ok(())
+}
+
+/// Which files a list names, each content once.
+pub fn contents(inventory: &Inventory) -> BTreeMap<Checksum, &Listed> {
+    inventory.files.iter().map(|file| (file.checksum, file)).collect()
+}
