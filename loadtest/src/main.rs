@@ -2,6 +2,7 @@
 
 use anser_loadtest::load::handoff::Handoff;
 use anser_loadtest::load::idle::Idle;
+use anser_loadtest::load::open::Open;
 use anser_loadtest::load::pingpong::PingPong;
 use clap::Parser;
 
@@ -14,6 +15,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 enum Command {
     /// Pairs throw messages to each other, a fixed number in flight.
     Pingpong(PingPong),
+    /// Pairs write to each other at a fixed rate, whatever the server does.
+    Open(Open),
     /// Many connections do nothing but live.
     Idle(Idle),
     /// Connections write their Auth and many messages at once.
@@ -23,6 +26,7 @@ enum Command {
 fn main() -> anyhow::Result<()> {
     let report = match Command::parse() {
         Command::Pingpong(pingpong) => pingpong.run()?,
+        Command::Open(open) => open.run()?,
         Command::Idle(idle) => idle.run()?,
         Command::Handoff(handoff) => handoff.run()?,
     };

@@ -6,6 +6,7 @@ use crate::http::{Client, post};
 use crate::world::{EPOCH_MS, now_ms};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -32,6 +33,16 @@ impl Target {
     /// The server's CPU time so far, ms; 0 when its process is not known.
     pub fn cpu_ms(&self) -> u64 {
         self.server_pid.and_then(super::process::cpu_ms).unwrap_or(0)
+    }
+
+    /// The same by the names of its threads.
+    pub fn threads_cpu_ms(&self) -> BTreeMap<String, u64> {
+        self.server_pid.and_then(super::process::threads_cpu_ms).unwrap_or_default()
+    }
+
+    /// Bytes that the server has had written to disks so far; 0 when its process is not known.
+    pub fn written_bytes(&self) -> u64 {
+        self.server_pid.and_then(super::process::written_bytes).unwrap_or(0)
     }
 
     /// The server's resident memory, bytes; 0 when its process is not known.

@@ -36,10 +36,18 @@ impl Latencies {
         0.0
     }
 
-    /// p50, p99 and p99.9 for a report.
+    /// How many were recorded.
+    pub fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// p50, p99, p99.9 and the longest for a report.
     pub fn summary(&self) -> serde_json::Value {
-        let [p50, p99, p999] = [0.5, 0.99, 0.999].map(|share| self.quantile_ms(share));
-        serde_json::json!({"count": self.total, "p50_ms": p50, "p99_ms": p99, "p99_9_ms": p999})
+        let [p50, p99, p999, max] = [0.5, 0.99, 0.999, 1.0].map(|share| self.quantile_ms(share));
+        let total = self.total;
+        serde_json::json!({
+            "count": total, "p50_ms": p50, "p99_ms": p99, "p99_9_ms": p999, "max_ms": max,
+        })
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the kernel says about a process.
 
+use std::collections::BTreeMap;
 use std::fs;
 
 /// `USER_HZ`: the unit of times in `/proc`, fixed in the kernel's interface.
@@ -7,7 +8,30 @@ const TICKS_PER_SECOND: u64 = 100;
 
 /// CPU time of a process so far, ms: user and system, all threads.
 pub fn cpu_ms(process: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    stat_cpu_ms(&format!("/proc/{process}/stat"))
+}
+
+/// The same by the names of its threads, those of one name together.
+pub fn threads_cpu_ms(process: u32) -> Option<BTreeMap<String, u64>> {
+    let mut threads = BTreeMap::new();
+    for thread in fs::read_dir(format!("/proc/{process}/task")).ok()? {
+        let folder = thread.ok()?.path();
+        // A thread may end while it is looked at.
+        let Ok(name) = fs::read_to_string(folder.join("comm")) else { continue };
+        let Some(ms) = stat_cpu_ms(&folder.join("stat").to_string_lossy()) else { continue };
+        *threads.entry(name.trim().to_owned()).or_default() += ms;
+    }
+    Some(threads)
+}
+
+/// Bytes that a process has had written to disks so far.
+pub fn written_bytes(process: u32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{process}/io")).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("write_bytes: "))?.parse().ok()
+}
+
+fn stat_cpu_ms(path: &str) -> Option<u64> {
+    let stat = fs::read_to_string(path).ok()?;
     // The name may hold spaces and parentheses: what follows the last one is plain.
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
     let ticks = |place: usize| -> Option<u64> { fields.get(place)?.parse().ok() };

@@ -1,0 +1,81 @@
+//! Pairs that write to each other at a fixed rate, whatever the server does.
+//!
+//! Each message has an intended time, and its latency counts from then: a server, or a generator,
+//! that falls behind cannot hide it (no coordinated omission).
+
+use super::accounts::Target;
+use super::players::Players;
+use super::usage::Usage;
+use anyhow::{Result, ensure};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// What to run.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Open {
+    /// Where.
+    #[command(flatten)]
+    pub target: Target,
+    /// Users, in pairs.
+    #[arg(long, default_value_t = 1000)]
+    pub users: usize,
+    /// Messages a second, of all together.
+    #[arg(long, default_value_t = 20_000)]
+    pub rate: u64,
+    /// How long to measure.
+    #[arg(long, default_value_t = 30)]
+    pub seconds: u64,
+    /// How long to run before measuring.
+    #[arg(long, default_value_t = 5)]
+    pub warm_seconds: u64,
+}
+
+/// The longest wait for the server when nothing is due.
+const WAIT_US: u64 = 50_000;
+
+impl Open {
+    /// Runs it and reports.
+    ///
+    /// # Errors
+    /// When a message is lost, changed, repeated or out of order, or the server refuses.
+    pub fn run(&self) -> Result<Value> {
+        ensure!(self.users > 0 && self.users.is_multiple_of(2), "users come in pairs");
+        ensure!(self.rate > 0, "a rate is at least one message a second");
+        let mut players = Players::join(&self.target, self.users)?;
+        let start_us = players.now_us();
+        let warm = self.warm_seconds * self.rate;
+        let last = warm + self.seconds * self.rate;
+        self.play(&mut players, start_us, 0..warm)?;
+        players.begin();
+        let usage = Usage::begin(&self.target);
+        self.play(&mut players, start_us, warm..last)?;
+        let mut report = json!({"test": "open", "users": self.users, "rate": self.rate});
+        usage.report(&self.target, players.delivered(), &mut report);
+        players.drain()?;
+        super::usage::join(&mut report, players.report());
+        Ok(report)
+    }
+
+    /// Sends the messages of these numbers, each at its time.
+    fn play(
+        &self,
+        players: &mut Players,
+        start_us: u64,
+        numbers: std::ops::Range<u64>,
+    ) -> Result<()> {
+        let due_us = |number: u64| start_us + number * 1_000_000 / self.rate;
+        let mut next = numbers.start;
+        while next < numbers.end {
+            let now_us = players.now_us();
+            while next < numbers.end && due_us(next) <= now_us {
+                let index = (next % self.users as u64) as usize;
+                players.throw(index, due_us(next));
+                players.flush(index)?;
+                next += 1;
+            }
+            let wait_us = due_us(next).saturating_sub(players.now_us()).min(WAIT_US);
+            players.round(Duration::from_micros(wait_us), |_, _, _| {})?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,265 @@
+//! Users in pairs who write to each other, and what each must get: every message once, whole and
+//! in order, and an Ack for each he sent.
+
+use super::accounts::{MessageIds, SETTLE_WITHIN, Target};
+use super::latencies::Latencies;
+use super::socket::{Poll, Socket};
+use super::words::{self, Word};
+use anyhow::{Result, bail, ensure};
+use serde_json::{Value, json};
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// One user of a pair: what he sent, and what he got from the other.
+struct Player {
+    user: i64,
+    peer: i64,
+    sent: u64,
+    acked: u64,
+    received: u64,
+    /// When his messages were sent that are not both acked and received, oldest first, µs.
+    sent_at: VecDeque<u64>,
+}
+
+impl Player {
+    /// When his message `number` was sent; `seen`: how many the other has received.
+    fn sent_at(&self, number: u64, seen: u64) -> u64 {
+        let first = self.acked.min(seen);
+        self.sent_at[(number - first) as usize]
+    }
+}
+
+/// What happened in one second.
+#[derive(Clone, Copy, Debug, Default)]
+struct Second {
+    delivered: u64,
+    worst_us: u64,
+}
+
+/// What is known of all players, and what was measured.
+struct Score {
+    players: Vec<Player>,
+    ids: MessageIds,
+    begun: Instant,
+    acks: Latencies,
+    deliveries: Latencies,
+    measured_from_us: u64,
+    seconds: Vec<Second>,
+    delivered_at_us: u64,
+    longest_pause_us: u64,
+    expected: Vec<u8>,
+}
+
+/// All players and their connections.
+pub struct Players {
+    score: Score,
+    sockets: Vec<Socket>,
+    poll: Poll,
+    ready: Vec<usize>,
+}
+
+impl Players {
+    /// Registers users and connects them; 2n and 2n + 1 are a pair.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub fn join(target: &Target, users: usize) -> Result<Players> {
+        let mut poll = Poll::new()?;
+        let users = target.register(users)?;
+        let sockets = target.connect(&mut poll, &users)?;
+        let player = |index: usize| Player {
+            user: users[index],
+            peer: users[index ^ 1],
+            sent: 0,
+            acked: 0,
+            received: 0,
+            sent_at: VecDeque::new(),
+        };
+        let score = Score {
+            players: (0..users.len()).map(player).collect(),
+            ids: MessageIds::new(),
+            begun: Instant::now(),
+            acks: Latencies::default(),
+            deliveries: Latencies::default(),
+            measured_from_us: 0,
+            seconds: Vec::new(),
+            delivered_at_us: 0,
+            longest_pause_us: 0,
+            expected: Vec::new(),
+        };
+        Ok(Players { score, sockets, poll, ready: Vec::new() })
+    }
+
+    /// Time since the start, µs.
+    pub fn now_us(&self) -> u64 {
+        self.score.now_us()
+    }
+
+    /// Messages of a player that the server has not acked.
+    pub fn unacked(&self, index: usize) -> u64 {
+        self.score.players[index].sent - self.score.players[index].acked
+    }
+
+    /// Queues a player's next message; its latency counts from `since_us`.
+    pub fn throw(&mut self, index: usize, since_us: u64) {
+        let player = &mut self.score.players[index];
+        player.sent_at.push_back(since_us);
+        let (out, id) = (&mut self.sockets[index].outbound, self.score.ids.of(player.sent));
+        words::message(out, player.user, player.peer, id, player.sent);
+        player.sent += 1;
+    }
+
+    /// Writes what a player has queued.
+    ///
+    /// # Errors
+    /// When his connection has ended.
+    pub fn flush(&mut self, index: usize) -> Result<()> {
+        self.sockets[index].flush(&self.poll)
+    }
+
+    /// Waits for the server, at most so long; checks whatever came, acks it, and lets `respond`
+    /// throw: it gets a player that was heard and how many messages he got.
+    ///
+    /// # Errors
+    /// When a message is changed, repeated or out of order, or the server refuses.
+    pub fn round(
+        &mut self,
+        most: Duration,
+        mut respond: impl FnMut(&mut Players, usize, u64),
+    ) -> Result<()> {
+        let mut ready = std::mem::take(&mut self.ready);
+        self.poll.wait(most, &mut ready)?;
+        for index in ready.drain(..) {
+            let (score, socket) = (&mut self.score, &mut self.sockets[index]);
+            let before = score.players[index].received;
+            socket.receive(&mut self.poll, |text, out| score.take(index, text, out))?;
+            let got = self.score.players[index].received - before;
+            respond(self, index, got);
+            self.flush(index)?;
+        }
+        self.ready = ready;
+        Ok(())
+    }
+
+    /// Begins to measure: what was before is forgotten.
+    pub fn begin(&mut self) {
+        let now_us = self.now_us();
+        let score = &mut self.score;
+        (score.acks, score.deliveries) = Default::default();
+        score.seconds.clear();
+        (score.measured_from_us, score.delivered_at_us) = (now_us, now_us);
+        score.longest_pause_us = 0;
+    }
+
+    /// Messages delivered since [`Players::begin`].
+    pub fn delivered(&self) -> u64 {
+        self.score.deliveries.total()
+    }
+
+    /// What was measured since [`Players::begin`].
+    pub fn report(&self) -> Value {
+        let score = &self.score;
+        let ms = |micros: u64| micros as f64 / 1000.0;
+        let rates: Vec<u64> = score.seconds.iter().map(|second| second.delivered).collect();
+        let worst: Vec<f64> = score.seconds.iter().map(|second| ms(second.worst_us)).collect();
+        json!({
+            "delivered": self.delivered(),
+            "ack": score.acks.summary(),
+            "delivery": score.deliveries.summary(),
+            "longest_pause_ms": ms(score.longest_pause_us),
+            "delivered_each_second": rates,
+            "worst_ms_each_second": worst,
+        })
+    }
+
+    /// Nothing is thrown any more; whatever was sent must be acked and delivered.
+    ///
+    /// # Errors
+    /// When something never comes, or comes wrong.
+    pub fn drain(&mut self) -> Result<()> {
+        let deadline = Instant::now() + SETTLE_WITHIN;
+        loop {
+            let lost = self.score.missing();
+            if lost == 0 {
+                return Ok(());
+            }
+            ensure!(Instant::now() < deadline, "{lost} Acks or deliveries never came");
+            self.round(Duration::from_millis(50), |_, _, _| {})?;
+        }
+    }
+}
+
+impl Score {
+    fn now_us(&self) -> u64 {
+        self.begun.elapsed().as_micros() as u64
+    }
+
+    /// Acks and deliveries that are owed.
+    fn missing(&self) -> u64 {
+        let of = |(index, one): (usize, &Player)| {
+            (one.sent - one.acked) + (one.sent - self.players[index ^ 1].received)
+        };
+        self.players.iter().enumerate().map(of).sum()
+    }
+
+    fn take(&mut self, index: usize, text: &[u8], out: &mut Vec<u8>) -> Result<()> {
+        match words::read(text) {
+            Some(Word::Ack { source }) => self.acked(index, source),
+            Some(Word::Message { id, content }) => {
+                words::ack(out, id);
+                self.delivered(index, id, content)
+            }
+            _ => bail!("not what a server should say: {}", text.escape_ascii()),
+        }
+    }
+
+    /// Checks that this is the Ack of the oldest message that has none.
+    fn acked(&mut self, index: usize, source: i64) -> Result<()> {
+        let seen = self.players[index ^ 1].received;
+        let player = &self.players[index];
+        ensure!(player.acked < player.sent, "an Ack of {source}, which was not sent");
+        let expected = self.ids.of(player.acked);
+        ensure!(source == expected, "an Ack of {source} where {expected} was the next");
+        let took = self.now_us().saturating_sub(player.sent_at(player.acked, seen));
+        self.acks.record(took);
+        let player = &mut self.players[index];
+        if player.acked < seen {
+            player.sent_at.pop_front();
+        }
+        player.acked += 1;
+        Ok(())
+    }
+
+    /// Checks that this is exactly the next message of the other player.
+    fn delivered(&mut self, index: usize, id: i64, content: &[u8]) -> Result<()> {
+        let (author, number) = (&self.players[index ^ 1], self.players[index].received);
+        ensure!(number < author.sent, "message {id} was never sent");
+        ensure!(id == self.ids.of(number), "message {id} where number {number} was the next");
+        self.expected.clear();
+        words::content(&mut self.expected, author.user, number);
+        ensure!(content == self.expected, "message {id} has another content");
+        let sent_at = author.sent_at(number, number);
+        let is_last_use = number < author.acked;
+        self.note(sent_at);
+        if is_last_use {
+            self.players[index ^ 1].sent_at.pop_front();
+        }
+        self.players[index].received += 1;
+        Ok(())
+    }
+
+    fn note(&mut self, sent_at: u64) {
+        let now_us = self.now_us();
+        let took = now_us.saturating_sub(sent_at);
+        self.deliveries.record(took);
+        self.longest_pause_us = self.longest_pause_us.max(now_us - self.delivered_at_us);
+        self.delivered_at_us = now_us;
+        let second = ((now_us - self.measured_from_us) / 1_000_000) as usize;
+        if self.seconds.len() <= second {
+            self.seconds.resize(second + 1, Second::default());
+        }
+        let second = &mut self.seconds[second];
+        second.delivered += 1;
+        second.worst_us = second.worst_us.max(took);
+    }
+}
