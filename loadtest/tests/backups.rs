@@ -166,7 +166,16 @@ fn check(restored: Restored, streams: &[Stream], later: &Later) {
 /// Invariant 2 of node::cuts.
 #[test]
 fn a_backup_under_load_is_one_moment_of_all_shards() {
-    let server = Setup::shards(4).start();
+    is_one_moment("sync");
+}
+
+#[test]
+fn a_backup_under_load_is_one_moment_of_all_shards_in_async_mode() {
+    is_one_moment("async");
+}
+
+fn is_one_moment(durability: &str) {
+    let server = Setup::shards(4).with("--durability", durability).start();
     let world = World::on(&server, TENANT);
     let pairs: Vec<_> = (0..4).map(|_| world.pair(Pair::Apart)).collect();
     let pairs = pairs.into_iter().chain([world.pair(Pair::Together)]);
