@@ -19,6 +19,9 @@ const LOCK: &str = "lock";
 const UNFINISHED: &str = "part";
 /// Bytes read at once.
 const PART: usize = 1024 * 1024;
+/// Bytes that are written before they are synced: what the kernel has to write at once keeps the
+/// server's log waiting, where both are on one disk.
+const UNSYNCED_MAX: u64 = 4 * 1024 * 1024;
 
 /// A backup folder.
 pub struct Keep {
@@ -133,9 +136,14 @@ impl Keep {
 pub fn copy(from: &Path, to: &Path, done: &mut dyn FnMut(u64)) -> anyhow::Result<(u64, Checksum)> {
     let cannot = || format!("{} cannot be written", to.display());
     let mut copy = File::create(to).with_context(cannot)?;
-    let mut failure = None;
+    let (mut failure, mut unsynced) = (None, 0);
     let found = read(from, &mut |part| {
+        unsynced += part.len() as u64;
         failure = copy.write_all(part).err();
+        if unsynced >= UNSYNCED_MAX && failure.is_none() {
+            unsynced = 0;
+            failure = copy.sync_data().err();
+        }
         done(part.len() as u64);
         failure.is_none()
     })?;
