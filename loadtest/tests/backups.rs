@@ -5,11 +5,12 @@ use anser_loadtest::json::Integers;
 use anser_loadtest::server::{Finished, Folder, Server, Setup, eventually, run_tools, tools};
 use anser_loadtest::websocket::Received;
 use anser_loadtest::world::{Pair, World, ids};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::{Instant, SystemTime};
@@ -88,6 +89,15 @@ fn newcomers(world: &World, author: i64, people: &Mutex<Vec<(String, i64)>>, sto
         let user = world.register(&name);
         people.lock().expect("nobody panicked").push((name, user));
         client.send(user, "welcome");
+    }
+}
+
+/// Ends the load however its test ends.
+struct Load<'a>(&'a AtomicBool);
+
+impl Drop for Load<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, SeqCst);
     }
 }
 
@@ -207,6 +217,7 @@ fn is_one_moment(durability: &str) {
     let known = || people.lock().expect("nobody panicked").len();
     let (restored, sent) = std::thread::scope(|scope| {
         let (world, stop) = (&world, &stop);
+        let load = Load(stop);
         let senders: Vec<_> =
             streams.iter().map(|it| scope.spawn(move || stream(world, it, stop))).collect();
         let (author, people) = (world.person(), &people);
@@ -223,7 +234,7 @@ fn is_one_moment(durability: &str) {
             assert!(total() > before, "messages are acked while a backup is made");
             restored.push(Restored { folder: restore(&to), acked, newcomers });
         }
-        stop.store(true, SeqCst);
+        drop(load);
         let sent: Vec<_> = senders.into_iter().map(|it| it.join().expect("it ends")).collect();
         (restored, sent)
     });
@@ -249,9 +260,25 @@ fn large() -> (Server, i64, Vec<i64>) {
     (server, bo, sent)
 }
 
+fn how_it_ends(child: &mut Child, signal: Signal) -> Option<i32> {
+    let id = Pid::from_raw(child.id() as i32).expect("a child has an id");
+    kill_process(id, signal).expect("our own child");
+    child.wait().expect("our own child").code()
+}
+
 /// Holds invariants 1 and 2 of `backup`.
 #[test]
-fn a_backup_that_was_broken_off_is_refused_and_goes_on_where_it_was() {
+fn a_backup_that_was_killed_is_refused_and_goes_on_where_it_was() {
+    goes_on_where_it_was(Signal::KILL);
+}
+
+/// Holds invariant 3 of `backup`.
+#[test]
+fn a_backup_that_was_told_to_stop_removes_its_cut_and_goes_on_where_it_was() {
+    goes_on_where_it_was(Signal::TERM);
+}
+
+fn goes_on_where_it_was(end: Signal) {
     let (server, bo, sent) = large();
     let backup = Folder::new();
     let to = backup.path().join("backup");
@@ -259,7 +286,8 @@ fn a_backup_that_was_broken_off_is_refused_and_goes_on_where_it_was() {
     let admin = server.admin.to_string();
     let mut command = Command::new(tools());
     command.args(["backup", "--rate", "1", "--admin", &admin, "--to", text(&to)]);
-    let mut child = command.stdout(Stdio::null()).spawn().expect("it was just built");
+    let mut child =
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it was just built");
     let whole = || -> Option<BTreeMap<PathBuf, SystemTime>> {
         let paths = fs::read_dir(&files).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
         let whole = paths.filter(|path| path.extension().is_none());
@@ -269,8 +297,15 @@ fn a_backup_that_was_broken_off_is_refused_and_goes_on_where_it_was() {
         (!times.is_empty()).then_some(times)
     };
     eventually("a file that is copied", whole);
-    child.kill().expect("our own child");
-    child.wait().expect("our own child");
+    let cuts = || fs::read_dir(server.data().join("backups")).expect("one was made").count();
+    assert_eq!(cuts(), 1);
+    match end {
+        Signal::KILL => assert_eq!(how_it_ends(&mut child, end), None),
+        _ => {
+            assert_eq!(how_it_ends(&mut child, end), Some(1));
+            assert_eq!(cuts(), 0, "its cut is removed");
+        }
+    }
     let before = whole().expect("it was there");
     let refused = run_tools(&["restore", "--from", text(&to), "--check"]);
     assert_eq!(refused.code, Some(1), "{}", refused.said);
