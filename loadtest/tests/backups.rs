@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 const TENANT: &str = "kept";
 
@@ -47,20 +47,47 @@ fn is_ack_of(text: &str, id: i64) -> bool {
     text.contains(r#""msgType":"Ack""#) && text.contains(&id.to_string())
 }
 
-/// Sends with 8 messages in flight until told to stop, and acks every second one of the first that
-/// come: so many gaps that each is remembered exactly.
-fn stream(world: &World, stream: &Stream, stop: &AtomicBool) -> Vec<i64> {
+/// How much is sent: so much that it lasts over a backup, and not more than is soon compared.
+#[derive(Default)]
+struct Load {
+    /// Messages that each may send so far.
+    allowed: AtomicUsize,
+    is_over: AtomicBool,
+}
+
+impl Load {
+    fn is_over(&self) -> bool {
+        self.is_over.load(SeqCst)
+    }
+}
+
+/// Ends the load however its test ends.
+struct Running<'a>(&'a Load);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.is_over.store(true, SeqCst);
+    }
+}
+
+/// Sends with 8 messages in flight as many as are allowed, and acks every second one of the first
+/// that come: so many gaps that each is remembered exactly.
+fn stream(world: &World, stream: &Stream, load: &Load) -> Vec<i64> {
     let mut client = world.connect(stream.from);
     let (mut sent, mut received) = (Vec::<i64>::new(), 0);
     loop {
         let acked = stream.acked.load(SeqCst);
-        if stop.load(SeqCst) && acked == sent.len() {
+        if load.is_over() && acked == sent.len() {
             return sent;
         }
-        while !stop.load(SeqCst) && sent.len() < acked + 8 {
+        let allowed = load.allowed.load(SeqCst).min(acked + 8);
+        while !load.is_over() && sent.len() < allowed {
             sent.push(client.post(stream.to, "content of no other length"));
         }
-        match client.connection.next(Instant::now() + PATIENCE) {
+        let has_rest = acked == sent.len();
+        let patience = if has_rest { Duration::from_millis(10) } else { PATIENCE };
+        match client.connection.next(Instant::now() + patience) {
+            Received::Nothing if has_rest => {}
             Received::Text(text) if sent.get(acked).is_some_and(|id| is_ack_of(&text, *id)) => {
                 stream.acked.store(acked + 1, SeqCst);
             }
@@ -79,25 +106,19 @@ fn stream(world: &World, stream: &Stream, stop: &AtomicBool) -> Vec<i64> {
 }
 
 /// Registers people one after the other, each of whom is written to at once.
-fn newcomers(world: &World, author: i64, people: &Mutex<Vec<(String, i64)>>, stop: &AtomicBool) {
+fn newcomers(world: &World, author: i64, people: &Mutex<Vec<(String, i64)>>, load: &Load) {
     let mut client = world.connect(author);
     for number in 0.. {
-        if stop.load(SeqCst) {
+        while !load.is_over() && number * 5 >= load.allowed.load(SeqCst) {
+            anser_loadtest::server::pause();
+        }
+        if load.is_over() {
             return;
         }
         let name = format!("newcomer {number}");
         let user = world.register(&name);
         people.lock().expect("nobody panicked").push((name, user));
         client.send(user, "welcome");
-    }
-}
-
-/// Ends the load however its test ends.
-struct Load<'a>(&'a AtomicBool);
-
-impl Drop for Load<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, SeqCst);
     }
 }
 
@@ -210,31 +231,33 @@ fn is_one_moment(durability: &str) {
         .flat_map(|(a, b)| [(a, b), (b, a)])
         .map(|(from, to)| Stream { from, to, acked: AtomicUsize::new(0) })
         .collect();
-    let (stop, people) = (AtomicBool::new(false), Mutex::new(Vec::new()));
+    let (load, people) = (Load::default(), Mutex::new(Vec::new()));
     let backup = Folder::new();
     let to = backup.path().join("backup");
     let total = || streams.iter().map(|stream| stream.acked.load(SeqCst)).sum::<usize>();
     let known = || people.lock().expect("nobody panicked").len();
     let (restored, sent) = std::thread::scope(|scope| {
-        let (world, stop) = (&world, &stop);
-        let load = Load(stop);
+        let (world, load) = (&world, &load);
+        let running = Running(load);
         let senders: Vec<_> =
-            streams.iter().map(|it| scope.spawn(move || stream(world, it, stop))).collect();
+            streams.iter().map(|it| scope.spawn(move || stream(world, it, load))).collect();
         let (author, people) = (world.person(), &people);
-        scope.spawn(move || newcomers(world, author, people, stop));
+        scope.spawn(move || newcomers(world, author, people, load));
         let mut restored = Vec::new();
         for round in 1..=3 {
+            load.allowed.fetch_add(500, SeqCst);
             eventually("more messages and people", || {
                 (total() >= round * 400 && known() > round * 5).then_some(())
             });
             let acked = streams.iter().map(|stream| stream.acked.load(SeqCst)).collect();
             let newcomers = known();
             let before = total();
+            load.allowed.fetch_add(500, SeqCst);
             back_up(&server, &to);
             assert!(total() > before, "messages are acked while a backup is made");
             restored.push(Restored { folder: restore(&to), acked, newcomers });
         }
-        drop(load);
+        drop(running);
         let sent: Vec<_> = senders.into_iter().map(|it| it.join().expect("it ends")).collect();
         (restored, sent)
     });
