@@ -118,9 +118,15 @@ pub const MINT_BOUND_MS: u64 = 2_000;
 pub const STORE_FILES_MAX: usize = 64;
 /// Threads of one shard's store: one compacts. With more, those that wait for it spin.
 pub const STORE_THREADS: usize = 1;
+/// New tables that are merged with those below at once. Each merge writes what lies below again:
+/// with 4 it wrote a third more.
+pub const STORE_MERGED_TABLES: u8 = 8;
+/// Bytes of a table that compaction writes. With [`STORE_MERGED_TABLES`] of them below the new ones
+/// a merge writes as much again as is new.
+pub const STORE_TABLE_BYTES: u64 = 32 * 1024 * 1024;
 /// New tables that compaction has not merged. From this count on each next one waits the longer the
 /// more there are, by [`STORE_WAIT_MS`] each: senders slow down instead of standing still.
-pub const STORE_NEW_TABLES_MAX: usize = 8;
+pub const STORE_NEW_TABLES_MAX: usize = 16;
 /// How often linking a store begins anew because compaction has changed its list of tables. Beyond:
 /// the cut fails, and the next backup makes another.
 pub const LINK_TRIES_MAX: usize = 1_000;
@@ -159,6 +165,18 @@ pub const OVERLAY_BYTES_MAX: usize = 128 * 1024 * 1024;
 pub const SPARE_CHUNKS_MAX: usize = 2;
 /// Time after which what was written to the log is on disk in async mode.
 pub const LOG_SYNC_MS: u64 = 100;
+/// Bytes that go into tables of the LSM until they are synced, and whoever writes them looks
+/// whether to wait.
+pub const BRAKE_STEP_BYTES: usize = 1024 * 1024;
+/// Bytes a second that go into tables while there is time: little enough that a write to the
+/// commit log hardly waits for them.
+pub const TABLE_BYTES_PER_SECOND: u64 = 64 * 1024 * 1024;
+/// The longest that a writer of tables waits at once.
+pub const PACE_AHEAD_MS_MAX: u64 = 50;
+/// The longest that compaction waits for a store to be opened. Then it goes on beside it.
+pub const OPENING_MS_MAX: u64 = 10_000;
+/// Tables that are watched while they are written. Beyond: the oldest is left to its own sync.
+pub const YOUNG_TABLES_MAX: usize = 8;
 /// Bytes of chunks that become one table of the LSM.
 pub const INDEX_BYTES: usize = 32 * 1024 * 1024;
 /// Age of a chunk at which a table is made though it is small. Memory and the log hold its rows

@@ -21,6 +21,7 @@ use crate::node::clock::steady_nanos;
 use crate::node::cuts::Cuts;
 use crate::node::log_files;
 use crate::node::mesh::Doorbell;
+use crate::node::pace::Pace;
 use crate::node::recover::{self, Opened, Writable};
 use crate::store::log::Durability;
 use crate::store::log::format::Covered;
@@ -134,6 +135,7 @@ struct Indexer {
     charges: Vec<Charge>,
     bells: Arc<[Doorbell]>,
     cuts: Arc<Cuts>,
+    pace: Arc<Pace>,
     identity: u64,
 }
 
@@ -142,6 +144,7 @@ struct Indexer {
 pub fn start(
     bells: &Arc<[Doorbell]>,
     cuts: &Arc<Cuts>,
+    pace: &Arc<Pace>,
     core: IndexerCore,
     cores: &[usize],
 ) -> io::Result<(Vec<Link>, Receiver<()>)> {
@@ -161,8 +164,8 @@ pub fn start(
         });
     }
     let (ended, end) = sync_channel(1);
-    let (bells, cuts) = (bells.clone(), cuts.clone());
-    let indexer = Indexer { jobs: inbox, charges, bells, cuts, identity: identity()? };
+    let (bells, cuts, pace) = (bells.clone(), cuts.clone(), pace.clone());
+    let indexer = Indexer { jobs: inbox, charges, bells, cuts, pace, identity: identity()? };
     std::thread::Builder::new().name("indexer".to_owned()).spawn(move || {
         step_back(&set);
         indexer.run();
@@ -218,6 +221,7 @@ impl Indexer {
         for shard in 0..self.charges.len() {
             self.index(shard);
         }
+        self.pace.stop();
     }
 
     /// The next job, or time to look whether a table is due.
@@ -258,7 +262,11 @@ impl Indexer {
     fn open(&mut self, shard: ShardId, opening: &Opening) -> Result<Opened, StoreError> {
         let Opening { folder, durability, cache_bytes } = opening;
         let identity = self.identity.wrapping_add(u64::from(shard.0));
-        let (opened, writable) = recover::open(folder, identity, *durability, *cache_bytes)?;
+        let brake = self.pace.brake();
+        let opened =
+            recover::open_braked(folder, identity, *durability, *cache_bytes, brake.clone());
+        brake.opened();
+        let (opened, writable) = opened?;
         let charge = &mut self.charges[usize::from(shard.0)];
         charge.store = Some(writable);
         Ok(opened)

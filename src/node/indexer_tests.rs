@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::node::mesh::bells;
+use crate::node::pace::Pace;
 use crate::store::Store;
 use crate::store::batch::Change;
 use crate::store::view::tests::TempFolder;
@@ -26,7 +27,17 @@ fn indexer() -> (Indexer, [Receiver<Notice>; 2]) {
     let ((one, heard), (other, too)) = (charge(), charge());
     let bells = bells(2).expect("eventfds");
     let cuts = Arc::new(Cuts::new(std::env::temp_dir(), bells.clone()));
-    (Indexer { jobs, charges: vec![one, other], bells, cuts, identity: 9 }, [heard, too])
+    (
+        Indexer {
+            jobs,
+            charges: vec![one, other],
+            bells,
+            cuts,
+            pace: Pace::new([].into()),
+            identity: 9,
+        },
+        [heard, too],
+    )
 }
 
 fn chunk(turn: u64) -> Arc<Chunk> {
@@ -97,7 +108,8 @@ fn the_lsms_threads_share_the_indexers_core_and_its_low_priority() {
     let last = (0..1024).rev().find(|core| allowed.is_set(*core)).expect("we run on one");
     let bells = bells(1).expect("an eventfd");
     let cuts = Arc::new(Cuts::new(folder.path().to_owned(), bells.clone()));
-    let (mut links, end) = start(&bells, &cuts, IndexerCore::Last, &[last]).expect("a thread");
+    let (mut links, end) =
+        start(&bells, &cuts, &Pace::new([].into()), IndexerCore::Last, &[last]).expect("a thread");
     let link = links.pop().expect("one for each bell");
     let opened = link.open(opening(&folder)).expect("ours");
     let cores = last.to_string();

@@ -28,6 +28,7 @@ use crate::node::indexer::{self, Link, Opening};
 use crate::node::listener::{Listeners, bind_all};
 use crate::node::log_writer::LogWriter;
 use crate::node::mesh::{Doorbell, Mesh, bells, meshes};
+use crate::node::pace::Pace;
 use crate::node::recover::Opened;
 use crate::node::shard_loop::{ShardError, ShardLoop};
 use crate::store::Store;
@@ -131,7 +132,7 @@ pub fn serve(config: &Config) -> Result<(), ServeError> {
     let (reports, inbox) = channel();
     abort_on_panic();
     watch_signals(reports.clone()).map_err(system("watch signals"))?;
-    let (links, indexed) = start_indexer(config, &bells, &cuts, &cores)?;
+    let (links, indexed) = start_indexer(config, &bells, &cuts, &metrics, &cores)?;
     let mut links = links.into_iter();
     let directory = Arc::new(Directory::new());
     let sockets = http_sockets.into_iter().zip(ws_sockets);
@@ -172,13 +173,16 @@ fn start_indexer(
     config: &Config,
     bells: &Arc<[Doorbell]>,
     cuts: &Arc<Cuts>,
+    metrics: &[Arc<ShardMetrics>],
     cores: &[usize],
 ) -> Result<(Vec<Link>, Option<Receiver<()>>), ServeError> {
     if config.store != StoreKind::Disk {
         return Ok((Vec::new(), None));
     }
     let refused = |source| ServeError::System { doing: "start the indexer", source };
-    let (links, end) = indexer::start(bells, cuts, config.indexer_core, cores).map_err(refused)?;
+    let pace = Pace::new(metrics.into());
+    let started = indexer::start(bells, cuts, &pace, config.indexer_core, cores);
+    let (links, end) = started.map_err(refused)?;
     Ok((links, Some(end)))
 }
 

@@ -6,6 +6,7 @@ use crate::limits::{FIRST_SEGMENT_BYTES, LOG_SEGMENTS_MAX, SEGMENT_BYTES, SEGMEN
 use crate::node::cuts::Cuts;
 use crate::node::indexer::{self, Opening};
 use crate::node::mesh::{Doorbell, bells};
+use crate::node::pace::Pace;
 use crate::node::recover::Opened;
 use crate::node::ring::Completion;
 use crate::store::log::Durability;
@@ -29,7 +30,8 @@ impl Bench {
         let bells = bells(1).expect("an eventfd");
         let cuts = Arc::new(Cuts::new(folder.path().to_owned(), bells.clone()));
         let (mut links, end) =
-            indexer::start(&bells, &cuts, IndexerCore::Shared, &[0]).expect("a thread");
+            indexer::start(&bells, &cuts, &Pace::new([].into()), IndexerCore::Shared, &[0])
+                .expect("a thread");
         let link = links.pop().expect("one for each bell");
         let opening =
             Opening { folder: folder.path().to_owned(), durability, cache_bytes: 1 << 20 };

@@ -16,7 +16,7 @@ use crate::store::log::recovery::{Found, Recovery, Refusal};
 use crate::store::log::segments::Place;
 use crate::store::log::{Beginning, Durability, Log};
 use crate::store::overlay::chunk::Chunk;
-use crate::store::view::View;
+use crate::store::view::{Brake, View};
 use crate::store::{Position, StoreError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -58,6 +58,27 @@ pub fn open(
     durability: Durability,
     cache_bytes: u64,
 ) -> Result<(Opened, Writable), StoreError> {
+    open_as(folder, identity, durability, cache_bytes, None)
+}
+
+/// The same, with a brake on all that goes into tables from the beginning.
+pub fn open_braked(
+    folder: &Path,
+    identity: u64,
+    durability: Durability,
+    cache_bytes: u64,
+    brake: Arc<dyn Brake>,
+) -> Result<(Opened, Writable), StoreError> {
+    open_as(folder, identity, durability, cache_bytes, Some(brake))
+}
+
+fn open_as(
+    folder: &Path,
+    identity: u64,
+    durability: Durability,
+    cache_bytes: u64,
+    brake: Option<Arc<dyn Brake>>,
+) -> Result<(Opened, Writable), StoreError> {
     let folders = Folders { rows: folder.join("rows"), log: folder.join("log") };
     let places = log_files::list(&folders.log)?;
     let found = read_heads(&folders.log, &places)?;
@@ -68,6 +89,9 @@ pub fn open(
     };
     let beginning = Covered { log: identity, position: Position(0), first_sequence: 1 };
     let mut view = View::open(&folders.rows, beginning, cache_bytes)?;
+    if let Some(brake) = brake {
+        view.brake(brake);
+    }
     let covered = view.covered(&folders.rows)?;
     let covered = replay(&mut view, covered, &folders.log, &places, &found)?;
     let mut files = LogFiles::new(folders.log.clone());
@@ -139,23 +163,19 @@ fn replay(
 ) -> Result<Covered, StoreError> {
     let refused = |refusal| words(folder, refusal);
     let mut recovery = Recovery::new(covered, found).map_err(refused)?;
-    let mut last = covered.position;
+    let mut chunk = Chunk::default();
     for number in recovery.order() {
         let place = places.iter().find(|place| place.number == number);
         let bytes = place.expect("only files that were found are read").bytes;
         let bytes = log_files::read(folder, number, bytes)?;
-        let mut chunk = Chunk::default();
-        recovery.read(number, &bytes, |position, key, change| {
+        recovery.read(number, &bytes, |_, key, change| {
             chunk.change(key, change);
-            last = position;
         });
-        if !chunk.is_empty() {
-            view.apply(&[Arc::new(chunk)], Covered { position: last, ..covered })?;
-        }
     }
+    // Nothing is changed before it is known that nothing is missing.
     let end = recovery.finish().map_err(refused)?;
     let now = Covered { position: end.last, first_sequence: end.next_sequence, ..covered };
-    view.apply(&[], now)?;
+    view.apply(&[Arc::new(chunk)], now)?;
     let replayed = end.last.0 - covered.position.0;
     if replayed > 0 {
         tracing::info!(replayed, folder = %folder.display(), "turns of the log were replayed");

@@ -15,7 +15,12 @@
 use super::log::format::{COVERED_KEY, Covered};
 use super::overlay::chunk::{Chunk, lasting};
 use super::{Batch, Direction, Position, Range, Store, StoreError, Visit, batch::Change};
-use crate::limits::{STORE_FILES_MAX, STORE_NEW_TABLES_MAX, STORE_THREADS};
+use crate::limits::{
+    STORE_FILES_MAX, STORE_MERGED_TABLES, STORE_NEW_TABLES_MAX, STORE_TABLE_BYTES, STORE_THREADS,
+};
+use brake::{Braked, Meter};
+use fjall::compaction::Leveled;
+use fjall::compaction::filter::Factory;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use std::fs::{self, File};
 use std::io;
@@ -23,11 +28,16 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+mod brake;
 mod link;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use brake::{Brake, Writer};
+
 const KEYSPACE: &str = "rows";
+/// Where a keyspace has its tables.
+const TABLES: &str = "tables";
 
 /// A store in a folder of its own. Positions are counted from 0 again after each opening: what
 /// was found is durable.
@@ -35,6 +45,7 @@ pub struct View {
     // Dropped before the database: the last handle of the database waits for its threads.
     rows: Keyspace,
     database: Database,
+    braked: Braked,
     written: Position,
     synced: Position,
     failed: bool,
@@ -48,17 +59,18 @@ impl View {
             create(folder, beginning)?;
         }
         refuse_damage(folder)?;
-        let database = open_database(folder, cache_bytes)?;
+        let braked = Braked::default();
+        let database = open_database(folder, cache_bytes, &braked)?;
         if !database.keyspace_exists(KEYSPACE) {
             return Err(damaged(folder, "its rows"));
         }
         let rows = open_rows(&database, folder)?;
-        Ok(View::new(rows, database))
+        Ok(View::new(rows, database, braked))
     }
 
-    fn new(rows: Keyspace, database: Database) -> View {
+    fn new(rows: Keyspace, database: Database, braked: Braked) -> View {
         let (written, synced) = (Position::default(), Position::default());
-        View { rows, database, written, synced, failed: false }
+        View { rows, database, braked, written, synced, failed: false }
     }
 
     /// Nothing was ever stored here: no such folder, or an empty one.
@@ -72,7 +84,12 @@ impl View {
 
     /// Another handle on the same rows, for reading on another thread.
     pub fn reader(&self) -> View {
-        View::new(self.rows.clone(), self.database.clone())
+        View::new(self.rows.clone(), self.database.clone(), self.braked.clone())
+    }
+
+    /// Slows down whoever writes tables from now on, the LSM's own threads too.
+    pub fn brake(&self, brake: Arc<dyn Brake>) {
+        self.braked.set(brake, &self.rows.path().join(TABLES));
     }
 
     /// How much of the log the rows hold.
@@ -105,7 +122,7 @@ impl View {
         if self.failed {
             return Err(StoreError::Failed);
         }
-        let outcome = write_table(&self.rows, changes);
+        let outcome = write_table(&self.rows, changes, self.braked.meter(Writer::Indexer));
         self.checked(outcome)
     }
 
@@ -167,13 +184,18 @@ impl Store for View {
 fn write_table<'a>(
     rows: &Keyspace,
     changes: impl Iterator<Item = (&'a [u8], Change<'a>)>,
+    mut meter: Meter,
 ) -> Result<(), fjall::Error> {
     let mut table = rows.start_ingestion()?;
     for (key, change) in changes {
         assert!(!key.is_empty(), "a row has a key");
         assert!(key.len() <= usize::from(u16::MAX), "fjall counts a key's bytes in 16 bits");
         match change {
-            Change::Put(value) => table.write(key, value)?,
+            Change::Put(value) => {
+                table.write(key, value)?;
+                // The indexer goes on in any case: it has what no table has.
+                let _ = meter.add(key.len() + value.len());
+            }
             Change::Remove => table.write_tombstone(key)?,
         }
     }
@@ -193,18 +215,29 @@ fn visit_each(
     Ok(())
 }
 
-fn open_database(folder: &Path, cache_bytes: u64) -> Result<Database, StoreError> {
+fn open_database(folder: &Path, cache_bytes: u64, braked: &Braked) -> Result<Database, StoreError> {
+    let filter: Arc<dyn Factory> = Arc::new(braked.clone());
     Database::builder(folder)
         .cache_size(cache_bytes)
         .manual_journal_persist(true)
         .max_cached_files(Some(STORE_FILES_MAX))
         .worker_threads(STORE_THREADS)
+        .with_compaction_filter_factories(Arc::new(move |name| {
+            (name == KEYSPACE).then(|| filter.clone())
+        }))
         .open()
         .map_err(|error| refused(folder, error))
 }
 
 fn open_rows(database: &Database, folder: &Path) -> Result<Keyspace, StoreError> {
-    let options = || KeyspaceCreateOptions::default().manual_journal_persist(true);
+    let merging = || {
+        let merging = Leveled::default().with_l0_threshold(STORE_MERGED_TABLES);
+        Arc::new(merging.with_table_target_size(STORE_TABLE_BYTES))
+    };
+    let options = || {
+        let options = KeyspaceCreateOptions::default().manual_journal_persist(true);
+        options.compaction_strategy(merging())
+    };
     database.keyspace(KEYSPACE, options).map_err(|error| refused(folder, error))
 }
 
@@ -220,11 +253,13 @@ fn create(folder: &Path, beginning: Covered) -> Result<(), StoreError> {
         }
         _ => {}
     }
-    let database = open_database(&unfinished, 0)?;
+    let braked = Braked::default();
+    let database = open_database(&unfinished, 0, &braked)?;
     let rows = open_rows(&database, &unfinished)?;
     let word = beginning.print();
     let word = std::iter::once((COVERED_KEY, Change::Put(&word[..])));
-    write_table(&rows, word).map_err(|error| refused(folder, error))?;
+    write_table(&rows, word, braked.meter(Writer::Indexer))
+        .map_err(|error| refused(folder, error))?;
     database.persist(PersistMode::SyncAll).map_err(|error| refused(folder, error))?;
     drop((rows, database));
     let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty());

@@ -9,7 +9,7 @@
 //! Tables never change, so a second name keeps one as it is. The few small files that do change
 //! are copied. Left to others: which moment it is (`node::indexer`).
 
-use super::{View, damaged, unreadable};
+use super::{TABLES, View, damaged, unreadable};
 use crate::limits::LINK_TRIES_MAX;
 use crate::store::StoreError;
 use crate::store::inventory::{Checksum, Listed, checksum};
@@ -20,7 +20,6 @@ use std::path::Path;
 
 /// The file that names the list of tables that holds.
 const CURRENT: &str = "current";
-const TABLES: &str = "tables";
 const KEYSPACES: &str = "keyspaces";
 
 /// Where linked files go, and which they are.

@@ -1,0 +1,259 @@
+//! How fast tables are written: slowly and evenly, as long as there is time.
+//!
+//! The disk does one thing after another. When a table is synced at its end, tens of megabytes go
+//! to the disk at once, and a write to the commit log that comes then waits behind all of them
+//! (32 MiB each 0.65 s on an idle machine: 30 ms at the 99.9th percentile, 36 at most). So what
+//! goes into tables is synced in small pieces (1 MiB: 12 and 17 ms), and no faster than needed.
+//!
+//! Invariants:
+//! 1. All shards' tables together are written no faster than [`TABLE_BYTES_PER_SECOND`], while
+//!    little waits to be indexed.
+//! 2. While a shard's store is opened its compaction waits, at most [`OPENING_MS_MAX`]: whoever
+//!    restarts waits for the log to be read and for nothing else.
+//! 3. The fuller an overlay is the faster tables are written, in the end without a bound: the brake
+//!    never makes senders wait.
+//!
+//! Left to others: who writes how much (`store::view::brake`).
+
+use crate::limits::{
+    OPENING_MS_MAX, OVERLAY_BYTES_MAX, PACE_AHEAD_MS_MAX, TABLE_BYTES_PER_SECOND, YOUNG_TABLES_MAX,
+};
+use crate::metrics::{Gauge, ShardMetrics};
+use crate::node::clock::steady_nanos;
+use crate::store::view::{Brake, Writer};
+use std::collections::VecDeque;
+use std::fs::File;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// How often a writer that waits for an opening looks whether it is over.
+const LOOK: Duration = Duration::from_millis(5);
+const NANOS_PER_SECOND: u64 = 1_000_000_000;
+/// Above this part of a full overlay tables are written as fast as the disk can, in hundredths.
+const URGENT_PERCENT: u64 = 75;
+/// Up to this part nothing is urgent.
+const CALM_PERCENT: u64 = 30;
+/// How often faster tables are written just before they are urgent.
+const HASTE: u64 = 8;
+/// Numbers of tables that may be skipped.
+const NUMBERS_SKIPPED: u64 = 8;
+
+/// The pace of all shards' tables.
+pub struct Pace {
+    shards: Arc<[Arc<ShardMetrics>]>,
+    /// Until when what was written so far takes, at the pace of its time; steady ns.
+    taken_until: Mutex<u64>,
+    is_stopping: AtomicBool,
+}
+
+/// The pace of one shard's tables.
+pub struct ShardPace {
+    pace: Arc<Pace>,
+    young: Mutex<Young>,
+    /// When compaction may begin at the latest, steady ms; 0: it may.
+    opening_until_ms: AtomicU64,
+}
+
+/// Tables that are being written, or were a moment ago.
+#[derive(Default)]
+struct Young {
+    next_number: Option<u64>,
+    files: VecDeque<(File, u64)>,
+}
+
+impl Pace {
+    /// A pace that looks at how much each shard has waiting.
+    pub fn new(shards: Arc<[Arc<ShardMetrics>]>) -> Arc<Pace> {
+        Arc::new(Pace { shards, taken_until: Mutex::new(0), is_stopping: AtomicBool::new(false) })
+    }
+
+    /// The brake of one shard whose store is being opened.
+    pub fn brake(self: &Arc<Pace>) -> Arc<ShardPace> {
+        let opening_until_ms = AtomicU64::new(now_ms() + OPENING_MS_MAX);
+        let young = Mutex::default();
+        Arc::new(ShardPace { pace: self.clone(), young, opening_until_ms })
+    }
+
+    /// The indexer has done its work: compaction is given up, it can go on after the next start.
+    pub fn stop(&self) {
+        self.is_stopping.store(true, Relaxed);
+    }
+
+    /// Bytes a second now; `None`: as fast as can be.
+    fn bytes_per_second(&self) -> Option<u64> {
+        let waiting = |shard: &Arc<ShardMetrics>| shard.gauge(Gauge::OverlayBytes);
+        let most = self.shards.iter().map(waiting).max().unwrap_or(0);
+        pace_at(most * 100 / OVERLAY_BYTES_MAX as u64)
+    }
+
+    /// How long a writer should wait that has just written so many bytes, ns.
+    fn wait_ns(&self, bytes: usize, now_ns: u64) -> u64 {
+        let Some(pace) = self.bytes_per_second() else { return 0 };
+        let takes_ns = (bytes as u64).saturating_mul(NANOS_PER_SECOND) / pace;
+        let mut until = self.taken_until.lock().unwrap_or_else(PoisonError::into_inner);
+        let most = now_ns + PACE_AHEAD_MS_MAX * 1_000_000;
+        *until = (*until).max(now_ns).saturating_add(takes_ns).min(most);
+        *until - now_ns
+    }
+}
+
+/// The pace when the fullest overlay is so full, in hundredths; `None`: unbounded.
+fn pace_at(percent: u64) -> Option<u64> {
+    if percent >= URGENT_PERCENT {
+        return None;
+    }
+    let above = percent.saturating_sub(CALM_PERCENT);
+    let haste = TABLE_BYTES_PER_SECOND * (HASTE - 1) * above / (URGENT_PERCENT - CALM_PERCENT);
+    Some(TABLE_BYTES_PER_SECOND + haste)
+}
+
+impl ShardPace {
+    /// The store is open.
+    pub fn opened(&self) {
+        self.opening_until_ms.store(0, Relaxed);
+    }
+
+    fn is_opening(&self) -> bool {
+        now_ms() < self.opening_until_ms.load(Relaxed)
+    }
+}
+
+impl Brake for ShardPace {
+    fn wrote(&self, tables: &Path, bytes: usize, writer: Writer) -> ControlFlow<()> {
+        if writer == Writer::Indexer && self.is_opening() {
+            return ControlFlow::Continue(());
+        }
+        while self.is_opening() {
+            std::thread::sleep(LOOK);
+        }
+        self.young.lock().unwrap_or_else(PoisonError::into_inner).sync(tables);
+        if self.pace.is_stopping.load(Relaxed) {
+            return ControlFlow::Break(());
+        }
+        let wait_ns = self.pace.wait_ns(bytes, steady_nanos());
+        if wait_ns > 0 {
+            std::thread::sleep(Duration::from_nanos(wait_ns));
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+impl Young {
+    /// Puts on disk what has come to the newest tables since the last time.
+    fn sync(&mut self, tables: &Path) {
+        let first = self.next_number.unwrap_or_else(|| newest(tables));
+        for number in first..first + NUMBERS_SKIPPED {
+            // One that is gone was merged already.
+            if let Ok(file) = File::open(tables.join(number.to_string())) {
+                self.files.push_back((file, 0));
+                self.next_number = Some(number + 1);
+            }
+        }
+        while self.files.len() > YOUNG_TABLES_MAX {
+            self.files.pop_front();
+        }
+        for (file, synced) in &mut self.files {
+            let bytes = file.metadata().map_or(0, |about| about.len());
+            if bytes > *synced {
+                // An error is the business of the table's own sync, which does all of it again.
+                let _ = file.sync_data();
+                *synced = bytes;
+            }
+        }
+    }
+}
+
+fn now_ms() -> u64 {
+    steady_nanos() / 1_000_000
+}
+
+/// The highest number of a table.
+fn newest(tables: &Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(tables) else { return 0 };
+    let number = |entry: std::fs::DirEntry| entry.file_name().to_str()?.parse().ok();
+    entries.flatten().filter_map(number).max().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::view::tests::TempFolder;
+
+    fn pace(overlay_bytes: usize) -> Arc<Pace> {
+        let metrics = Arc::new(ShardMetrics::default());
+        metrics.set(Gauge::OverlayBytes, overlay_bytes as u64);
+        Pace::new([metrics].into())
+    }
+
+    /// Invariant 1 of node::pace.
+    #[test]
+    fn all_tables_together_keep_to_the_pace() {
+        let pace = pace(0);
+        let (mut now_ns, mut written) = (1_000, 0);
+        for _ in 0..1_000 {
+            written += 100_000;
+            now_ns += pace.wait_ns(100_000, now_ns);
+        }
+        let expected = written * NANOS_PER_SECOND / TABLE_BYTES_PER_SECOND;
+        assert!((expected - expected / 100..=expected + 2_000).contains(&now_ns), "{now_ns}");
+        // Time that was not used is not made up for.
+        now_ns += 10 * NANOS_PER_SECOND;
+        assert!(pace.wait_ns(100_000, now_ns) > 0);
+    }
+
+    /// Invariant 3 of node::pace.
+    #[test]
+    fn the_fuller_an_overlay_the_faster_tables_are_written() {
+        assert_eq!(pace_at(0), Some(TABLE_BYTES_PER_SECOND));
+        let paces: Vec<u64> =
+            (0..=100).map(|percent| pace_at(percent).unwrap_or(u64::MAX)).collect();
+        assert!(paces.is_sorted());
+        assert_eq!(pace(OVERLAY_BYTES_MAX).wait_ns(1 << 30, 5), 0);
+        // Whatever was written in a hurry is not waited for later.
+        let calm = pace(0);
+        assert!(calm.wait_ns(1 << 40, 5) <= PACE_AHEAD_MS_MAX * 1_000_000);
+    }
+
+    /// Invariant 2 of node::pace.
+    #[test]
+    fn compaction_waits_until_the_store_is_open_and_the_indexer_does_not() {
+        let (folder, brake) = (TempFolder::new(), pace(0).brake());
+        assert!(brake.wrote(folder.path(), 1, Writer::Indexer).is_continue());
+        let (done, is_done) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let goes_on = brake.wrote(folder.path(), 1, Writer::Compaction);
+                done.send(goes_on.is_continue())
+            });
+            assert!(is_done.recv_timeout(LOOK * 4).is_err(), "it waits");
+            brake.opened();
+            assert_eq!(is_done.recv(), Ok(true), "it goes on");
+        });
+        brake.pace.stop();
+        assert!(brake.wrote(folder.path(), 1, Writer::Compaction).is_break());
+    }
+
+    #[test]
+    fn tables_are_synced_as_they_grow() {
+        let folder = TempFolder::new();
+        std::fs::create_dir_all(folder.path()).expect("temporary");
+        let write = |name: &str, bytes: usize| {
+            std::fs::write(folder.path().join(name), vec![1; bytes]).expect("temporary");
+        };
+        write("7", 5_000);
+        let mut young = Young::default();
+        young.sync(folder.path());
+        write("9", 100);
+        write("7", 9_000);
+        young.sync(folder.path());
+        let synced: Vec<u64> = young.files.iter().map(|(_, synced)| *synced).collect();
+        assert_eq!(synced, [9_000, 100]);
+        (10..20).for_each(|number| write(&number.to_string(), 1));
+        (0..4).for_each(|_| young.sync(folder.path()));
+        assert_eq!((young.files.len(), young.next_number), (YOUNG_TABLES_MAX, Some(20)));
+    }
+}

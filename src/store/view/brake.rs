@@ -1,0 +1,136 @@
+//! Whoever writes tables, be it the indexer or the LSM's own compaction, reports to a brake, which
+//! may make it wait.
+//!
+//! Invariants:
+//! 1. Every [`BRAKE_STEP_BYTES`] that go into tables are reported, whoever writes them.
+//!
+//! Left to others: how long to wait, and for what (`node::pace`).
+
+use crate::limits::BRAKE_STEP_BYTES;
+use fjall::compaction::filter::{
+    CompactionFilter, CompactionFilterResult, Context, Factory, ItemAccessor, Verdict,
+};
+use std::io;
+use std::ops::ControlFlow;
+use std::panic::RefUnwindSafe;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+/// What is told of writing tables.
+pub trait Brake: Send + Sync + RefUnwindSafe {
+    /// So many more bytes went to tables in this folder. May take a while. `Break`: compaction
+    /// should be given up, because the server stops; the indexer is never told so.
+    fn wrote(&self, tables: &Path, bytes: usize, writer: Writer) -> ControlFlow<()>;
+}
+
+/// Who writes a table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Writer {
+    /// The indexer: rows that no table has.
+    Indexer,
+    /// The LSM's own thread: rows that tables have.
+    Compaction,
+}
+
+/// The brake of one store, which may be put on later than the store is opened.
+#[derive(Clone, Default)]
+pub(super) struct Braked(Arc<OnceLock<On>>);
+
+/// A brake that is put on.
+struct On {
+    brake: Arc<dyn Brake>,
+    tables: Box<Path>,
+}
+
+impl Braked {
+    /// Puts a brake on, for tables in this folder. Only the first stays.
+    pub fn set(&self, brake: Arc<dyn Brake>, tables: &Path) {
+        let _ = self.0.set(On { brake, tables: tables.into() });
+    }
+
+    /// Counts bytes from now on.
+    pub fn meter(&self, writer: Writer) -> Meter {
+        Meter { braked: self.clone(), writer, bytes: 0 }
+    }
+}
+
+/// Counts the bytes of one writer.
+pub(super) struct Meter {
+    braked: Braked,
+    writer: Writer,
+    bytes: usize,
+}
+
+impl Meter {
+    /// A row goes into a table. `Break`: no more should.
+    pub fn add(&mut self, bytes: usize) -> ControlFlow<()> {
+        self.bytes += bytes;
+        if self.bytes >= BRAKE_STEP_BYTES
+            && let Some(On { brake, tables }) = self.braked.0.get()
+        {
+            return brake.wrote(tables, std::mem::take(&mut self.bytes), self.writer);
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// The LSM shows each row that it merges to a filter: the only place where its compaction can be
+/// slowed down.
+impl Factory for Braked {
+    fn name(&self) -> &str {
+        "brake"
+    }
+
+    fn make_filter(&self, _: &Context) -> Box<dyn CompactionFilter> {
+        Box::new(self.meter(Writer::Compaction))
+    }
+}
+
+impl CompactionFilter for Meter {
+    fn filter_item(&mut self, row: ItemAccessor<'_>, _: &Context) -> CompactionFilterResult {
+        match self.add(row.key().len() + row.value()?.len()) {
+            ControlFlow::Continue(()) => Ok(Verdict::Keep),
+            // Half-written tables are not listed, and removed at the next start.
+            ControlFlow::Break(()) => Err(io::Error::from(io::ErrorKind::Interrupted).into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::view::tests::{TempFolder, open};
+    use crate::store::{Batch, Store};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[derive(Default)]
+    struct Counting([AtomicUsize; 2]);
+
+    impl Brake for Counting {
+        fn wrote(&self, tables: &Path, bytes: usize, writer: Writer) -> ControlFlow<()> {
+            assert!(tables.is_dir(), "{} is where tables are", tables.display());
+            self.0[writer as usize].fetch_add(bytes, Ordering::Relaxed);
+            ControlFlow::Continue(())
+        }
+    }
+
+    /// Invariant 1 of store::view::brake.
+    #[test]
+    fn tables_and_their_compaction_report_all_that_they_write() {
+        let folder = TempFolder::new();
+        let mut view = open(&folder);
+        let brake = Arc::new(Counting::default());
+        view.brake(brake.clone());
+        let written = |writer| brake.0[writer as usize].load(Ordering::Relaxed);
+        let mut batch = Batch::new();
+        for row in 0..1_000_u32 {
+            batch.put(&[&[1][..], &row.to_be_bytes()].concat(), &[7; 4_000]);
+        }
+        let bytes = 4_000_000;
+        view.write(&batch).expect("the store is well");
+        let all_but_a_step = bytes - BRAKE_STEP_BYTES..bytes + 100_000;
+        assert!(all_but_a_step.contains(&written(Writer::Indexer)));
+        view.rows.major_compact().expect("the store is well");
+        assert!(all_but_a_step.contains(&written(Writer::Compaction)));
+    }
+}
