@@ -154,6 +154,9 @@ pub enum StoreError {
         /// The shard's folder.
         folder: PathBuf,
     },
+    /// It was opened to be read.
+    #[error("the store was opened to be read, it takes no rows")]
+    ReadOnly,
     /// A test asked for it.
     #[error("the store failed because a test asked for it")]
     Asked,
