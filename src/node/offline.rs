@@ -68,7 +68,7 @@ impl Offline {
 /// What the LSM of a shard is; a shard that a first start did not get to make has none.
 enum Below {
     View(View),
-    Nothing(MemoryStore),
+    Nothing(Box<MemoryStore>),
 }
 
 /// One shard. It is a [`Store`] that takes nothing.
@@ -137,7 +137,7 @@ impl OfflineShard {
         refuse_half(&folders, &found)?;
         let (below, covered) = if View::is_absent(&folders.rows)? {
             let covered = Covered { log: 0, position: Position(0), first_sequence: 1 };
-            (Below::Nothing(MemoryStore::default()), covered)
+            (Below::Nothing(Box::default()), covered)
         } else {
             let view = View::open_to_read(&folders.rows, CACHE_BYTES)?;
             let covered = view.covered(&folders.rows)?;
@@ -295,7 +295,7 @@ impl Store for OfflineShard {
         };
         match &self.below {
             Below::View(view) => self.tail.scan(view, range, &mut visit),
-            Below::Nothing(store) => self.tail.scan(store, range, &mut visit),
+            Below::Nothing(store) => self.tail.scan(&**store, range, &mut visit),
         }
     }
 

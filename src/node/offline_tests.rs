@@ -1,3 +1,5 @@
+//! Folders with rows in tables and in the log, on real files.
+
 use super::*;
 use crate::node::data_folder::{Shards, open_or_create};
 use crate::node::recover::tests::{Shard, opened};

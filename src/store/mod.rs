@@ -25,6 +25,7 @@ pub mod logged;
 pub mod manifest;
 pub mod memory;
 pub mod overlay;
+pub mod parts;
 pub mod recent;
 pub mod rows;
 #[cfg(test)]
