@@ -5,14 +5,15 @@ use anser_loadtest::json::Integers;
 use anser_loadtest::server::{Finished, Folder, Server, Setup, eventually, run_tools, tools};
 use anser_loadtest::websocket::Received;
 use anser_loadtest::world::{Pair, World, ids};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 const TENANT: &str = "kept";
 
@@ -46,20 +47,47 @@ fn is_ack_of(text: &str, id: i64) -> bool {
     text.contains(r#""msgType":"Ack""#) && text.contains(&id.to_string())
 }
 
-/// Sends with 8 messages in flight until told to stop, and acks every second one of the first that
-/// come: so many gaps that each is remembered exactly.
-fn stream(world: &World, stream: &Stream, stop: &AtomicBool) -> Vec<i64> {
+/// How much is sent: so much that it lasts over a backup, and not more than is soon compared.
+#[derive(Default)]
+struct Load {
+    /// Messages that each may send so far.
+    allowed: AtomicUsize,
+    is_over: AtomicBool,
+}
+
+impl Load {
+    fn is_over(&self) -> bool {
+        self.is_over.load(SeqCst)
+    }
+}
+
+/// Ends the load however its test ends.
+struct Running<'a>(&'a Load);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.is_over.store(true, SeqCst);
+    }
+}
+
+/// Sends with 8 messages in flight as many as are allowed, and acks every second one of the first
+/// that come: so many gaps that each is remembered exactly.
+fn stream(world: &World, stream: &Stream, load: &Load) -> Vec<i64> {
     let mut client = world.connect(stream.from);
     let (mut sent, mut received) = (Vec::<i64>::new(), 0);
     loop {
         let acked = stream.acked.load(SeqCst);
-        if stop.load(SeqCst) && acked == sent.len() {
+        if load.is_over() && acked == sent.len() {
             return sent;
         }
-        while !stop.load(SeqCst) && sent.len() < acked + 8 {
+        let allowed = load.allowed.load(SeqCst).min(acked + 8);
+        while !load.is_over() && sent.len() < allowed {
             sent.push(client.post(stream.to, "content of no other length"));
         }
-        match client.connection.next(Instant::now() + PATIENCE) {
+        let has_rest = acked == sent.len();
+        let patience = if has_rest { Duration::from_millis(10) } else { PATIENCE };
+        match client.connection.next(Instant::now() + patience) {
+            Received::Nothing if has_rest => {}
             Received::Text(text) if sent.get(acked).is_some_and(|id| is_ack_of(&text, *id)) => {
                 stream.acked.store(acked + 1, SeqCst);
             }
@@ -78,10 +106,13 @@ fn stream(world: &World, stream: &Stream, stop: &AtomicBool) -> Vec<i64> {
 }
 
 /// Registers people one after the other, each of whom is written to at once.
-fn newcomers(world: &World, author: i64, people: &Mutex<Vec<(String, i64)>>, stop: &AtomicBool) {
+fn newcomers(world: &World, author: i64, people: &Mutex<Vec<(String, i64)>>, load: &Load) {
     let mut client = world.connect(author);
     for number in 0.. {
-        if stop.load(SeqCst) {
+        while !load.is_over() && number * 5 >= load.allowed.load(SeqCst) {
+            anser_loadtest::server::pause();
+        }
+        if load.is_over() {
             return;
         }
         let name = format!("newcomer {number}");
@@ -200,30 +231,33 @@ fn is_one_moment(durability: &str) {
         .flat_map(|(a, b)| [(a, b), (b, a)])
         .map(|(from, to)| Stream { from, to, acked: AtomicUsize::new(0) })
         .collect();
-    let (stop, people) = (AtomicBool::new(false), Mutex::new(Vec::new()));
+    let (load, people) = (Load::default(), Mutex::new(Vec::new()));
     let backup = Folder::new();
     let to = backup.path().join("backup");
     let total = || streams.iter().map(|stream| stream.acked.load(SeqCst)).sum::<usize>();
     let known = || people.lock().expect("nobody panicked").len();
     let (restored, sent) = std::thread::scope(|scope| {
-        let (world, stop) = (&world, &stop);
+        let (world, load) = (&world, &load);
+        let running = Running(load);
         let senders: Vec<_> =
-            streams.iter().map(|it| scope.spawn(move || stream(world, it, stop))).collect();
+            streams.iter().map(|it| scope.spawn(move || stream(world, it, load))).collect();
         let (author, people) = (world.person(), &people);
-        scope.spawn(move || newcomers(world, author, people, stop));
+        scope.spawn(move || newcomers(world, author, people, load));
         let mut restored = Vec::new();
         for round in 1..=3 {
+            load.allowed.fetch_add(500, SeqCst);
             eventually("more messages and people", || {
                 (total() >= round * 400 && known() > round * 5).then_some(())
             });
             let acked = streams.iter().map(|stream| stream.acked.load(SeqCst)).collect();
             let newcomers = known();
             let before = total();
+            load.allowed.fetch_add(500, SeqCst);
             back_up(&server, &to);
             assert!(total() > before, "messages are acked while a backup is made");
             restored.push(Restored { folder: restore(&to), acked, newcomers });
         }
-        stop.store(true, SeqCst);
+        drop(running);
         let sent: Vec<_> = senders.into_iter().map(|it| it.join().expect("it ends")).collect();
         (restored, sent)
     });
@@ -249,9 +283,25 @@ fn large() -> (Server, i64, Vec<i64>) {
     (server, bo, sent)
 }
 
+fn how_it_ends(child: &mut Child, signal: Signal) -> Option<i32> {
+    let id = Pid::from_raw(child.id() as i32).expect("a child has an id");
+    kill_process(id, signal).expect("our own child");
+    child.wait().expect("our own child").code()
+}
+
 /// Holds invariants 1 and 2 of `backup`.
 #[test]
-fn a_backup_that_was_broken_off_is_refused_and_goes_on_where_it_was() {
+fn a_backup_that_was_killed_is_refused_and_goes_on_where_it_was() {
+    goes_on_where_it_was(Signal::KILL);
+}
+
+/// Holds invariant 3 of `backup`.
+#[test]
+fn a_backup_that_was_told_to_stop_removes_its_cut_and_goes_on_where_it_was() {
+    goes_on_where_it_was(Signal::TERM);
+}
+
+fn goes_on_where_it_was(end: Signal) {
     let (server, bo, sent) = large();
     let backup = Folder::new();
     let to = backup.path().join("backup");
@@ -259,7 +309,8 @@ fn a_backup_that_was_broken_off_is_refused_and_goes_on_where_it_was() {
     let admin = server.admin.to_string();
     let mut command = Command::new(tools());
     command.args(["backup", "--rate", "1", "--admin", &admin, "--to", text(&to)]);
-    let mut child = command.stdout(Stdio::null()).spawn().expect("it was just built");
+    let mut child =
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it was just built");
     let whole = || -> Option<BTreeMap<PathBuf, SystemTime>> {
         let paths = fs::read_dir(&files).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
         let whole = paths.filter(|path| path.extension().is_none());
@@ -269,8 +320,15 @@ fn a_backup_that_was_broken_off_is_refused_and_goes_on_where_it_was() {
         (!times.is_empty()).then_some(times)
     };
     eventually("a file that is copied", whole);
-    child.kill().expect("our own child");
-    child.wait().expect("our own child");
+    let cuts = || fs::read_dir(server.data().join("backups")).expect("one was made").count();
+    assert_eq!(cuts(), 1);
+    match end {
+        Signal::KILL => assert_eq!(how_it_ends(&mut child, end), None),
+        _ => {
+            assert_eq!(how_it_ends(&mut child, end), Some(1));
+            assert_eq!(cuts(), 0, "its cut is removed");
+        }
+    }
     let before = whole().expect("it was there");
     let refused = run_tools(&["restore", "--from", text(&to), "--check"]);
     assert_eq!(refused.code, Some(1), "{}", refused.said);

@@ -4,7 +4,8 @@
 //! 1. A backup folder's list comes last: until then the backup before is the one that counts, and
 //!    nothing of it is touched.
 //! 2. What the folder has is not copied again, whoever broke off whatever.
-//! 3. The server's cut is removed when its copy is done, or has failed.
+//! 3. The server's cut is removed when its copy is done, has failed, or was broken off by a signal
+//!    that can be caught.
 //!
 //! Left to others: making the cut (`anser::node::cuts`), files (`keep`), reading it back
 //! (`restore`).
@@ -15,15 +16,18 @@ mod keep;
 use anser::node::cuts::LIST;
 use anser::node::stopped::Stopped;
 use anser::store::inventory::{Checksum, Inventory, Listed};
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 pub use keep::{Keep, checksum_of, copy};
+use signal_hook::consts::{SIGINT, SIGTERM};
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// What `backup` is told.
@@ -53,6 +57,8 @@ pub struct Progress {
     bytes: u64,
     /// Bytes a second; 0: any.
     rate: u64,
+    /// SIGINT or SIGTERM has come.
+    is_told_to_stop: Arc<AtomicBool>,
 }
 
 impl Progress {
@@ -63,17 +69,31 @@ impl Progress {
         );
         let bar = ProgressBar::new(bytes).with_message(what);
         bar.set_style(style.expect("the template is right"));
-        Progress { bar, begun: Instant::now(), bytes: 0, rate }
+        let is_told_to_stop = Arc::default();
+        Progress { bar, begun: Instant::now(), bytes: 0, rate, is_told_to_stop }
     }
 
-    /// So many more bytes are done.
-    pub fn add(&mut self, bytes: u64) {
+    /// The same, which ends what is done when the process is told to stop.
+    fn stopped_by_signals(self) -> anyhow::Result<Progress> {
+        for signal in [SIGINT, SIGTERM] {
+            signal_hook::flag::register(signal, self.is_told_to_stop.clone())?;
+        }
+        Ok(self)
+    }
+
+    /// So many more bytes are done; an error: enough.
+    pub fn add(&mut self, bytes: u64) -> anyhow::Result<()> {
+        ensure!(
+            !self.is_told_to_stop.load(Ordering::Relaxed),
+            "told to stop: run it again, it goes on where it was"
+        );
         self.bytes += bytes;
         self.bar.inc(bytes);
         if self.rate > 0 {
             let due = Duration::from_secs_f64(self.bytes as f64 / self.rate as f64);
             std::thread::sleep(due.saturating_sub(self.begun.elapsed()));
         }
+        Ok(())
     }
 
     /// Takes the bar away.
@@ -152,7 +172,8 @@ fn copy_all(source: &Source, keep: &Keep, arguments: &Arguments) -> anyhow::Resu
         }
     }
     let bytes = missing.values().map(|file| file.bytes).sum();
-    let mut progress = Progress::new("copying", bytes, arguments.rate << 20);
+    let progress = Progress::new("copying", bytes, arguments.rate << 20);
+    let mut progress = progress.stopped_by_signals()?;
     for file in missing.values() {
         take(source.folder(), keep, file, &mut progress)?;
     }

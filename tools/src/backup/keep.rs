@@ -79,7 +79,7 @@ impl Keep {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error).with_context(|| path.display().to_string()),
             Ok(found) if found.len() != file.bytes => Ok(false),
-            Ok(_) if is_read => Ok(checksum_of(&path, &mut |_| {})?.1 == file.checksum),
+            Ok(_) if is_read => Ok(checksum_of(&path, &mut |_| Ok(()))?.1 == file.checksum),
             Ok(_) => Ok(true),
         }
     }
@@ -132,48 +132,46 @@ impl Keep {
     }
 }
 
+/// What is told of bytes that were read. An error ends it.
+pub type Done<'a> = &'a mut dyn FnMut(u64) -> anyhow::Result<()>;
+
 /// Copies a file; it is on disk then. Returns the bytes that were read, and their checksum.
-pub fn copy(from: &Path, to: &Path, done: &mut dyn FnMut(u64)) -> anyhow::Result<(u64, Checksum)> {
+pub fn copy(from: &Path, to: &Path, done: Done<'_>) -> anyhow::Result<(u64, Checksum)> {
     let cannot = || format!("{} cannot be written", to.display());
     let mut copy = File::create(to).with_context(cannot)?;
-    let (mut failure, mut unsynced) = (None, 0);
+    let mut unsynced = 0;
     let found = read(from, &mut |part| {
+        copy.write_all(part).with_context(cannot)?;
         unsynced += part.len() as u64;
-        failure = copy.write_all(part).err();
-        if unsynced >= UNSYNCED_MAX && failure.is_none() {
+        if unsynced >= UNSYNCED_MAX {
             unsynced = 0;
-            failure = copy.sync_data().err();
+            copy.sync_data().with_context(cannot)?;
         }
-        done(part.len() as u64);
-        failure.is_none()
+        done(part.len() as u64)
     })?;
-    match failure {
-        Some(error) => Err(error).with_context(cannot),
-        None => {
-            copy.sync_all().with_context(cannot)?;
-            Ok(found)
-        }
-    }
+    copy.sync_all().with_context(cannot)?;
+    Ok(found)
 }
 
 /// The size of a file and its checksum.
-pub fn checksum_of(path: &Path, done: &mut dyn FnMut(u64)) -> anyhow::Result<(u64, Checksum)> {
-    read(path, &mut |part| {
-        done(part.len() as u64);
-        true
-    })
+pub fn checksum_of(path: &Path, done: Done<'_>) -> anyhow::Result<(u64, Checksum)> {
+    read(path, &mut |part| done(part.len() as u64))
 }
 
-/// Reads a file in parts, until `take` has enough.
-fn read(path: &Path, take: &mut dyn FnMut(&[u8]) -> bool) -> anyhow::Result<(u64, Checksum)> {
+/// Reads a file in parts, to its end or the first error of `take`.
+fn read(
+    path: &Path,
+    take: &mut dyn FnMut(&[u8]) -> anyhow::Result<()>,
+) -> anyhow::Result<(u64, Checksum)> {
     let cannot = || format!("{} cannot be read", path.display());
     let mut file = File::open(path).with_context(cannot)?;
     let (mut part, mut bytes, mut summer) = (vec![0; PART], 0, Summer::default());
     loop {
         let length = file.read(&mut part).with_context(cannot)?;
-        if length == 0 || !take(&part[..length]) {
+        if length == 0 {
             return Ok((bytes, summer.sum()));
         }
+        take(&part[..length])?;
         summer.add(&part[..length]);
         bytes += length as u64;
     }
