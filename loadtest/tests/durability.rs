@@ -4,7 +4,7 @@
 use anser_loadtest::PATIENCE;
 use anser_loadtest::http;
 use anser_loadtest::json::Integers;
-use anser_loadtest::server::{Server, Setup, run};
+use anser_loadtest::server::{Server, Setup, run, run_tools};
 use anser_loadtest::websocket::Received;
 use anser_loadtest::world::{Pair, World, fresh_id, ids};
 use serde_json::{Value, json};
@@ -196,8 +196,16 @@ fn load_until(server: Server, world: &World, acked: usize, end: End) -> (Server,
         };
         let stories = senders.into_iter().map(|sender| sender.join().expect("it ends"));
         let stories = stories.collect();
+        verify(&stopped.data());
         (stopped.start(), stories)
     })
+}
+
+/// All rows agree, whatever was under way.
+#[track_caller]
+fn verify(data: &std::path::Path) {
+    let done = run_tools(&["verify", "--data-dir", data.to_str().expect("a plain name")]);
+    assert_eq!(done.code, Some(0), "{}", done.said);
 }
 
 /// Every acked message is there once and in order, at both sides; the others can be sent again.

@@ -23,14 +23,14 @@ use std::ops::ControlFlow;
 pub(super) type LastBlock = Option<(UserId, IdBlockRow)>;
 
 /// Where an id has to go.
-enum Filed {
+pub(super) enum Filed {
     InRow,
     InBlock(IdBlockRow),
     Late,
 }
 
 /// Notes an id in its user's row.
-fn file(user: &mut UserRow, entry: IdEntry) -> Filed {
+pub(super) fn file(user: &mut UserRow, entry: IdEntry) -> Filed {
     if entry.id <= user.indexed_up_to {
         return Filed::Late;
     }

@@ -21,8 +21,8 @@ fn place_of(number: u64) -> (u64, usize) {
 /// A block that has become whole.
 #[must_use = "a whole block is in no row yet"]
 pub struct WholeBlock {
-    number: u64,
-    row: PairBlockRow,
+    pub(super) number: u64,
+    pub(super) row: PairBlockRow,
 }
 
 impl ChatRow {

@@ -13,6 +13,7 @@
 //! Left to others: bytes (`wire`), sockets, threads, time and the mesh (`node`), disks (`store`).
 
 mod acknowledge;
+pub mod audit;
 mod by_id;
 mod by_number;
 pub mod cache;

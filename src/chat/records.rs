@@ -379,7 +379,7 @@ fn is_chat(key: &[u8]) -> bool {
 }
 
 /// The letter that a message row holds.
-fn letter_of(row: &ArchivedMessageRow<'_>) -> Option<Letter> {
+pub(super) fn letter_of(row: &ArchivedMessageRow<'_>) -> Option<Letter> {
     let event = match row.event.as_ref() {
         None => None,
         Some(event) => Some(*EventType::ALL.get(usize::from(*event))?),

@@ -264,7 +264,7 @@ impl Indexer {
         let identity = self.identity.wrapping_add(u64::from(shard.0));
         let brake = self.pace.brake();
         let opened =
-            recover::open_braked(folder, identity, *durability, *cache_bytes, brake.clone());
+            recover::open_braked(folder, identity, *durability, *cache_bytes, Some(brake.clone()));
         brake.opened();
         let (opened, writable) = opened?;
         let charge = &mut self.charges[usize::from(shard.0)];

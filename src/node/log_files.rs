@@ -63,12 +63,24 @@ pub fn path(folder: &Path, number: u32) -> PathBuf {
 pub fn list(folder: &Path) -> Result<Vec<Place>, StoreError> {
     let refused = |source| StoreError::Folder { folder: folder.to_owned(), source };
     fs::create_dir_all(folder).map_err(refused)?;
-    let mut places = Vec::new();
-    for entry in fs::read_dir(folder).map_err(refused)? {
+    let (places, unfinished) = find(folder)?;
+    unfinished.iter().try_for_each(fs::remove_file).map_err(refused)?;
+    Ok(places)
+}
+
+/// The segments of a folder, by number, and the files that were never finished. Changes nothing.
+pub fn find(folder: &Path) -> Result<(Vec<Place>, Vec<PathBuf>), StoreError> {
+    let refused = |source| StoreError::Folder { folder: folder.to_owned(), source };
+    let (mut places, mut unfinished) = (Vec::new(), Vec::new());
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((places, unfinished)),
+        entries => entries.map_err(refused)?,
+    };
+    for entry in entries {
         let entry = entry.map_err(refused)?;
         let name = entry.file_name().to_string_lossy().into_owned();
         if name.ends_with(UNFINISHED) {
-            fs::remove_file(entry.path()).map_err(refused)?;
+            unfinished.push(entry.path());
             continue;
         }
         let bytes = entry.metadata().map_err(refused)?.len();
@@ -81,7 +93,7 @@ pub fn list(folder: &Path) -> Result<Vec<Place>, StoreError> {
         places.push(Place { number, bytes });
     }
     places.sort();
-    Ok(places)
+    Ok((places, unfinished))
 }
 
 /// The first `length` bytes of a segment.

@@ -35,6 +35,7 @@ pub mod listing;
 pub mod log_files;
 pub mod log_writer;
 pub mod mesh;
+pub mod offline;
 pub mod pace;
 pub mod recover;
 pub mod release;

@@ -46,9 +46,15 @@ pub struct Writable {
 }
 
 /// Where everything of a shard is.
-struct Folders {
-    rows: PathBuf,
-    log: PathBuf,
+pub(super) struct Folders {
+    pub rows: PathBuf,
+    pub log: PathBuf,
+}
+
+impl Folders {
+    pub fn of(shard: &Path) -> Folders {
+        Folders { rows: shard.join("rows"), log: shard.join("log") }
+    }
 }
 
 /// Opens the store in `folder`, or makes it. `identity` becomes the number of a new log.
@@ -58,7 +64,7 @@ pub fn open(
     durability: Durability,
     cache_bytes: u64,
 ) -> Result<(Opened, Writable), StoreError> {
-    open_as(folder, identity, durability, cache_bytes, None)
+    open_braked(folder, identity, durability, cache_bytes, None)
 }
 
 /// The same, with a brake on all that goes into tables from the beginning.
@@ -67,19 +73,9 @@ pub fn open_braked(
     identity: u64,
     durability: Durability,
     cache_bytes: u64,
-    brake: Arc<dyn Brake>,
-) -> Result<(Opened, Writable), StoreError> {
-    open_as(folder, identity, durability, cache_bytes, Some(brake))
-}
-
-fn open_as(
-    folder: &Path,
-    identity: u64,
-    durability: Durability,
-    cache_bytes: u64,
     brake: Option<Arc<dyn Brake>>,
 ) -> Result<(Opened, Writable), StoreError> {
-    let folders = Folders { rows: folder.join("rows"), log: folder.join("log") };
+    let folders = Folders::of(folder);
     let places = log_files::list(&folders.log)?;
     let found = read_heads(&folders.log, &places)?;
     refuse_half(&folders, &found)?;
@@ -109,7 +105,7 @@ fn open_as(
 /// Gives rows that were put back, in `folder`, a log to go on with, which becomes `identity`.
 /// There must be no log yet. All of it is on disk when this returns.
 pub fn adopt(folder: &Path, identity: u64) -> Result<(), StoreError> {
-    let folders = Folders { rows: folder.join("rows"), log: folder.join("log") };
+    let folders = Folders::of(folder);
     if let Some(place) = log_files::list(&folders.log)?.first() {
         let segment = log_files::path(&folders.log, place.number);
         let why = "the rows beside it were put back without it";
@@ -130,7 +126,7 @@ fn make_first(folder: &Path) -> Result<Place, StoreError> {
     Ok(Place { number: 0, bytes: FIRST_SEGMENT_BYTES })
 }
 
-fn read_heads(folder: &Path, places: &[Place]) -> Result<Vec<Found>, StoreError> {
+pub(super) fn read_heads(folder: &Path, places: &[Place]) -> Result<Vec<Found>, StoreError> {
     let head = |place: &Place| {
         let block = log_files::read(folder, place.number, BLOCK_BYTES as u64)?;
         Ok(Found { place: place.number, head: Header::read(&block) })
@@ -139,7 +135,7 @@ fn read_heads(folder: &Path, places: &[Place]) -> Result<Vec<Found>, StoreError>
 }
 
 /// One half of a store without the other: going on would lose rows without a word.
-fn refuse_half(folders: &Folders, found: &[Found]) -> Result<(), StoreError> {
+pub(super) fn refuse_half(folders: &Folders, found: &[Found]) -> Result<(), StoreError> {
     use crate::store::log::format::Head;
     let has_rows = !View::is_absent(&folders.rows)?;
     let has_records = found.iter().any(|file| file.head != Head::Blank);
@@ -183,7 +179,7 @@ fn replay(
     Ok(now)
 }
 
-fn words(folder: &Path, refusal: Refusal) -> StoreError {
+pub(super) fn words(folder: &Path, refusal: Refusal) -> StoreError {
     let segment = |place| log_files::path(folder, place);
     match refusal {
         Refusal::Damaged { at, missing } => {
@@ -202,4 +198,4 @@ fn words(folder: &Path, refusal: Refusal) -> StoreError {
 
 #[cfg(test)]
 #[path = "recover_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -13,7 +13,7 @@ use std::os::unix::fs::FileExt;
 const IDENTITY: u64 = 1234;
 
 /// A store as a shard has it, with its writes done by hand.
-struct Shard {
+pub(in crate::node) struct Shard {
     store: LoggedStore<View>,
     files: LogFiles,
     writable: Writable,
@@ -25,12 +25,12 @@ fn try_open(folder: &TempFolder) -> Result<Shard, StoreError> {
     Ok(Shard { store: LoggedStore::new(view, log), files, writable })
 }
 
-fn opened(folder: &TempFolder) -> Shard {
+pub(in crate::node) fn opened(folder: &TempFolder) -> Shard {
     try_open(folder).expect("the folder is ours")
 }
 
 impl Shard {
-    fn turn(&mut self, number: u32) {
+    pub(in crate::node) fn turn(&mut self, number: u32) {
         let mut batch = Batch::new();
         batch.put(&[&[1][..], &number.to_be_bytes()].concat(), &number.to_le_bytes());
         batch.put(b"\x02last", &number.to_le_bytes());
@@ -44,7 +44,7 @@ impl Shard {
         log.written(buffer, Outcome::Done);
     }
 
-    fn index(&mut self) {
+    pub(in crate::node) fn index(&mut self) {
         let recent = self.store.recent().expect("it has a log");
         recent.seal();
         let chunk = recent.next_chunk().expect("all is synced");
@@ -54,7 +54,7 @@ impl Shard {
         recent.applied(covered.position);
     }
 
-    fn rows(&self) -> usize {
+    pub(in crate::node) fn rows(&self) -> usize {
         let mut count = 0;
         let range = Range { from: &[1], to: &[2], direction: Direction::Forward };
         let visit = &mut |_: &[u8], _: &[u8]| {

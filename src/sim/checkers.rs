@@ -1,10 +1,12 @@
 //! A day of random use with crashes, and what must be true at its end.
 
 use crate::api::{Acked, DeliveryState, Reply, Request};
+use crate::chat::audit::{self, Finding};
 use crate::ids::{ShardId, UserId};
 use crate::sim::prng::Prng;
 use crate::sim::users::{Person, text};
 use crate::sim::world::{Sent, World};
+use crate::store::memory::MemoryStore;
 use crate::store::{Direction, Range, Store};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -149,7 +151,14 @@ fn note_acks(world: &mut World, people: &[Person], known: &mut Known) {
     }
 }
 
+/// Whatever crashed when, the rows of all shards agree.
+pub(super) fn audit(stores: &[&MemoryStore]) {
+    let mut report = |finding: Finding| panic!("{finding}");
+    audit::run(stores, &mut report).expect("memory does not fail");
+}
+
 fn check(world: &mut World, users: &[UserId], known: &Known) {
+    audit(&world.shards.iter().map(|shard| shard.store()).collect::<Vec<_>>());
     for user in users {
         let history = world.history(*user);
         assert!(history.len() < 200, "the run fits in one page");

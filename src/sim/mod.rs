@@ -9,6 +9,8 @@
 //!
 //! Left to others: bytes and sockets. The world speaks the rules' own language.
 
+#[cfg(test)]
+mod audit_tests;
 pub mod checkers;
 mod cuts;
 pub mod disk;

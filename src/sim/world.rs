@@ -123,6 +123,7 @@ impl World {
 
     /// A server that finds these rows.
     pub(super) fn restart(stores: Vec<MemoryStore>, steady_ms: u64) -> World {
+        super::checkers::audit(&stores.iter().collect::<Vec<_>>());
         let mut world = World::open(stores, steady_ms).expect("what was synced opens");
         world.settle();
         assert!(world.shards.iter().all(Shard::is_replayed), "outboxes of earlier runs are empty");

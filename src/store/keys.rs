@@ -192,6 +192,11 @@ impl Key {
         Key::of(Kind::ChatId).with_number(chat.number())
     }
 
+    /// The same, of a number that a row holds.
+    pub fn chat_id_of(number: u64) -> Key {
+        Key::of(Kind::ChatId).with_number(number)
+    }
+
     /// See [`Kind::Outbox`].
     pub fn outbox(to: ShardId, epoch: u64, sequence: u64) -> Key {
         Key::outbox_of(to).with_number(epoch).with_number(sequence)
@@ -228,6 +233,11 @@ impl<'a> KeyReader<'a> {
         let (part, rest) = self.rest.split_first_chunk::<N>()?;
         self.rest = rest;
         Some(*part)
+    }
+
+    /// Nothing is left.
+    pub fn is_at_end(&self) -> bool {
+        self.rest.is_empty()
     }
 
     /// The next 2 bytes.

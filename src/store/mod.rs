@@ -25,6 +25,7 @@ pub mod logged;
 pub mod manifest;
 pub mod memory;
 pub mod overlay;
+pub mod parts;
 pub mod recent;
 pub mod rows;
 #[cfg(test)]
@@ -154,6 +155,9 @@ pub enum StoreError {
         /// The shard's folder.
         folder: PathBuf,
     },
+    /// It was opened to be read.
+    #[error("the store was opened to be read, it takes no rows")]
+    ReadOnly,
     /// A test asked for it.
     #[error("the store failed because a test asked for it")]
     Asked,

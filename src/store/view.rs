@@ -58,9 +58,20 @@ impl View {
         if View::is_absent(folder)? {
             create(folder, beginning)?;
         }
+        View::open_existing(folder, cache_bytes, STORE_THREADS)
+    }
+
+    /// Opens a store that is there, to read it. No row changes and no table is made or merged: all
+    /// that fjall does is to take its lock, sync its journal, and remove tables and lists of tables
+    /// that are not in force, as every opening does.
+    pub fn open_to_read(folder: &Path, cache_bytes: u64) -> Result<View, StoreError> {
+        View::open_existing(folder, cache_bytes, 0)
+    }
+
+    fn open_existing(folder: &Path, cache_bytes: u64, threads: usize) -> Result<View, StoreError> {
         refuse_damage(folder)?;
         let braked = Braked::default();
-        let database = open_database(folder, cache_bytes, &braked)?;
+        let database = open_database(folder, cache_bytes, threads, &braked)?;
         if !database.keyspace_exists(KEYSPACE) {
             return Err(damaged(folder, "its rows"));
         }
@@ -215,13 +226,18 @@ fn visit_each(
     Ok(())
 }
 
-fn open_database(folder: &Path, cache_bytes: u64, braked: &Braked) -> Result<Database, StoreError> {
+fn open_database(
+    folder: &Path,
+    cache_bytes: u64,
+    threads: usize,
+    braked: &Braked,
+) -> Result<Database, StoreError> {
     let filter: Arc<dyn Factory> = Arc::new(braked.clone());
     Database::builder(folder)
         .cache_size(cache_bytes)
         .manual_journal_persist(true)
         .max_cached_files(Some(STORE_FILES_MAX))
-        .worker_threads(STORE_THREADS)
+        .worker_threads_unchecked(threads)
         .with_compaction_filter_factories(Arc::new(move |name| {
             (name == KEYSPACE).then(|| filter.clone())
         }))
@@ -254,7 +270,7 @@ fn create(folder: &Path, beginning: Covered) -> Result<(), StoreError> {
         _ => {}
     }
     let braked = Braked::default();
-    let database = open_database(&unfinished, 0, &braked)?;
+    let database = open_database(&unfinished, 0, STORE_THREADS, &braked)?;
     let rows = open_rows(&database, &unfinished)?;
     let word = beginning.print();
     let word = std::iter::once((COVERED_KEY, Change::Put(&word[..])));

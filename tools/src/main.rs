@@ -3,6 +3,7 @@
 mod backup;
 mod restore;
 mod tidy;
+mod verify;
 
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
@@ -27,6 +28,8 @@ enum Command {
     Backup(backup::Arguments),
     /// Make a data folder of a backup
     Restore(restore::Arguments),
+    /// Read all of a stopped server's folder, and say what does not agree
+    Verify(verify::Arguments),
     /// Run the simulated world under seeds; a seed that fails is named, and fails again alone
     Simulate {
         /// How many seeds, from 0
@@ -43,6 +46,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Tidy { root } => tidy::run(&root),
         Command::Backup(arguments) => backup::run(&arguments),
         Command::Restore(arguments) => restore::run(&arguments),
+        Command::Verify(arguments) => Ok(verify::run(&arguments)),
         Command::Simulate { seeds, seed } => {
             anser::sim::checkers::run_all(seed.map_or(0..seeds, |seed| seed..seed + 1));
             println!("simulate: {} seeds, nothing lost", seed.map_or(seeds, |_| 1));

@@ -189,6 +189,21 @@ pub fn read_record(bytes: &[u8], log: u64) -> Option<RecordHead> {
     (checksum == number(bytes, 0)).then_some(head)
 }
 
+/// The record of a position in a segment's bytes: it begins at `at`, or at the next block, if a
+/// write ended at `at`. Returns also where it begins.
+pub fn record_at(
+    bytes: &[u8],
+    at: usize,
+    segment: Header,
+    position: Position,
+) -> Option<(usize, RecordHead)> {
+    [at, at.next_multiple_of(BLOCK_BYTES)].into_iter().find_map(|start| {
+        let record = read_record(bytes.get(start..)?, segment.log)?;
+        let is_it = record.sequence == segment.sequence && record.position == position;
+        is_it.then_some((start, record))
+    })
+}
+
 /// Visits the changes of a whole record; `None`: it does not hold what it says.
 pub fn read_changes<'a>(
     record: &'a [u8],

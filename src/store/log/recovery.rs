@@ -12,7 +12,7 @@
 //!
 //! Left to others: reading files (`node::log_files`).
 
-use super::format::{Covered, Head, Header, RecordHead, peek_record, read_changes, read_record};
+use super::format::{Covered, Head, Header, peek_record, read_changes, read_record, record_at};
 use crate::store::Position;
 use crate::store::aligned::BLOCK_BYTES;
 use crate::store::batch::Change;
@@ -154,7 +154,7 @@ impl Recovery {
             self.stopped.get_or_insert(self.last_spot.unwrap_or(here));
         }
         let (mut at, mut position) = (BLOCK_BYTES, header.first);
-        while let Some((start, record)) = self.record_at(bytes, at, header.sequence, position) {
+        while let Some((start, record)) = record_at(bytes, at, header, position) {
             if position == self.next && self.stopped.is_none() {
                 let record_bytes = &bytes[start..start + record.length];
                 let visit = |key: &[u8], change: Change<'_>| apply(position, key, change);
@@ -169,21 +169,6 @@ impl Recovery {
         }
         self.last_spot = Some(Spot { place, offset: at as u64 });
         at
-    }
-
-    /// The record of a position: it begins here, or at the next block, if a write ended here.
-    fn record_at(
-        &self,
-        bytes: &[u8],
-        at: usize,
-        sequence: u64,
-        position: Position,
-    ) -> Option<(usize, RecordHead)> {
-        [at, at.next_multiple_of(BLOCK_BYTES)].into_iter().find_map(|start| {
-            let record = read_record(bytes.get(start..)?, self.covered.log)?;
-            let is_it = record.sequence == sequence && record.position == position;
-            is_it.then_some((start, record))
-        })
     }
 
     /// Looks behind the end for records that say more than could be read was on disk.

@@ -1,0 +1,93 @@
+//! Folders with rows in tables and in the log, on real files.
+
+use super::*;
+use crate::node::data_folder::{Shards, open_or_create};
+use crate::node::recover::tests::{Shard, opened};
+use crate::store::Direction;
+use crate::store::view::tests::TempFolder;
+use std::collections::BTreeMap;
+use std::fs;
+
+fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(folder).expect("ours") {
+        let path = entry.expect("ours").path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else {
+            found.insert(path.clone(), fs::read(&path).expect("ours"));
+        }
+    }
+    found
+}
+
+fn turns(shard: &mut Shard, numbers: std::ops::Range<u32>) {
+    numbers.for_each(|number| shard.turn(number));
+}
+
+/// Invariants 2 and 3 of node::offline.
+#[test]
+fn rows_of_the_tables_and_of_the_log_are_read_and_nothing_is_changed() {
+    let folder = TempFolder::new();
+    let mut shard = opened(&folder);
+    turns(&mut shard, 0..10);
+    shard.index();
+    turns(&mut shard, 10..25);
+    drop(shard);
+    let before = files(folder.path());
+    let shard = OfflineShard::open(ShardId(0), folder.path()).expect("whole");
+    assert_eq!((shard.covered.position, shard.last), (Position(10), Position(25)));
+    let mut keys = Vec::new();
+    let range = Range { from: &[0], to: &[2], direction: Direction::Forward };
+    let mut visit = |key: &[u8], _: &[u8]| {
+        keys.push(key[1..].to_vec());
+        ControlFlow::Continue(())
+    };
+    shard.scan(range, &mut visit).expect("whole");
+    assert_eq!(keys, (0..25_u32).map(|n| n.to_be_bytes().to_vec()).collect::<Vec<_>>());
+    let last = shard.get(b"\x02last", <[u8]>::to_vec).expect("whole");
+    assert_eq!(last, Some(24_u32.to_le_bytes().to_vec()), "the newest value");
+    drop(shard);
+    // fjall removes lists of tables that are not in force, as every opening does.
+    let after = files(folder.path());
+    let other = after.iter().filter(|(path, bytes)| before.get(*path) != Some(*bytes));
+    assert_eq!(other.map(|(path, _)| path).collect::<Vec<_>>(), [] as [&PathBuf; 0]);
+    let is_log_or_table = |path: &&PathBuf| !path.ends_with("v2") && !path.ends_with("v3");
+    assert!(before.keys().filter(is_log_or_table).all(|path| after.contains_key(path)));
+    assert_eq!(opened(&folder).rows(), 25, "a start finds the same");
+}
+
+#[test]
+fn records_are_found_by_their_position_and_missing_ones_are_named() {
+    let folder = TempFolder::new();
+    let mut shard = opened(&folder);
+    turns(&mut shard, 0..20);
+    shard.index();
+    drop(shard);
+    let shard = OfflineShard::open(ShardId(0), folder.path()).expect("whole");
+    let mut positions = Vec::new();
+    let mut visit = |record: Record<'_>| {
+        assert_eq!(record.count(), 2);
+        positions.push(record.position.0);
+        ControlFlow::Continue(())
+    };
+    shard.records(Position(5), Position(8), &mut visit).expect("whole");
+    assert_eq!(positions, [5, 6, 7, 8]);
+    assert_eq!(shard.check_log().expect("whole"), (20, Vec::new()));
+}
+
+/// Invariant 1 of node::offline.
+#[test]
+fn a_running_servers_folder_is_refused_and_an_open_one_is_locked() {
+    let folder = TempFolder::new();
+    let shards = Shards { asked: Some(2), default: 1 };
+    let running = open_or_create(folder.path(), shards).expect("new");
+    let refused = Offline::open(folder.path()).err().expect("in use").to_string();
+    assert!(refused.contains("in use by another server"), "{refused}");
+    drop(running);
+    let offline = Offline::open(folder.path()).expect("nobody uses it");
+    assert_eq!(offline.shards.len(), 2, "shards that were never made are empty");
+    assert!(open_or_create(folder.path(), shards).is_err());
+    drop(offline);
+    open_or_create(folder.path(), shards).expect("it is free");
+}

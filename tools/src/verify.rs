@@ -1,0 +1,79 @@
+//! `anser-tools verify`: whether all that a stopped server's folder holds can be read and agrees.
+//!
+//! Left to others: what agrees with what (`anser::chat::audit`), opening the folder
+//! (`anser::node::offline`).
+
+use anser::chat::audit;
+use anser::node::offline::Offline;
+use clap::Args;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// The folder cannot be read.
+const UNREADABLE: u8 = 2;
+
+/// What `verify` is told.
+#[derive(Args, Debug)]
+pub struct Arguments {
+    /// The data folder of a server that is not running
+    #[arg(long, value_name = "FOLDER")]
+    data_dir: PathBuf,
+    /// Print so many findings; all are counted
+    #[arg(long, value_name = "COUNT", default_value_t = 1000)]
+    limit: u64,
+}
+
+/// Runs `verify`: exit code 0 clean, 1 findings, 2 it cannot be read.
+pub fn run(arguments: &Arguments) -> ExitCode {
+    match verify(arguments) {
+        Ok(0) => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("verify: {error:#}");
+            ExitCode::from(UNREADABLE)
+        }
+    }
+}
+
+/// Returns the number of findings.
+fn verify(arguments: &Arguments) -> anyhow::Result<u64> {
+    let offline = Offline::open(&arguments.data_dir)?;
+    let (mut records, mut gaps) = (0, 0);
+    for shard in &offline.shards {
+        let (whole, missing) = shard.check_log()?;
+        records += whole;
+        gaps += missing.len() as u64;
+        for gap in missing {
+            println!(
+                "shard {}, log {}: byte {}: expected turns {} to {}, found none that is whole \
+                 (the tables have them)",
+                shard.shard,
+                gap.segment.display(),
+                gap.offset,
+                gap.first.0,
+                gap.next.0 - 1
+            );
+        }
+    }
+    let stores: Vec<_> = offline.shards.iter().collect();
+    let mut printed = 0;
+    let counts = audit::run(&stores, &mut |finding| {
+        printed += 1;
+        if printed <= arguments.limit {
+            println!("{finding}");
+        }
+    })?;
+    let findings = counts.findings + gaps;
+    println!(
+        "verify: {} shards, {records} log records, {} rows, {} users, {} messages, {} chats, {} \
+         waiting, {} between shards: {findings} findings",
+        stores.len(),
+        counts.rows,
+        counts.users,
+        counts.messages,
+        counts.chats,
+        counts.waiting,
+        counts.relays
+    );
+    Ok(findings)
+}
