@@ -38,6 +38,7 @@ pub mod mesh;
 pub mod offline;
 pub mod recover;
 pub mod release;
+pub mod reshard;
 pub mod ring;
 pub mod settle;
 pub mod shard_loop;

@@ -111,6 +111,7 @@ fn manifest<W: Write>(offline: &Offline, lines: &mut Lines<W>) {
         "shards": manifest.shards,
         "lanes": manifest.lanes,
         "node": manifest.node,
+        "generation": manifest.generation,
     }));
     for shard in &offline.shards {
         lines.put(&json!({
