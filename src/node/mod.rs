@@ -27,6 +27,7 @@ pub mod durable;
 pub mod handoff;
 #[cfg(test)]
 mod house;
+pub mod import;
 pub mod indexer;
 pub mod intake;
 pub mod launch;

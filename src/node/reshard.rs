@@ -140,7 +140,7 @@ fn remove_strays(data: &Path, manifest: &Manifest) -> Result<(), ReshardError> {
 }
 
 /// A relay that was applied and not confirmed is nowhere missing; any other would be lost.
-fn refuse_underway(from: &[OfflineShard]) -> Result<(), ReshardError> {
+pub fn refuse_underway(from: &[OfflineShard]) -> Result<(), ReshardError> {
     let shards = from.len() as u16;
     for shard in from {
         let refused = |error| ReshardError::Store(shard.shard, error);
@@ -166,15 +166,16 @@ fn refuse_underway(from: &[OfflineShard]) -> Result<(), ReshardError> {
     Ok(())
 }
 
-/// The new shards while they are written.
-struct Writing {
+/// New shards while they are written.
+pub(super) struct Writing {
     views: Vec<View>,
     batches: Vec<Batch>,
     gathered_bytes: usize,
     rows: u64,
     /// The highest of all shards.
     epoch: u64,
-    mint_bound: u64,
+    /// Every shard hands out ids above this one.
+    pub(super) mint_bound: u64,
 }
 
 /// Returns how many rows there are then.
@@ -184,11 +185,7 @@ fn write_anew(
     new: &Manifest,
     say: &mut dyn FnMut(&str),
 ) -> Result<u64, ReshardError> {
-    let views = (0..new.shards).map(ShardId).map(|shard| make(data, new, shard));
-    let views = views.collect::<Result<Vec<_>, _>>()?;
-    let batches = views.iter().map(|_| Batch::new()).collect();
-    let mut writing =
-        Writing { views, batches, gathered_bytes: 0, rows: 0, epoch: 0, mint_bound: 0 };
+    let mut writing = Writing::begin(data, new)?;
     for shard in from {
         say(&format!("writing the rows of shard {} of {}", shard.shard, from.len()));
         let mut outcome = Ok(());
@@ -201,15 +198,7 @@ fn write_anew(
         outcome?;
         scanned.map_err(|error| ReshardError::Store(shard.shard, error))?;
     }
-    writing.put_counters();
-    writing.write_out()?;
-    let rows = writing.rows;
-    drop(writing);
-    for shard in (0..new.shards).map(ShardId) {
-        finish(data, new, shard)?;
-    }
-    sync(data)?;
-    Ok(rows)
+    writing.complete(data, new)
 }
 
 fn make(data: &Path, new: &Manifest, shard: ShardId) -> Result<View, ReshardError> {
@@ -240,8 +229,35 @@ fn sync(folder: &Path) -> Result<(), ReshardError> {
 }
 
 impl Writing {
+    /// Makes the shards of a manifest.
+    pub(super) fn begin(data: &Path, new: &Manifest) -> Result<Writing, ReshardError> {
+        let views = (0..new.shards).map(ShardId).map(|shard| make(data, new, shard));
+        let views = views.collect::<Result<Vec<_>, _>>()?;
+        let batches = views.iter().map(|_| Batch::new()).collect();
+        let (rows, gathered_bytes, epoch, mint_bound) = (0, 0, 0, 0);
+        Ok(Writing { views, batches, gathered_bytes, rows, epoch, mint_bound })
+    }
+
+    /// Writes what is left and all that a shard needs besides. Returns how many rows there are.
+    pub(super) fn complete(mut self, data: &Path, new: &Manifest) -> Result<u64, ReshardError> {
+        self.put_counters();
+        self.write_out()?;
+        let rows = self.rows;
+        drop(self);
+        for shard in (0..new.shards).map(ShardId) {
+            finish(data, new, shard)?;
+        }
+        sync(data)?;
+        Ok(rows)
+    }
+
     /// Takes a row to its new home.
-    fn take(&mut self, from: ShardId, key: &[u8], value: &[u8]) -> Result<(), ReshardError> {
+    pub(super) fn take(
+        &mut self,
+        from: ShardId,
+        key: &[u8],
+        value: &[u8],
+    ) -> Result<(), ReshardError> {
         let number = || {
             let row = read_owned::<NumberRow>(value);
             row.map(|row| row.0).map_err(|error| ReshardError::Store(from, error.into()))
@@ -297,7 +313,7 @@ impl Writing {
 }
 
 /// Reads the new rows again.
-fn check(data: &Path, new: &Manifest, rows: u64) -> Result<(), ReshardError> {
+pub(super) fn check(data: &Path, new: &Manifest, rows: u64) -> Result<(), ReshardError> {
     let shards = open_shards(data, new)?;
     let stores: Vec<_> = shards.iter().collect();
     let mut first: Option<Finding> = None;

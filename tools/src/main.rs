@@ -1,6 +1,8 @@
 //! `anser-tools`: what keeps the house in order, and what operators need beside the server.
 
 mod backup;
+mod export;
+mod import;
 mod inspect;
 mod restore;
 mod tidy;
@@ -29,6 +31,10 @@ enum Command {
     Backup(backup::Arguments),
     /// Make a data folder of a backup
     Restore(restore::Arguments),
+    /// Write users, chats and messages of a stopped server as lines of JSON
+    Export(export::Arguments),
+    /// Make a new data folder of what `export` has written
+    Import(import::Arguments),
     /// Print what a stopped server's folder holds, as lines of JSON
     Inspect(inspect::Arguments),
     /// Read all of a stopped server's folder, and say what does not agree
@@ -49,6 +55,8 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Tidy { root } => tidy::run(&root),
         Command::Backup(arguments) => backup::run(&arguments),
         Command::Restore(arguments) => restore::run(&arguments),
+        Command::Export(arguments) => export::run(&arguments),
+        Command::Import(arguments) => import::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Verify(arguments) => Ok(verify::run(&arguments)),
         Command::Simulate { seeds, seed } => {

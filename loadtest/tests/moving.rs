@@ -1,4 +1,5 @@
-//! `anser reshard`: the same server, seen from outside, on another number of shards.
+//! `anser reshard`, `anser-tools export` and `import`: the same people, seen from outside, on other
+//! shards and in other folders.
 
 use anser_loadtest::json::Integers;
 use anser_loadtest::server::{
@@ -92,6 +93,14 @@ fn live(world: &World, people: &[i64], rounds: usize) {
     }
 }
 
+/// Sends again what somebody sent before: it is acked and not stored.
+fn send_again(world: &World, people: &[i64]) {
+    let newest = &world.page(people[0])[0];
+    let again = json!({"id": newest["id"], "toUserId": newest["toUserId"],
+        "msgType": "Text", "content": newest["content"]});
+    world.connect(newest.int("fromUserId")).say_acked(again);
+}
+
 /// A server with some days behind it, and what its people see.
 fn server(shards: u16) -> (Server, Vec<Value>) {
     let server = Setup::shards(shards).start();
@@ -119,13 +128,8 @@ fn people_see_the_same_on_another_number_of_shards_and_go_on() {
         let ids = world.call("/im/message/get/id", json!({"count": 1000}));
         assert!(ids.int("id") > minted, "ids rise");
         minted = ids["ids"].as_array().and_then(|ids| ids.last()?.as_i64()).expect("1000 ids");
-        // What was sent before is known, and is not stored again.
-        let newest = &world.page(people[0])[0];
-        let again = json!({"id": newest["id"], "toUserId": newest["toUserId"],
-            "msgType": "Text", "content": newest["content"]});
-        let mut client = world.connect(newest.int("fromUserId"));
-        client.say_acked(again);
-        assert_eq!(seen(&world, &people), after);
+        send_again(&world, &people);
+        assert_eq!(seen(&world, &people), after, "what was sent before is known");
         live(&world, &people, 3);
         eventually("that all authors were told", || is_told(&world, &people).then_some(()));
         before = seen(&world, &people);
@@ -178,7 +182,6 @@ fn a_resharded_folder_is_backed_up_and_restored_like_any_other() {
     let (server, before) = server(1);
     let stopped = resharded(server.stop(), 2);
     let (data, backup, folder) = (stopped.data(), Folder::new(), Folder::new());
-    let text = |path: &Path| path.to_str().expect("a plain name").to_owned();
     let to = text(&backup.path().join("backup"));
     for command in [
         vec!["backup", "--data-dir", &text(&data), "--to", &to],
@@ -209,4 +212,99 @@ fn a_running_servers_folder_and_another_count_are_refused_with_what_to_do() {
     assert_eq!(refused.code, Some(2), "{}", refused.said);
     let nothing = reshard(Path::new("/nowhere/at/all"), 3);
     assert_eq!(nothing.code, Some(1), "{}", nothing.said);
+}
+
+fn text(path: &Path) -> String {
+    path.to_str().expect("a plain name").to_owned()
+}
+
+#[track_caller]
+fn export(data: &Path, to: &Path) -> Vec<String> {
+    let done = run_tools(&["export", "--data-dir", &text(data), "--to", &text(to)]);
+    assert_eq!(done.code, Some(0), "{}", done.said);
+    let mut lines: Vec<String> =
+        std::fs::read_to_string(to).expect("it was written").lines().map(str::to_owned).collect();
+    lines.sort();
+    lines
+}
+
+fn import(from: &Path, folder: &Folder, shards: u16) -> Finished {
+    let (data, shards) = (text(&folder.data()), shards.to_string());
+    run_tools(&["import", "--from", &text(from), "--data-dir", &data, "--shards", &shards])
+}
+
+/// Holds invariant 1 of `export`.
+#[test]
+fn people_see_the_same_in_a_folder_that_was_imported() {
+    let (server, before) = server(2);
+    let minted = World::on(&server, TENANT).call("/im/message/get/id", json!({})).int("id");
+    let stopped = server.stop();
+    let files = Folder::new();
+    let (file, again) = (files.path().join("all.jsonl"), files.path().join("again.jsonl"));
+    std::fs::create_dir_all(files.path()).expect("it is ours");
+    let lines = export(&stopped.data(), &file);
+    for shards in [3, 1] {
+        let folder = Folder::new();
+        let done = import(&file, &folder, shards);
+        assert_eq!(done.code, Some(0), "{}", done.said);
+        is_clean(&folder.data());
+        assert_eq!(export(&folder.data(), &again), lines, "nothing is lost on the way");
+        let server = Setup::shards(shards).start_in(folder);
+        let world = World::on(&server, TENANT);
+        let people = people(&world);
+        assert_eq!(seen(&world, &people), before);
+        let next = world.call("/im/message/get/id", json!({})).int("id");
+        assert!(next > minted, "ids rise above all that were handed out");
+        send_again(&world, &people);
+        assert_eq!(seen(&world, &people), before, "what was sent before is known");
+        live(&world, &people, 3);
+        assert_eq!(world.register("somebody new"), world.register("somebody new"));
+        is_clean(&server.stop().data());
+    }
+}
+
+/// Holds invariant 1 of `import`.
+/// Invariant 1 of node::import.
+/// Invariant 2 of node::import.
+#[test]
+fn a_file_that_is_cut_off_or_changed_gives_no_data_folder() {
+    let (server, _) = server(1);
+    let stopped = server.stop();
+    let files = Folder::new();
+    std::fs::create_dir_all(files.path()).expect("it is ours");
+    let file = files.path().join("all.jsonl");
+    export(&stopped.data(), &file);
+    let whole = std::fs::read_to_string(&file).expect("it was written");
+    let lines: Vec<&str> = whole.lines().collect();
+    let changed = |change: &dyn Fn(usize, &str) -> Option<String>| -> String {
+        let changed = lines.iter().enumerate().filter_map(|(index, line)| change(index, line));
+        changed.map(|line| line + "\n").collect()
+    };
+    let last = lines.len() - 1;
+    let keep = |line: &str| Some(line.to_owned());
+    let files_and_words = [
+        (changed(&|index, line| keep(line).filter(|_| index < last)), "totals is missing"),
+        (changed(&|index, line| keep(line).filter(|_| index != last - 1)), "it says Totals"),
+        (changed(&|index, line| keep(line).filter(|_| index > 0)), "no export of anser"),
+        (whole[..whole.len() / 2].to_owned(), "cut off after line"),
+        (whole.replacen("a word", "another word", 1), "do not agree"),
+    ];
+    for (text, words) in files_and_words {
+        std::fs::write(&file, text).expect("it is ours");
+        let folder = Folder::new();
+        let refused = import(&file, &folder, 2);
+        assert_eq!(refused.code, Some(1), "{}", refused.said);
+        assert!(refused.said.contains(words), "{words}: {}", refused.said);
+        assert!(!folder.data().join("manifest.toml").exists(), "no server starts on it");
+    }
+    std::fs::write(&file, &whole).expect("it is ours");
+    let refused = import(&file, &Folder::new(), 0);
+    assert_eq!(refused.code, Some(1), "{}", refused.said);
+    let folder = Folder::new();
+    std::fs::create_dir_all(folder.data()).expect("it is ours");
+    std::fs::write(folder.data().join("letter.txt"), "mine").expect("it is ours");
+    let refused = import(&file, &folder, 2);
+    assert_eq!(refused.code, Some(1), "{}", refused.said);
+    assert!(refused.said.contains("is not empty"), "{}", refused.said);
+    assert_eq!(std::fs::read_dir(folder.data()).expect("it is ours").count(), 1);
 }
