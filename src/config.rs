@@ -110,6 +110,8 @@ pub enum Command {
     Serve,
     /// Say whether this machine can run it.
     Doctor,
+    /// Write all rows anew for so many shards.
+    Reshard(u16),
 }
 
 /// Where [`load`] reads from; tests bring their own.
@@ -136,13 +138,17 @@ pub fn from_process() -> Result<(Command, Config), ConfigError> {
 /// Reads and checks everything.
 pub fn load(surroundings: Surroundings<'_>) -> Result<(Command, Config), ConfigError> {
     let matches = flags::command().try_get_matches_from(surroundings.arguments)?;
-    let command = match flags::Arguments::from_arg_matches(&matches)?.command {
-        Some(flags::Subcommand::Doctor(_)) => Command::Doctor,
-        Some(flags::Subcommand::Serve(_)) | None => Command::Serve,
-    };
+    let subcommand = flags::Arguments::from_arg_matches(&matches)?.command;
     let flags = matches.subcommand().map_or(&matches, |(_, flags)| flags);
     let sources = Sources::open(flags, surroundings.environment)?;
     let config = read(&sources, surroundings.utc_offset_seconds)?;
+    let command = match subcommand {
+        Some(flags::Subcommand::Doctor(_)) => Command::Doctor,
+        Some(flags::Subcommand::Serve(_)) | None => Command::Serve,
+        Some(flags::Subcommand::Reshard(_)) => {
+            Command::Reshard(config.shards.expect("the parser requires the flag"))
+        }
+    };
     refuse_other_than_open(&sources)?;
     refuse_open_to_all(&sources, &config)?;
     refuse_shared_port(&sources, &config)?;

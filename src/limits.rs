@@ -187,6 +187,9 @@ pub const INDEX_MS: u64 = 3_000;
 pub const CACHED_USERS_MAX: usize = 64 * 1024;
 /// Chats a shard keeps in memory.
 pub const CACHED_CHATS_MAX: usize = 128 * 1024;
+/// Bytes of rows that a reshard holds for all new shards, before they become a table each: few
+/// tables, and little memory.
+pub const RESHARD_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Shards of one server.
 pub const SHARDS_MAX: u16 = 256;
 /// Time that draining may take before the process exits all the same.

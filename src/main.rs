@@ -5,6 +5,7 @@
 
 use anser::config::{self, Command, Config};
 use anser::node::doctor::{self, Verdict};
+use anser::node::reshard;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
@@ -21,13 +22,32 @@ fn main() -> ExitCode {
     match command {
         Command::Serve => serve(&config),
         Command::Doctor => examine(&config),
+        Command::Reshard(shards) => reshard(&config, shards),
     }
 }
 
 fn serve(config: &Config) -> ExitCode {
-    let Err(error) = anser::node::serve(config) else { return ExitCode::SUCCESS };
+    match anser::node::serve(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&error),
+    }
+}
+
+fn reshard(config: &Config, shards: u16) -> ExitCode {
+    let mut say = |line: &str| eprintln!("reshard: {line}");
+    match reshard::run(&config.data_dir, shards, &mut say) {
+        Ok(done) => {
+            println!("{done}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => failed(&error),
+    }
+}
+
+/// Says what went wrong, and what caused it.
+fn failed(error: &dyn std::error::Error) -> ExitCode {
     let mut words = format!("anser: {error}");
-    let mut source = std::error::Error::source(&error);
+    let mut source = error.source();
     while let Some(cause) = source {
         words.push_str(&format!(": {cause}"));
         source = cause.source();

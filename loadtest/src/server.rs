@@ -314,6 +314,11 @@ impl Stopped {
         Server::start_in(self.folder, self.setup)
     }
 
+    /// The same, to be started with another number of shards.
+    pub fn with_shards(self, shards: u16) -> Stopped {
+        Stopped { setup: Setup { shards, ..self.setup }, ..self }
+    }
+
     /// Where its data is.
     pub fn data(&self) -> PathBuf {
         self.folder.data()

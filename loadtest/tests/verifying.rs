@@ -94,3 +94,41 @@ fn a_damaged_log_is_named_and_cannot_be_read() {
     assert_eq!(refused.code, Some(2), "{}", refused.said);
     assert!(refused.said.contains("000000.segment"), "{}", refused.said);
 }
+
+fn inspect(data: &Path, what: &[&str]) -> Vec<Value> {
+    let data = data.to_str().expect("a plain name");
+    let done = run_tools(&[&["inspect", "--data-dir", data], what].concat());
+    assert_eq!(done.code, Some(0), "{}", done.said);
+    let lines = done.said.lines();
+    lines.map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
+}
+
+#[test]
+fn rows_and_records_are_shown_as_lines_of_json() {
+    let server = Setup::shards(2).start();
+    let world = World::on(&server, "inspected");
+    let [ann, bo] = world.people();
+    let id = world.connect(ann).send(bo, "a secret");
+    let home = world.home(ann).to_string();
+    let stopped = server.kill();
+    let data = stopped.data();
+    let manifest = inspect(&data, &["manifest"]);
+    assert_eq!((&manifest[0]["shards"], manifest.len()), (&json!(2), 3));
+    let rows = inspect(&data, &["user", &ann.to_string()]);
+    let row = |kind: &str| rows.iter().find(|row| row["kind"] == kind).expect("it is there");
+    assert_eq!(row("user")["row"]["highestSent"], id.to_string());
+    assert_eq!(row("message")["row"]["to"], bo);
+    assert_eq!(row("chat")["peer"], bo);
+    let all = inspect(&data, &["rows", "--shard", &home]);
+    assert!(rows.iter().all(|row| all.contains(row)), "they are among the shard's rows");
+    let log = inspect(&data, &["log", "--shard", &home, "--from", "2"]);
+    assert_eq!(log[0]["position"], 2);
+    let changes = |record: &Value| record["changes"].as_array().expect("a list").clone();
+    let of_message = |change: &Value| change["put"]["kind"] == "message";
+    assert!(log.iter().any(|record| changes(record).iter().any(of_message)));
+    assert!(!format!("{all:?}{log:?}").contains("secret"));
+    let shown = inspect(&data, &["rows", "--shard", &home, "--contents"]);
+    assert!(format!("{shown:?}").contains("a secret"));
+    let nobody = run_tools(&["inspect", "--data-dir", data.to_str().expect("plain"), "user", "9"]);
+    assert_eq!(nobody.code, Some(1), "{}", nobody.said);
+}

@@ -30,6 +30,7 @@ mod message_ids;
 mod notices;
 mod outbox;
 mod pool;
+pub mod portable;
 mod presence;
 mod records;
 mod redeliver;

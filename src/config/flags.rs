@@ -28,7 +28,7 @@ else from the configuration file (data_dir = \"./data\"), else its default holds
 
 Exit codes: 0 after SIGTERM or Ctrl-C, 1 when it cannot run here, 2 when a setting is wrong.";
 
-/// `anser [serve|doctor] [settings]`.
+/// `anser [serve|doctor|reshard] [settings]`.
 #[derive(Parser)]
 #[command(
     name = "anser",
@@ -55,6 +55,8 @@ pub enum Subcommand {
     Serve(Box<Serve>),
     /// Say in words whether this machine can run the server
     Doctor(Doctor),
+    /// Write all rows of a stopped server anew, for another number of shards
+    Reshard(Reshard),
 }
 
 /// The settings of a server.
@@ -125,6 +127,20 @@ pub struct Doctor {
     /// The folder to try; made if it is not there [default: ./data]
     #[arg(long, value_name = "FOLDER")]
     data_dir: Option<OsString>,
+}
+
+/// What `reshard` is told.
+#[derive(Args)]
+pub struct Reshard {
+    /// A TOML file with settings [default: none]
+    #[arg(long, value_name = "FILE")]
+    config: Option<OsString>,
+    /// The folder of the stopped server [default: ./data]
+    #[arg(long, value_name = "FOLDER")]
+    data_dir: Option<OsString>,
+    /// Threads that users are to be spread over, 1 to 256
+    #[arg(long, value_name = "COUNT", required = true)]
+    shards: Option<OsString>,
 }
 
 /// The parser.

@@ -120,7 +120,38 @@ pub fn finish(folder: &Path, manifest: &Manifest) -> Result<(), DataFolderError>
     write_whole(folder, &manifest.print()).map_err(refused)
 }
 
-/// Where a shard's rows are.
+/// Where a shard's rows and log are, in the generation that the manifest names.
+pub fn home(folder: &Path, manifest: &Manifest, shard: crate::ids::ShardId) -> PathBuf {
+    match manifest.generation {
+        0 => shard_folder(folder, shard),
+        later => folder.join(format!("shard-{shard}.{later}")),
+    }
+}
+
+/// The folders of shards of any other generation, whoever left them.
+pub fn strays(folder: &Path, manifest: &Manifest) -> Result<Vec<PathBuf>, DataFolderError> {
+    let doing = "list it";
+    let refused = |source| DataFolderError::System { folder: folder.to_owned(), doing, source };
+    let mut strays = Vec::new();
+    for entry in fs::read_dir(folder).map_err(refused)? {
+        let entry = entry.map_err(refused)?;
+        let generation = generation_of(&entry.file_name().to_string_lossy());
+        if generation.is_some_and(|generation| generation != manifest.generation) {
+            strays.push(entry.path());
+        }
+    }
+    Ok(strays)
+}
+
+/// The generation of a shard's folder; `None`: it is none.
+fn generation_of(name: &str) -> Option<u32> {
+    let rest = name.strip_prefix("shard-")?;
+    let (shard, generation) = rest.split_once('.').unwrap_or((rest, "0"));
+    shard.parse::<u16>().ok()?;
+    generation.parse().ok()
+}
+
+/// Where a shard's rows are in a folder that was never resharded, and in backups.
 pub fn shard_folder(folder: &Path, shard: crate::ids::ShardId) -> PathBuf {
     folder.join(format!("shard-{shard}"))
 }

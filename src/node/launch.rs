@@ -35,6 +35,7 @@ use crate::store::Store;
 use crate::store::keys::Kind;
 use crate::store::log::Durability;
 use crate::store::logged::LoggedStore;
+use crate::store::manifest::Manifest;
 use crate::store::memory::MemoryStore;
 use crate::wire::session::{ErrorStyle, WireOptions};
 use glommio::{LocalExecutorBuilder, Placement};
@@ -98,7 +99,7 @@ struct Addresses {
 struct Layout {
     shards: u16,
     lanes: u16,
-    _lock: Option<FolderLock>,
+    folder: Option<(Manifest, FolderLock)>,
 }
 
 /// What a shard's thread starts with.
@@ -148,7 +149,7 @@ pub fn serve(config: &Config) -> Result<(), ServeError> {
             stage: stage.clone(),
             cuts: cuts.clone(),
             reports: reports.clone(),
-            disk: links.next().map(|link| (link, opening(config, shard, layout.shards))),
+            disk: links.next().map(|link| (link, opening(config, shard, &layout))),
         };
         let core = cores[(usize::from(config.pin_from) + index) % cores.len()];
         start_shard(berth, core, config.store)?;
@@ -186,14 +187,15 @@ fn start_indexer(
     Ok((links, Some(end)))
 }
 
-fn opening(config: &Config, shard: ShardId, shards: u16) -> Opening {
+fn opening(config: &Config, shard: ShardId, layout: &Layout) -> Opening {
+    let (manifest, _) = layout.folder.as_ref().expect("a disk's folder was opened before");
     Opening {
-        folder: data_folder::shard_folder(&config.data_dir, shard),
+        folder: data_folder::home(&config.data_dir, manifest, shard),
         durability: match config.durability {
             config::Durability::Sync => Durability::Sync,
             config::Durability::Async => Durability::Async,
         },
-        cache_bytes: CACHE_BYTES / u64::from(shards),
+        cache_bytes: CACHE_BYTES / u64::from(layout.shards),
     }
 }
 
@@ -338,11 +340,12 @@ fn lay_out(config: &Config, cores: usize) -> Result<Layout, ServeError> {
     let default = u16::try_from(cores).unwrap_or(SHARDS_MAX).clamp(1, SHARDS_MAX);
     if config.store != StoreKind::Disk {
         let shards = config.shards.unwrap_or(default);
-        return Ok(Layout { shards, lanes: shards.next_power_of_two(), _lock: None });
+        return Ok(Layout { shards, lanes: shards.next_power_of_two(), folder: None });
     }
     let shards = Shards { asked: config.shards, default };
     let (manifest, lock) = data_folder::open_or_create(&config.data_dir, shards)?;
-    Ok(Layout { shards: manifest.shards, lanes: manifest.lanes, _lock: Some(lock) })
+    let Manifest { shards, lanes, .. } = manifest;
+    Ok(Layout { shards, lanes, folder: Some((manifest, lock)) })
 }
 
 fn listen(

@@ -27,6 +27,7 @@ pub mod durable;
 pub mod handoff;
 #[cfg(test)]
 mod house;
+pub mod import;
 pub mod indexer;
 pub mod intake;
 pub mod launch;
@@ -39,6 +40,7 @@ pub mod offline;
 pub mod pace;
 pub mod recover;
 pub mod release;
+pub mod reshard;
 pub mod ring;
 pub mod settle;
 pub mod shard_loop;

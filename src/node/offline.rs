@@ -14,7 +14,7 @@
 //! Left to others: what rows mean (`chat`), going on with the folder (`recover`).
 
 use crate::ids::ShardId;
-use crate::node::data_folder::{self, DataFolderError, FolderLock, shard_folder};
+use crate::node::data_folder::{self, DataFolderError, FolderLock};
 use crate::node::log_files;
 use crate::node::recover::{Folders, read_heads, refuse_half, words};
 use crate::store::batch::Change;
@@ -56,13 +56,18 @@ impl Offline {
     /// Opens all shards of a folder.
     pub fn open(data: &Path) -> Result<Offline, OfflineError> {
         let (manifest, lock) = data_folder::open_stopped(data)?;
-        let open = |shard: ShardId| {
-            let opened = OfflineShard::open(shard, &shard_folder(data, shard));
-            opened.map_err(|error| OfflineError::Store(shard, error))
-        };
-        let shards = (0..manifest.shards).map(ShardId).map(open).collect::<Result<_, _>>()?;
+        let shards = open_shards(data, &manifest)?;
         Ok(Offline { manifest, shards, _lock: lock })
     }
+}
+
+/// Opens the shards that a manifest names, in a folder whose lock is held.
+pub fn open_shards(data: &Path, manifest: &Manifest) -> Result<Vec<OfflineShard>, OfflineError> {
+    let open = |shard: ShardId| {
+        let opened = OfflineShard::open(shard, &data_folder::home(data, manifest, shard));
+        opened.map_err(|error| OfflineError::Store(shard, error))
+    };
+    (0..manifest.shards).map(ShardId).map(open).collect()
 }
 
 /// What the LSM of a shard is; a shard that a first start did not get to make has none.

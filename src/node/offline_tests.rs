@@ -4,9 +4,11 @@ use super::*;
 use crate::node::data_folder::{Shards, open_or_create};
 use crate::node::recover::tests::{Shard, opened};
 use crate::store::Direction;
+use crate::store::aligned::BLOCK_BYTES;
 use crate::store::view::tests::TempFolder;
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::FileExt;
 
 fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
@@ -74,6 +76,29 @@ fn records_are_found_by_their_position_and_missing_ones_are_named() {
     shard.records(Position(5), Position(8), &mut visit).expect("whole");
     assert_eq!(positions, [5, 6, 7, 8]);
     assert_eq!(shard.check_log().expect("whole"), (20, Vec::new()));
+    let mut places = Vec::new();
+    let mut note = |record: Record<'_>| {
+        places.push(record.offset);
+        ControlFlow::Continue(())
+    };
+    shard.records(Position(10), Position(10), &mut note).expect("whole");
+    let (first, _) = shard.segments[0];
+    drop(shard);
+    // A segment was begun after the tenth record of this one was damaged; the tables have it.
+    let log = folder.path().join("log");
+    let mut block = vec![0; 2 * BLOCK_BYTES];
+    let (sequence, first_position) = (first.sequence + 1, Position(21));
+    let next = Header { sequence, first: first_position, synced: Position(20), ..first };
+    next.write(&mut block);
+    fs::write(log_files::path(&log, 1), &block).expect("ours");
+    let segment = log_files::path(&log, 0);
+    let file = fs::OpenOptions::new().write(true).open(&segment).expect("ours");
+    file.write_all_at(&[0xEE; 50], places[0]).expect("ours");
+    let shard = OfflineShard::open(ShardId(0), folder.path()).expect("the tables have it all");
+    let (whole, gaps) = shard.check_log().expect("it can be read");
+    let (first, next) = (Position(10), Position(21));
+    assert_eq!((whole, gaps.len()), (9, 1));
+    assert_eq!((&gaps[0].segment, gaps[0].first, gaps[0].next), (&segment, first, next));
 }
 
 /// Invariant 1 of node::offline.

@@ -8,7 +8,7 @@
 
 use crate::ids::ShardId;
 use crate::node::cuts::{CutError, Cuts, Made};
-use crate::node::data_folder::{self, DataFolderError, FolderLock, shard_folder};
+use crate::node::data_folder::{self, DataFolderError, FolderLock};
 use crate::node::mesh::bells;
 use crate::node::{indexer, recover};
 use crate::store::StoreError;
@@ -51,7 +51,7 @@ impl Stopped {
         let number = cuts.want()?;
         for shard in (0..manifest.shards).map(ShardId) {
             let refused = |error| StoppedError::Store(shard, error);
-            let folder = shard_folder(&data, shard);
+            let folder = data_folder::home(&data, &manifest, shard);
             let (_opened, writable) =
                 recover::open(&folder, indexer::identity()?, Durability::Sync, 0)
                     .map_err(refused)?;

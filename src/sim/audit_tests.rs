@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 /// Rows of all shards with every kind of row among them.
-struct Rows(Vec<MemoryStore>);
+pub(super) struct Rows(pub(super) Vec<MemoryStore>);
 
 fn rows() -> Rows {
     let (mut world, users, people) = settled_world();
@@ -36,7 +36,7 @@ fn rows() -> Rows {
 }
 
 /// A day of a few users, with nothing under way.
-fn settled_world() -> (World, Vec<UserId>, Vec<Person>) {
+pub(super) fn settled_world() -> (World, Vec<UserId>, Vec<Person>) {
     let mut world = World::new(3);
     let users: Vec<UserId> = (0..6).map(|n| world.register(&format!("u{n}"))).collect();
     let people: Vec<_> = users.iter().map(|user| world.connect(*user)).collect();
@@ -65,7 +65,7 @@ fn settled_world() -> (World, Vec<UserId>, Vec<Person>) {
 }
 
 impl Rows {
-    fn of(world: &World) -> Rows {
+    pub(super) fn of(world: &World) -> Rows {
         let copy = |store: &MemoryStore| store.crash_keeping(store.written());
         Rows(world.shards.iter().map(|shard| copy(shard.store())).collect())
     }
@@ -77,7 +77,7 @@ impl Rows {
         (counts.expect("memory does not fail"), findings)
     }
 
-    fn all(&self) -> BTreeMap<(usize, Vec<u8>), Vec<u8>> {
+    pub(super) fn all(&self) -> BTreeMap<(usize, Vec<u8>), Vec<u8>> {
         let mut all = BTreeMap::new();
         let range = Range { from: &[0], to: &[u8::MAX], direction: Direction::Forward };
         for (shard, store) in self.0.iter().enumerate() {

@@ -17,6 +17,8 @@ pub mod disk;
 #[cfg(test)]
 mod log_tests;
 pub mod machine;
+#[cfg(test)]
+mod portable_tests;
 pub mod prng;
 pub mod users;
 pub mod world;

@@ -2,7 +2,9 @@
 //! lanes its message ids are minted in. Plain data and its checks.
 //!
 //! Invariants:
-//! 1. A folder's shard count never changes: another count would look for users where they are not.
+//! 1. A start never changes a folder's shard count: another count would look for users where they
+//!    are not. A reshard writes all rows anew, for the next generation, which begins with a new
+//!    manifest.
 //! 2. A manifest of a newer format, or one that cannot be read whole, is refused.
 //! 3. Lanes are a power of two and at least one for each shard.
 //!
@@ -26,6 +28,9 @@ pub struct Manifest {
     pub lanes: u16,
     /// This server among many; 0 until there are many.
     pub node: u16,
+    /// How often all rows were written anew for another shard count. Says which folders hold them.
+    #[serde(default)]
+    pub generation: u32,
 }
 
 /// Only the part that every format has.
@@ -60,8 +65,8 @@ pub enum ManifestError {
     },
     /// The count that was asked for is not the folder's.
     #[error(
-        "it was made with {made} shards and you asked for {asked}: start with --shards {made} \
-         (resharding offline is a later command)"
+        "it was made with {made} shards and you asked for {asked}: start with --shards {made}, \
+         or run `anser reshard --shards {asked}` on it first"
     )]
     OtherShards {
         /// The folder's count.
@@ -83,7 +88,13 @@ impl Manifest {
         if !(1..=SHARDS_MAX).contains(&shards) {
             return Err(ManifestError::Shards { asked: shards });
         }
-        Ok(Manifest { format: FORMAT, shards, lanes: shards.next_power_of_two(), node: 0 })
+        Ok(Manifest {
+            format: FORMAT,
+            shards,
+            lanes: shards.next_power_of_two(),
+            node: 0,
+            generation: 0,
+        })
     }
 
     /// Reads what [`Manifest::print`] wrote.
@@ -101,11 +112,23 @@ impl Manifest {
 
     /// The file's text.
     pub fn print(&self) -> String {
+        let generation = match self.generation {
+            0 => String::new(),
+            later => format!("generation = {later}\n"),
+        };
         format!(
             "# Written when this folder was made. Never change it: it says where rows are.\n\
-             format = {}\nshards = {}\nlanes = {}\nnode = {}\n",
+             format = {}\nshards = {}\nlanes = {}\nnode = {}\n{generation}",
             self.format, self.shards, self.lanes, self.node
         )
+    }
+
+    /// The manifest of the same rows when they are written anew for `shards`. Lanes never become
+    /// fewer.
+    pub fn resharded(self, shards: u16) -> Result<Manifest, ManifestError> {
+        let Manifest { shards, lanes, .. } = Manifest::new(shards)?;
+        let (lanes, generation) = (lanes.max(self.lanes), self.generation + 1);
+        Ok(Manifest { shards, lanes, generation, ..self })
     }
 
     /// Refuses a start that asks for another shard count. `None`: the folder's is right.
@@ -142,6 +165,10 @@ mod tests {
         for shards in [1, 2, 3, 4, 200, 256] {
             let manifest = Manifest::new(shards).expect("a count in range");
             assert_eq!(Manifest::parse(&manifest.print()).expect("just printed"), manifest);
+            let later = manifest.resharded(3).expect("a count in range");
+            assert_eq!((later.shards, later.generation), (3, 1));
+            assert!(later.lanes >= manifest.lanes && later.lanes >= 3);
+            assert_eq!(Manifest::parse(&later.print()).expect("just printed"), later);
         }
     }
 
@@ -154,6 +181,7 @@ mod tests {
         let refusal = manifest.agree(Some(4)).expect_err("another count").to_string();
         assert!(refusal.contains("made with 2 shards and you asked for 4"), "{refusal}");
         assert!(refusal.contains("--shards 2"), "{refusal}");
+        assert!(refusal.contains("anser reshard --shards 4"), "{refusal}");
     }
 
     /// Invariant 2 of store::manifest.

@@ -211,6 +211,17 @@ pub fn range_of(kind: Kind) -> (Key, Key) {
     (Key::of(kind), Key::of(kind).after())
 }
 
+/// The keys of a kind that belong to one user: from, and up to but not including. Not of an
+/// identity, which begins with no user.
+pub fn owned(kind: Kind, user: UserId) -> (Vec<u8>, Vec<u8>) {
+    let from = [&[kind as u8], &user.number().to_be_bytes()[..]].concat();
+    let to = match UserId::new(i64::from(user.number()) + 1) {
+        Some(next) => [&[kind as u8], &next.number().to_be_bytes()[..]].concat(),
+        None => vec![kind as u8 + 1],
+    };
+    (from, to)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

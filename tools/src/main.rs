@@ -1,6 +1,9 @@
 //! `anser-tools`: what keeps the house in order, and what operators need beside the server.
 
 mod backup;
+mod export;
+mod import;
+mod inspect;
 mod restore;
 mod tidy;
 mod verify;
@@ -28,6 +31,12 @@ enum Command {
     Backup(backup::Arguments),
     /// Make a data folder of a backup
     Restore(restore::Arguments),
+    /// Write users, chats and messages of a stopped server as lines of JSON
+    Export(export::Arguments),
+    /// Make a new data folder of what `export` has written
+    Import(import::Arguments),
+    /// Print what a stopped server's folder holds, as lines of JSON
+    Inspect(inspect::Arguments),
     /// Read all of a stopped server's folder, and say what does not agree
     Verify(verify::Arguments),
     /// Run the simulated world under seeds; a seed that fails is named, and fails again alone
@@ -46,6 +55,9 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Tidy { root } => tidy::run(&root),
         Command::Backup(arguments) => backup::run(&arguments),
         Command::Restore(arguments) => restore::run(&arguments),
+        Command::Export(arguments) => export::run(&arguments),
+        Command::Import(arguments) => import::run(&arguments),
+        Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Verify(arguments) => Ok(verify::run(&arguments)),
         Command::Simulate { seeds, seed } => {
             anser::sim::checkers::run_all(seed.map_or(0..seeds, |seed| seed..seed + 1));

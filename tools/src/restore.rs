@@ -113,7 +113,8 @@ fn restore(keep: &Keep, inventory: &Inventory, data: &Path) -> anyhow::Result<()
             .with_context(|| format!("the rows of shard {shard}"))?;
         File::open(&folder)?.sync_all().with_context(|| folder.display().to_string())?;
     }
-    Ok(data_folder::finish(data, &manifest)?)
+    // A backup has its rows where a folder has them that was never resharded.
+    Ok(data_folder::finish(data, &Manifest { generation: 0, ..manifest })?)
 }
 
 /// Copies one file to where it belongs, and reads it there again.

@@ -77,3 +77,46 @@ fn verify(arguments: &Arguments) -> anyhow::Result<u64> {
     );
     Ok(findings)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anser::ids::{ShardId, UserId};
+    use anser::node::data_folder::{self, Shards, open_or_create};
+    use anser::node::recover;
+    use anser::store::keys::Key;
+    use anser::store::log::Durability;
+    use anser::store::rows::{RowWriter, UserRow};
+    use anser::store::{Batch, Store};
+
+    /// A data folder whose only shard has these rows.
+    fn folder(name: &str, batch: &Batch) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("anser-{name}-{}", std::process::id()));
+        let shards = Shards { asked: Some(1), default: 1 };
+        open_or_create(&folder, shards).expect("new");
+        let home = data_folder::shard_folder(&folder, ShardId(0));
+        let (_, mut writable) = recover::open(&home, 7, Durability::Sync, 0).expect("new");
+        if !batch.is_empty() {
+            writable.view.write(batch).expect("the disk is well");
+        }
+        folder
+    }
+
+    #[test]
+    fn clean_findings_and_unreadable_have_exit_codes_of_their_own() {
+        let user = UserId::new(1024).expect("positive");
+        let mut doctored = Batch::new();
+        let row = UserRow { unread: 3, ..UserRow::default() };
+        doctored.put_with(&Key::user(user), |bytes| RowWriter::default().append(&row, bytes));
+        let folders =
+            [folder("clean", &Batch::new()), folder("doctored", &doctored), "/nowhere".into()];
+        let codes = [ExitCode::SUCCESS, ExitCode::FAILURE, ExitCode::from(UNREADABLE)];
+        for (data_dir, expected) in folders.into_iter().zip(codes) {
+            let code = run(&Arguments { data_dir: data_dir.clone(), limit: 9 });
+            assert_eq!(format!("{code:?}"), format!("{expected:?}"), "{}", data_dir.display());
+            if data_dir.starts_with(std::env::temp_dir()) {
+                std::fs::remove_dir_all(&data_dir).expect("it is ours");
+            }
+        }
+    }
+}

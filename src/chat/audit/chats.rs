@@ -1,13 +1,13 @@
 //! The chats of one user: what his history says of each, and what the other one's chat says.
 
-use super::users::{Walk, owned};
+use super::users::Walk;
 use super::{Audit, chat, row, scan};
 use crate::chat::event::Letter;
 use crate::chat::marks::Marks;
 use crate::ids::{ChatId, ShardId, UserId};
 use crate::limits::MARK_GAPS_MAX;
 use crate::store::keys::{Key, Kind};
-use crate::store::parts::Parts;
+use crate::store::parts::{Parts, owned};
 use crate::store::rows::{ChatIdRow, ChatRow, NumberRow, PAIR_BLOCK, PairBlockRow, read_owned};
 use crate::store::{Store, StoreError};
 use std::collections::BTreeMap;

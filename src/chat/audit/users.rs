@@ -11,7 +11,7 @@ use crate::chat::records::letter_of;
 use crate::ids::{MessageId, ShardId, UserId};
 use crate::limits::MARK_GAPS_MAX;
 use crate::store::keys::{Key, KeyReader, Kind};
-use crate::store::parts::{Parts, range_of};
+use crate::store::parts::{Parts, owned, range_of};
 use crate::store::rows::{
     ArchivedMessageRow, ArchivedProfileRow, IdBlockRow, IdEntry, LateIdRow, NumberRow,
     PairBlockRow, UserRow, WAITING_BLOCK, WaitingRow, read, read_owned,
@@ -298,14 +298,4 @@ impl<S: Store> Audit<'_, S> {
 fn key_seq(key: &[u8]) -> u64 {
     let mut reader = KeyReader::new(key);
     reader.user().and_then(|_| reader.number()).unwrap_or_default()
-}
-
-/// All rows of a kind that a user has.
-pub(super) fn owned(kind: Kind, user: UserId) -> (Vec<u8>, Vec<u8>) {
-    let from = [&[kind as u8], &user.number().to_be_bytes()[..]].concat();
-    let to = match UserId::new(i64::from(user.number()) + 1) {
-        Some(next) => [&[kind as u8], &next.number().to_be_bytes()[..]].concat(),
-        None => vec![kind as u8 + 1],
-    };
-    (from, to)
 }
