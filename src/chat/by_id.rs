@@ -2,13 +2,16 @@
 //!
 //! Clients choose ids, and nearly always let them rise. Such ids gather in the user's row and leave
 //! it in blocks, so that a message costs an eighth of a row; a late one, which does not rise, has a
-//! row of its own.
+//! row of its own. Several authors with ids of different beginnings make one stream that rises into
+//! blocks and others that are late, each of which rises, too: the highest late id is known, so that
+//! one above it needs no look for an older row.
 //!
 //! Invariants:
 //! 1. Every message that was put into a history is found by its id, whatever the order of ids;
 //!    nothing else is found.
 //! 2. Blocks of one user do not overlap, and an id above all blocks is in the user's row only: a
 //!    block never changes once it is there.
+//! 3. An id above all late ones costs no read.
 //!
 //! Left to others: whether what is found is meant (`send`, `acknowledge`).
 
@@ -26,13 +29,18 @@ pub(super) type LastBlock = Option<(UserId, IdBlockRow)>;
 pub(super) enum Filed {
     InRow,
     InBlock(IdBlockRow),
-    Late,
+    /// In a row of late ids: the first of this id for sure, or perhaps not.
+    Late {
+        is_first: bool,
+    },
 }
 
 /// Notes an id in its user's row.
 pub(super) fn file(user: &mut UserRow, entry: IdEntry) -> Filed {
     if entry.id <= user.indexed_up_to {
-        return Filed::Late;
+        let is_first = entry.id > user.highest_late;
+        user.highest_late = user.highest_late.max(entry.id);
+        return Filed::Late { is_first };
     }
     user.recent_ids.push(entry);
     let Ok(mut entries) = <[IdEntry; ID_BLOCK]>::try_from(user.recent_ids.as_slice()) else {
@@ -53,9 +61,10 @@ impl<S: Store> Records<S> {
                 let lowest = MessageId::new(block.entries[0].id).ok_or(RowError::Damaged)?;
                 self.put(&Key::id_block(owner, lowest), &block);
             }
-            Filed::Late => {
+            Filed::Late { is_first } => {
                 let key = Key::late_id(owner, id);
-                let mut row = self.get::<LateIdRow>(&key)?.unwrap_or_default();
+                let before = if is_first { None } else { self.get::<LateIdRow>(&key)? };
+                let mut row = before.unwrap_or_default();
                 row.seqs.push(seq);
                 self.put(&key, &row);
             }
@@ -76,7 +85,9 @@ impl<S: Store> Records<S> {
             append(&user.recent_ids, id, seqs);
             return Ok(());
         }
-        if let Some(late) = self.get::<LateIdRow>(&Key::late_id(owner, id))? {
+        if id.number() <= user.highest_late
+            && let Some(late) = self.get::<LateIdRow>(&Key::late_id(owner, id))?
+        {
             seqs.extend(late.seqs);
         }
         if let Some(block) = self.block_of(owner, id)? {
@@ -118,6 +129,7 @@ mod tests {
     use super::*;
     use crate::store::keys::Kind;
     use crate::store::memory::MemoryStore;
+    use crate::store::{Batch, Position, Range, Visit};
     use std::collections::BTreeMap;
 
     fn user(number: i64) -> UserId {
@@ -161,6 +173,70 @@ mod tests {
                 assert_eq!(found(&mut records, owner, id), expected, "{owner:?} {id}");
             }
         }
+    }
+
+    /// Refuses to read rows of late ids.
+    struct Unread(MemoryStore);
+
+    impl Store for Unread {
+        fn get<R>(
+            &self,
+            key: &[u8],
+            read: impl FnOnce(&[u8]) -> R,
+        ) -> Result<Option<R>, StoreError> {
+            assert_ne!(key[0], Kind::LateId as u8, "a late id was looked for");
+            self.0.get(key, read)
+        }
+
+        fn scan(&self, range: Range<'_>, visit: Visit<'_>) -> Result<(), StoreError> {
+            self.0.scan(range, visit)
+        }
+
+        fn write(&mut self, batch: &Batch) -> Result<Position, StoreError> {
+            self.0.write(batch)
+        }
+
+        fn sync(&mut self) -> Result<(), StoreError> {
+            self.0.sync()
+        }
+
+        fn written(&self) -> Position {
+            self.0.written()
+        }
+
+        fn durable(&self) -> Position {
+            self.0.durable()
+        }
+
+        fn synced(&self) -> Position {
+            self.0.synced()
+        }
+    }
+
+    /// Invariant 3 of chat::by_id.
+    #[test]
+    fn an_id_above_all_late_ones_costs_no_read() {
+        let mut records = Records::new(Unread(MemoryStore::default()));
+        records.add_user(user(5), UserRow::default());
+        for seq in 1..=200 {
+            // Two authors, whose ids begin far apart.
+            let id = seq as i64 + if seq % 2 == 0 { 1_000_000 } else { 1_000 };
+            let id = MessageId::new(id).expect("positive");
+            records.index_id(user(5), id, seq).expect("memory does not fail");
+            records.write_out().expect("memory does not fail");
+        }
+        let mut late = 0;
+        let (from, to) = (Key::of(Kind::LateId), Key::of(Kind::LateId).after());
+        let count = &mut |_: &[u8], _: &[u8]| {
+            late += 1;
+            ControlFlow::Continue(())
+        };
+        records.scan(&from, &to, Direction::Forward, count).expect("memory does not fail");
+        assert!((90..=96).contains(&late), "{late}");
+        let above = records.user(user(5)).expect("there").highest_late + 1;
+        let (above, mut seqs) = (MessageId::new(above).expect("positive"), Vec::new());
+        records.find_id(user(5), above, &mut seqs).expect("memory does not fail");
+        assert!(seqs.is_empty());
     }
 
     /// Invariant 2 of chat::by_id.

@@ -319,7 +319,7 @@ impl Builder {
                 let lowest = MessageId::new(block.entries[0].id).ok_or(ItemError::Range("id"))?;
                 self.put(&Key::id_block(user, lowest), &block, put);
             }
-            Filed::Late => owner.late_ids.entry(id).or_default().seqs.push(seq),
+            Filed::Late { .. } => owner.late_ids.entry(id).or_default().seqs.push(seq),
         }
         if let Some(whole) = whole {
             self.put(&Key::pair_block(user, peer, whole.number), &whole.row, put);

@@ -9,7 +9,7 @@ const LONG: Duration = Duration::from_secs(30);
 
 fn cuts(folder: &TempFolder) -> Cuts {
     fs::create_dir_all(folder.path()).expect("temporary");
-    fs::write(folder.path().join(data_folder::MANIFEST), "format = 2").expect("temporary");
+    fs::write(folder.path().join(data_folder::MANIFEST), "format = 3").expect("temporary");
     Cuts::new(folder.path().to_owned(), bells(2).expect("eventfds"))
 }
 

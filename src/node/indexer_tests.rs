@@ -189,7 +189,7 @@ fn a_cut_has_the_chunks_before_it_and_none_behind_it() {
     indexer.cuts = cuts.clone();
     let place = Opening { folder: folder.path().join("shard-0"), ..opening(&folder) };
     fs::create_dir_all(folder.path()).expect("temporary");
-    fs::write(folder.path().join("manifest.toml"), "format = 2").expect("temporary");
+    fs::write(folder.path().join("manifest.toml"), "format = 3").expect("temporary");
     let _opened = indexer.open(ShardId(0), &place).expect("ours");
     for turn in [1, 2, 3] {
         indexer.perform(Job::Apply(ShardId(0), chunk(turn)));

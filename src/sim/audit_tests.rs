@@ -194,6 +194,7 @@ fn a_users_or_chats_row_that_says_something_else_is_found() {
         |row| row.waiting ^= 4,
         |row| row.recent_ids.truncate(row.recent_ids.len().saturating_sub(1)),
         |row| row.indexed_up_to += 1,
+        |row| row.highest_late += 1,
     ];
     for (way, name) in user.iter().zip(0..) {
         // A user whose newest ids are in a block has none to lose.

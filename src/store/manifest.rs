@@ -14,7 +14,7 @@ use crate::limits::SHARDS_MAX;
 use serde::{Deserialize, Serialize};
 
 /// The format that this server writes, and the only one it reads.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// Facts of a data folder that never change.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -187,8 +187,9 @@ mod tests {
     /// Invariant 2 of store::manifest.
     #[test]
     fn a_newer_format_is_refused_whatever_else_it_holds() {
-        let refusal = Manifest::parse("format = 3\nslots = [1, 2]\n").expect_err("newer");
-        assert!(matches!(refusal, ManifestError::Newer { found: 3 }), "{refusal}");
+        let newer = format!("format = {}\nslots = [1, 2]\n", FORMAT + 1);
+        let refusal = Manifest::parse(&newer).expect_err("newer");
+        assert!(matches!(refusal, ManifestError::Newer { found } if found == FORMAT + 1));
         let refusal = Manifest::parse("format = 1\nshards = 1\n").expect_err("older");
         assert!(matches!(refusal, ManifestError::Older { found: 1 }), "{refusal}");
     }
@@ -210,7 +211,7 @@ mod tests {
             assert_eq!(Manifest::new(shards).expect("in range").lanes, lanes);
         }
         for wrong in [(2, 1), (2, 3), (0, 1), (257, 512)] {
-            let text = format!("format = 2\nshards = {}\nlanes = {}\nnode = 0\n", wrong.0, wrong.1);
+            let text = format!("format = 3\nshards = {}\nlanes = {}\nnode = 0\n", wrong.0, wrong.1);
             assert!(Manifest::parse(&text).is_err(), "{text}");
         }
         assert!(Manifest::new(0).is_err() && Manifest::new(257).is_err());

@@ -17,7 +17,7 @@ use rkyv::with::{InlineAsBox, Map};
 use rkyv::{Archive, Deserialize, Portable, Serialize};
 
 /// The shape of all rows below.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// Why bytes are not a row.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -87,6 +87,8 @@ pub struct UserRow {
     pub recent_ids: Vec<IdEntry>,
     /// The highest id that is in a block.
     pub indexed_up_to: i64,
+    /// The highest id that has a row of late ids. A higher one surely has none.
+    pub highest_late: i64,
     /// His name, if ever given.
     pub name: Option<Box<str>>,
 }

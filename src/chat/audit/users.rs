@@ -166,7 +166,7 @@ impl<S: Store> Audit<'_, S> {
                 let found = row::<IdBlockRow>(store, &key)?;
                 self.expect((shard, &key), "ids", Some(block), found);
             }
-            Filed::Late => {
+            Filed::Late { .. } => {
                 walk.late_ids += 1;
                 let key = Key::late_id(user, id);
                 let found = row::<LateIdRow>(store, &key)?.unwrap_or_default().seqs;
@@ -292,6 +292,7 @@ impl<S: Store> Audit<'_, S> {
         self.expect(at, "unread", expected.unread, found.unread);
         self.expect(at, "newest ids", &expected.recent_ids, &found.recent_ids);
         self.expect(at, "ids in blocks", expected.indexed_up_to, found.indexed_up_to);
+        self.expect(at, "highest late id", expected.highest_late, found.highest_late);
     }
 }
 

@@ -154,6 +154,7 @@ fn user(row: &UserRow) -> Value {
         "waiting": number(row.offline), "newestWaiting": bits(row.waiting),
         "listed": row.listed, "unread": number(row.unread),
         "newestIds": entries(&row.recent_ids), "idsInBlocksUpTo": id(row.indexed_up_to),
+        "highestLateId": id(row.highest_late),
     })
 }
 
