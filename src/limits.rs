@@ -53,7 +53,7 @@ pub const SHARD_UNSENT_BYTES_MAX: usize = 256 * 1024 * 1024;
 pub const SHARD_BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Messages and requests that one turn takes up before its rows are written.
-pub const TURN_REQUESTS_MAX: usize = 4096;
+pub const TURN_REQUESTS_MAX: usize = 1024;
 /// Bytes of row changes that one turn gathers before its rows are written.
 pub const TURN_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Parcels waiting in one direction between two shards. Full: streams read on from their outbox
@@ -161,6 +161,8 @@ pub const CHUNK_MS: u64 = 1_000;
 /// Bytes of one shard's rows that are not yet in the LSM, as far as memory holds them. At this
 /// count no request is taken up until the indexer has caught up.
 pub const OVERLAY_BYTES_MAX: usize = 128 * 1024 * 1024;
+/// How long requests wait at most, at once, because tables are made more slowly than rows come.
+pub const ADMISSION_WAIT_MS_MAX: u64 = 10;
 /// Emptied chunks whose memory is kept for the next.
 pub const SPARE_CHUNKS_MAX: usize = 2;
 /// Time after which what was written to the log is on disk in async mode.

@@ -75,6 +75,7 @@ figures! {
         MeshDepth = "mesh_depth", "Parcels waiting for this shard.";
         DurableLag = "durable_lag", "Turns written but not yet durable.";
         OverlayBytes = "overlay_bytes", "Bytes of rows that the LSM does not have yet.";
+        IndexedBytes = "indexed_bytes", "Bytes of them that a table being made has.";
         IndexLag = "index_lag", "Turns that the LSM does not have yet.";
         LogWaitingBytes = "log_waiting_bytes", "Bytes that wait to be written to the log.";
         LogSegments = "log_segments", "Files of the commit log.";

@@ -78,11 +78,21 @@ impl<S: Store> ShardLoop<S> {
         self.release_durable()
     }
 
-    /// Whether requests and parcels are taken up now. Not while as much waits for the disk as may;
-    /// and while the server drains only when nothing waits, so that an end comes.
+    /// Whether requests and parcels are taken up now. Not while as much waits for the disk as may,
+    /// or tables are made more slowly than rows come; and while the server drains only when nothing
+    /// waits, so that an end comes.
     pub(super) fn takes_requests(&self) -> bool {
         let is_ending = self.is_draining() && !self.desk.pending.is_empty();
-        !is_ending && !self.desk.shard.store().is_full()
+        let is_closed = || self.admission.closed_for(steady_nanos()).is_some();
+        !is_ending && !self.desk.shard.store().is_full() && !is_closed()
+    }
+
+    /// Lets what was written since the last time count for when the next requests are taken up.
+    pub(super) fn note_admission(&mut self) {
+        let Some(recent) = self.desk.shard.store_mut().recent() else { return };
+        let (taken, held) = (recent.taken_bytes(), recent.overlay().size());
+        let indexed = self.desk.metrics.gauge(Gauge::IndexedBytes) as usize;
+        self.admission.note(taken, held.saturating_sub(indexed), steady_nanos());
     }
 
     /// Performs what the log wants.

@@ -21,7 +21,7 @@ use crate::node::clock::steady_nanos;
 use crate::node::cuts::Cuts;
 use crate::node::log_files;
 use crate::node::mesh::Doorbell;
-use crate::node::pace::Pace;
+use crate::node::pace::{Pace, ShardPace};
 use crate::node::recover::{self, Opened, Writable};
 use crate::store::log::Durability;
 use crate::store::log::format::Covered;
@@ -123,6 +123,7 @@ impl Link {
 struct Charge {
     notices: Sender<Notice>,
     store: Option<Writable>,
+    pace: Option<Arc<ShardPace>>,
     /// Chunks for the next table, oldest first.
     gathered: Vec<Arc<Chunk>>,
     gathered_bytes: usize,
@@ -158,6 +159,7 @@ pub fn start(
         charges.push(Charge {
             notices: sender,
             store: None,
+            pace: None,
             gathered: Vec::new(),
             gathered_bytes: 0,
             since_ms: 0,
@@ -262,23 +264,24 @@ impl Indexer {
     fn open(&mut self, shard: ShardId, opening: &Opening) -> Result<Opened, StoreError> {
         let Opening { folder, durability, cache_bytes } = opening;
         let identity = self.identity.wrapping_add(u64::from(shard.0));
-        let brake = self.pace.brake();
+        let brake = self.pace.brake(shard);
         let opened =
             recover::open_braked(folder, identity, *durability, *cache_bytes, Some(brake.clone()));
         brake.opened();
         let (opened, writable) = opened?;
         let charge = &mut self.charges[usize::from(shard.0)];
-        charge.store = Some(writable);
+        (charge.store, charge.pace) = (Some(writable), Some(brake));
         Ok(opened)
     }
 
     /// Makes a table of what was gathered.
     fn index(&mut self, shard: usize) {
         let charge = &mut self.charges[shard];
-        let Some(store) = &mut charge.store else { return };
+        let (Some(store), Some(pace)) = (&mut charge.store, charge.pace.clone()) else { return };
         let chunks = std::mem::take(&mut charge.gathered);
-        charge.gathered_bytes = 0;
+        let bytes = std::mem::take(&mut charge.gathered_bytes);
         let Some(last) = chunks.last() else { return };
+        pace.begin_table(bytes);
         let covered = Covered { position: last.last(), ..store.covered };
         let outcome = wait_for_compaction(|| store.view.tables_behind())
             .and_then(|()| store.view.apply(&chunks, covered));
@@ -293,6 +296,7 @@ impl Indexer {
             drop(chunk);
             self.tell(shard, Notice::Applied(position));
         }
+        pace.end_table();
         self.tell(shard, Notice::Synced(covered.position));
     }
 

@@ -17,8 +17,8 @@ fn opening(folder: &TempFolder) -> Opening {
 
 fn charge() -> (Charge, Receiver<Notice>) {
     let (notices, heard) = channel();
-    let (store, gathered) = (None, Vec::new());
-    (Charge { notices, store, gathered, gathered_bytes: 0, since_ms: 0 }, heard)
+    let (store, pace, gathered) = (None, None, Vec::new());
+    (Charge { notices, store, pace, gathered, gathered_bytes: 0, since_ms: 0 }, heard)
 }
 
 /// An indexer of two shards that does what a test says, and what its shards hear.
@@ -33,7 +33,7 @@ fn indexer() -> (Indexer, [Receiver<Notice>; 2]) {
             charges: vec![one, other],
             bells,
             cuts,
-            pace: Pace::new([].into()),
+            pace: Pace::new(vec![Arc::default(); 2].into()),
             identity: 9,
         },
         [heard, too],
@@ -108,8 +108,14 @@ fn the_lsms_threads_share_the_indexers_core_and_its_low_priority() {
     let last = (0..1024).rev().find(|core| allowed.is_set(*core)).expect("we run on one");
     let bells = bells(1).expect("an eventfd");
     let cuts = Arc::new(Cuts::new(folder.path().to_owned(), bells.clone()));
-    let (mut links, end) =
-        start(&bells, &cuts, &Pace::new([].into()), IndexerCore::Last, &[last]).expect("a thread");
+    let (mut links, end) = start(
+        &bells,
+        &cuts,
+        &Pace::new(vec![Arc::default(); 2].into()),
+        IndexerCore::Last,
+        &[last],
+    )
+    .expect("a thread");
     let link = links.pop().expect("one for each bell");
     let opened = link.open(opening(&folder)).expect("ours");
     let cores = last.to_string();

@@ -29,9 +29,14 @@ impl Bench {
     fn open(folder: &TempFolder, durability: Durability) -> Bench {
         let bells = bells(1).expect("an eventfd");
         let cuts = Arc::new(Cuts::new(folder.path().to_owned(), bells.clone()));
-        let (mut links, end) =
-            indexer::start(&bells, &cuts, &Pace::new([].into()), IndexerCore::Shared, &[0])
-                .expect("a thread");
+        let (mut links, end) = indexer::start(
+            &bells,
+            &cuts,
+            &Pace::new(vec![Arc::default(); 2].into()),
+            IndexerCore::Shared,
+            &[0],
+        )
+        .expect("a thread");
         let link = links.pop().expect("one for each bell");
         let opening =
             Opening { folder: folder.path().to_owned(), durability, cache_bytes: 1 << 20 };

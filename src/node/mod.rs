@@ -15,6 +15,7 @@
 )]
 mod admin_cuts;
 pub mod admin_port;
+pub mod admission;
 pub mod clock;
 pub mod connection;
 pub mod control;

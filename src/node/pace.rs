@@ -12,9 +12,12 @@
 //!    restarts waits for the log to be read and for nothing else.
 //! 3. The fuller an overlay is the faster tables are written, in the end without a bound: the brake
 //!    never makes senders wait.
+//! 4. How much of its chunks a table being made has is shown as it grows, and nothing of it once
+//!    the chunks are given back.
 //!
 //! Left to others: who writes how much (`store::view::brake`).
 
+use crate::ids::ShardId;
 use crate::limits::{
     OPENING_MS_MAX, OVERLAY_BYTES_MAX, PACE_AHEAD_MS_MAX, TABLE_BYTES_PER_SECOND, YOUNG_TABLES_MAX,
 };
@@ -34,7 +37,7 @@ use std::time::Duration;
 const LOOK: Duration = Duration::from_millis(5);
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
 /// Above this part of a full overlay tables are written as fast as the disk can, in hundredths.
-const URGENT_PERCENT: u64 = 75;
+const URGENT_PERCENT: u64 = 50;
 /// Up to this part nothing is urgent.
 const CALM_PERCENT: u64 = 30;
 /// How often faster tables are written just before they are urgent.
@@ -53,9 +56,21 @@ pub struct Pace {
 /// The pace of one shard's tables.
 pub struct ShardPace {
     pace: Arc<Pace>,
+    metrics: Arc<ShardMetrics>,
+    /// The indexer's table.
+    table: Mutex<Table>,
     young: Mutex<Young>,
     /// When compaction may begin at the latest, steady ms; 0: it may.
     opening_until_ms: AtomicU64,
+}
+
+/// What the indexer makes a table of, and how far it is.
+struct Table {
+    chunk_bytes: u64,
+    written: u64,
+    /// Bytes of chunks for 256 bytes in a table, by the table before: chunks hold what was replaced
+    /// or is gone again, too.
+    chunk_bytes_of_256: u64,
 }
 
 /// Tables that are being written, or were a moment ago.
@@ -72,10 +87,12 @@ impl Pace {
     }
 
     /// The brake of one shard whose store is being opened.
-    pub fn brake(self: &Arc<Pace>) -> Arc<ShardPace> {
+    pub fn brake(self: &Arc<Pace>, shard: ShardId) -> Arc<ShardPace> {
         let opening_until_ms = AtomicU64::new(now_ms() + OPENING_MS_MAX);
         let young = Mutex::default();
-        Arc::new(ShardPace { pace: self.clone(), young, opening_until_ms })
+        let metrics = self.shards[usize::from(shard.0)].clone();
+        let table = Mutex::new(Table { chunk_bytes: 0, written: 0, chunk_bytes_of_256: 256 });
+        Arc::new(ShardPace { pace: self.clone(), metrics, table, young, opening_until_ms })
     }
 
     /// The indexer has done its work: compaction is given up, it can go on after the next start.
@@ -117,6 +134,28 @@ impl ShardPace {
         self.opening_until_ms.store(0, Relaxed);
     }
 
+    /// The indexer begins to make a table of so many bytes of chunks.
+    pub fn begin_table(&self, chunk_bytes: usize) {
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        (table.chunk_bytes, table.written) = (chunk_bytes as u64, 0);
+    }
+
+    /// The table is there, and its chunks were given back.
+    pub fn end_table(&self) {
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bytes) = (table.chunk_bytes * 256).checked_div(table.written) {
+            table.chunk_bytes_of_256 = bytes.min(4 * 256);
+        }
+        self.metrics.set(Gauge::IndexedBytes, 0);
+    }
+
+    fn show_table(&self, bytes: usize) {
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        table.written += bytes as u64;
+        let indexed = table.written * table.chunk_bytes_of_256 / 256;
+        self.metrics.set(Gauge::IndexedBytes, indexed.min(table.chunk_bytes));
+    }
+
     fn is_opening(&self) -> bool {
         now_ms() < self.opening_until_ms.load(Relaxed)
     }
@@ -129,6 +168,9 @@ impl Brake for ShardPace {
         }
         while self.is_opening() {
             std::thread::sleep(LOOK);
+        }
+        if writer == Writer::Indexer {
+            self.show_table(bytes);
         }
         self.young.lock().unwrap_or_else(PoisonError::into_inner).sync(tables);
         if self.pace.is_stopping.load(Relaxed) {
@@ -221,7 +263,7 @@ mod tests {
     /// Invariant 2 of node::pace.
     #[test]
     fn compaction_waits_until_the_store_is_open_and_the_indexer_does_not() {
-        let (folder, brake) = (TempFolder::new(), pace(0).brake());
+        let (folder, brake) = (TempFolder::new(), pace(0).brake(ShardId(0)));
         assert!(brake.wrote(folder.path(), 1, Writer::Indexer).is_continue());
         let (done, is_done) = std::sync::mpsc::channel();
         std::thread::scope(|scope| {
@@ -235,6 +277,26 @@ mod tests {
         });
         brake.pace.stop();
         assert!(brake.wrote(folder.path(), 1, Writer::Compaction).is_break());
+    }
+
+    /// Invariant 4 of node::pace.
+    #[test]
+    fn what_a_table_being_made_has_is_shown_in_bytes_of_its_chunks() {
+        let (folder, brake) = (TempFolder::new(), pace(OVERLAY_BYTES_MAX).brake(ShardId(0)));
+        brake.opened();
+        let shown = || brake.metrics.gauge(Gauge::IndexedBytes);
+        // The first is measured: of 300 bytes of chunks 100 come into the table.
+        for expected in [[50, 100], [150, 300]] {
+            brake.begin_table(300);
+            for indexed in expected {
+                assert!(brake.wrote(folder.path(), 50, Writer::Indexer).is_continue());
+                assert_eq!(shown(), indexed);
+            }
+            assert!(brake.wrote(folder.path(), 50, Writer::Compaction).is_continue());
+            assert_eq!(shown(), expected[1], "compaction makes no table of chunks");
+            brake.end_table();
+            assert_eq!(shown(), 0);
+        }
     }
 
     #[test]

@@ -28,13 +28,14 @@ pub use buffers::{BUFFER_BYTES, BUFFERS, Filled};
 pub use completion::Completion;
 
 use buffers::{Buffers, GROUP};
-use io_uring::types::{Fd, Timespec};
+use io_uring::types::{Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 use rustix::event::PollFlags;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, SocketFlags};
 use std::io;
+use std::time::Duration;
 
 /// Requests handed to the kernel at once.
 const SUBMISSIONS: u32 = 512;
@@ -197,6 +198,16 @@ impl Ring {
     pub fn wait(&mut self) -> io::Result<()> {
         match self.uring.submit_and_wait(1) {
             Err(error) if is_passing(&error) => Ok(()),
+            result => result.map(|_| ()),
+        }
+    }
+
+    /// The same, but not for longer than this.
+    pub fn wait_at_most(&mut self, time: Duration) -> io::Result<()> {
+        let time = Timespec::from(time);
+        let until = SubmitArgs::new().timespec(&time);
+        match self.uring.submitter().submit_with_args(1, &until) {
+            Err(error) if is_passing(&error) || is_timeout(&error) => Ok(()),
             result => result.map(|_| ()),
         }
     }
@@ -365,6 +376,10 @@ fn parse(name: u64) -> (Kind, Token) {
 fn is_passing(error: &io::Error) -> bool {
     let passing = [Errno::BUSY, Errno::INTR, Errno::AGAIN];
     passing.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(Errno::TIME.raw_os_error())
 }
 
 /// Ends both directions of a socket: what is armed on it completes.

@@ -7,7 +7,7 @@
 //!    was posted before them, by whichever shard, is applied before them.
 //! 3. Durable effects leave only when the store says that their position is durable, in order.
 //! 4. After an error of the store nothing is released any more.
-//! 5. While the store is full no request is taken up.
+//! 5. While the store is full, or the indexer far behind, no request is taken up.
 //! 6. An idle shard waits for its bell: it neither spins nor misses a ring.
 //!
 //! Left to others: each step (`intake`, `release`, `durable`, `settle`, `sweep`), threads
@@ -17,6 +17,7 @@ use crate::chat::event::Event;
 use crate::ids::ShardId;
 use crate::limits::{CONNECTIONS_PER_SHARD_MAX, DRAIN_MS_MAX};
 use crate::metrics::{Counter, Gauge, Stage};
+use crate::node::admission::Admission;
 use crate::node::clock::{Clock, Reading, steady_nanos};
 use crate::node::connection::{Connection, Receiving};
 use crate::node::control::{Control, Phase, Report};
@@ -64,6 +65,8 @@ pub struct ShardLoop<S: Store> {
     pub(super) starved: Vec<Token>,
     pub(super) synced_ms: u64,
     pub(super) control: Control,
+    /// Lets requests in as fast as tables are made.
+    pub(super) admission: Admission,
     /// Its part in cuts of the server.
     pub(super) cut: CutOrder,
     listeners: Listeners,
@@ -103,6 +106,7 @@ impl<S: Store> ShardLoop<S> {
             starved: Vec::new(),
             synced_ms: 0,
             control,
+            admission: Admission::default(),
             cut: CutOrder::default(),
             listeners,
             clock,
@@ -161,7 +165,10 @@ impl<S: Store> ShardLoop<S> {
         }
         let is_found = takes_parcels && !self.parcels.is_empty() || self.is_busy();
         if !is_found && self.control.phase() == phase {
-            self.ring.wait()?;
+            match self.admission.closed_for(steady_nanos()) {
+                None => self.ring.wait()?,
+                Some(time) => self.ring.wait_at_most(time)?,
+            }
         }
         self.desk.mesh.bell().unpark();
         Ok(())
@@ -192,6 +199,7 @@ impl<S: Store> ShardLoop<S> {
         }
         self.end_turn(start)?;
         self.sync_if_awaited()?;
+        self.note_admission();
         self.desk.catch_up()?;
         self.follow(phase)?;
         self.settle_touched()?;

@@ -28,6 +28,8 @@ pub struct Recent {
     sealed_ms: u64,
     /// Bytes of row changes in the open chunk, those that were replaced included.
     open_bytes: usize,
+    /// Bytes that the overlay ever took.
+    taken_bytes: u64,
     /// A cut that waits until the indexer has all that belongs to it.
     cut: Option<Cut>,
 }
@@ -52,6 +54,7 @@ impl Recent {
             applied,
             sealed_ms: 0,
             open_bytes: 0,
+            taken_bytes: 0,
             cut: None,
         }
     }
@@ -59,7 +62,9 @@ impl Recent {
     /// Takes a turn.
     pub fn append(&mut self, batch: &Batch) -> Position {
         let position = self.log.append(batch);
+        let before = self.overlay.size();
         self.overlay.apply(batch, position);
+        self.taken_bytes += (self.overlay.size() - before) as u64;
         self.open_bytes += batch.size();
         if self.overlay.open().size() >= CHUNK_BYTES || self.open_bytes >= CHUNK_LOG_BYTES {
             self.seal();
@@ -141,6 +146,11 @@ impl Recent {
     /// The rows in memory.
     pub fn overlay(&self) -> &Overlay {
         &self.overlay
+    }
+
+    /// Bytes that the overlay ever took, as it counts them.
+    pub fn taken_bytes(&self) -> u64 {
+        self.taken_bytes
     }
 
     /// Turns that the LSM lacks.
