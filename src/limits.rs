@@ -164,7 +164,7 @@ pub const OVERLAY_BYTES_MAX: usize = 128 * 1024 * 1024;
 /// How long requests wait at most, at once, because tables are made more slowly than rows come.
 pub const ADMISSION_WAIT_MS_MAX: u64 = 10;
 /// Emptied chunks whose memory is kept for the next.
-pub const SPARE_CHUNKS_MAX: usize = 2;
+pub const SPARE_CHUNKS_MAX: usize = 4;
 /// Time after which what was written to the log is on disk in async mode.
 pub const LOG_SYNC_MS: u64 = 100;
 /// Bytes that go into tables of the LSM until they are synced, and whoever writes them looks

@@ -89,7 +89,8 @@ impl Overlay {
     /// Seals the chunk being filled and begins the next.
     pub fn seal(&mut self) {
         assert!(!self.open.is_empty(), "an empty chunk is not sealed");
-        let (chunk, order) = self.spare.pop().unwrap_or_default();
+        let (chunk, order) =
+            self.spare.pop().unwrap_or_else(|| (self.open.like(), Order::default()));
         let chunk = std::mem::replace(&mut self.open, chunk);
         let order = self.order.replace(order);
         self.sealed_bytes += chunk.size();

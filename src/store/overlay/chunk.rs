@@ -5,7 +5,8 @@
 //! 1. Each key is there once, with its last change.
 //! 2. A write-once row that was put and removed within chunks that are indexed together never
 //!    reaches the LSM: no older value of it is anywhere.
-//! 3. A cleared chunk keeps its memory: filling it again allocates nothing.
+//! 3. A cleared chunk keeps its memory, and one made like another has as much: filling it allocates
+//!    nothing. A table that grew while 200,000 rows are in it would hold up its shard for 15 ms.
 
 use crate::store::Position;
 use crate::store::batch::Change;
@@ -48,7 +49,12 @@ pub type Place = u32;
 
 /// The hash by which chunks find a key.
 pub fn hash_of(key: &[u8]) -> u64 {
-    xxh3_64(key)
+    doubled(xxh3_64(key) as u32)
+}
+
+/// A hash of which both ends count, as the table wants it; entries keep one half.
+fn doubled(hash: u32) -> u64 {
+    u64::from(hash) << u32::BITS | u64::from(hash)
 }
 
 /// Rows that are put at most once in the life of a folder, and then only removed.
@@ -62,7 +68,7 @@ impl Chunk {
         let hash = hash_of(key);
         let (bytes, entries) = (&self.bytes, &self.entries);
         let is_it = |at: &u32| key_of(bytes, entries[*at as usize]) == key;
-        let rehash = |at: &u32| hash_of(key_of(bytes, entries[*at as usize]));
+        let rehash = |at: &u32| doubled(entries[*at as usize].hash);
         match self.newest.entry(hash, is_it, rehash) {
             Slot::Occupied(found) => {
                 let at = *found.get();
@@ -174,6 +180,19 @@ impl Chunk {
     /// Nothing was changed.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// An empty chunk with as much memory as this one.
+    pub fn like(&self) -> Chunk {
+        let rehash = |_: &u32| unreachable!("it is empty");
+        let mut newest = HashTable::new();
+        newest.reserve(self.newest.capacity(), rehash);
+        Chunk {
+            bytes: Vec::with_capacity(self.bytes.capacity()),
+            entries: Vec::with_capacity(self.entries.capacity()),
+            newest,
+            last: Position::default(),
+        }
     }
 
     /// Empties the chunk and keeps its memory.
@@ -312,10 +331,13 @@ mod tests {
         };
         fill(&mut chunk);
         let before = (chunk.bytes.capacity(), chunk.entries.capacity(), chunk.newest.capacity());
+        let like = chunk.like();
         chunk.clear();
-        assert!(chunk.is_empty() && get(&chunk, &[0; 4]).is_none());
-        fill(&mut chunk);
-        let after = (chunk.bytes.capacity(), chunk.entries.capacity(), chunk.newest.capacity());
-        assert_eq!(before, after);
+        for mut chunk in [chunk, like] {
+            assert!(chunk.is_empty() && get(&chunk, &[0; 4]).is_none());
+            fill(&mut chunk);
+            let after = (chunk.bytes.capacity(), chunk.entries.capacity(), chunk.newest.capacity());
+            assert_eq!(before, after);
+        }
     }
 }
