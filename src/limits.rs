@@ -150,6 +150,10 @@ pub const SEGMENT_SPARE_PARTS: u64 = 8;
 /// Bytes of records that wait for the write in flight. At this count no request is taken up until
 /// they are on their way; the turn that reaches it may exceed it.
 pub const LOG_WAITING_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// The longest that the disk rests after a write to the log, while more is gathered.
+pub const LOG_REST_MS_MAX: u64 = 1;
+/// Bytes of records that are written at once, however little the disk has rested.
+pub const LOG_GATHER_BYTES: usize = 64 * 1024;
 /// Bytes of a chunk of the overlay at which it is sealed and goes to the LSM.
 pub const CHUNK_BYTES: usize = 8 * 1024 * 1024;
 /// Bytes of row changes, replaced ones included, at which a chunk is sealed though its rows are

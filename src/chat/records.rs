@@ -76,6 +76,8 @@ pub struct Records<S: Store> {
     writer: RowWriter,
     /// Which kinds of rows the batch changes: bit n is that of the kind numbered n.
     kinds: u64,
+    /// Bytes of batches that were written and that nobody has counted.
+    uncounted_bytes: u64,
     pub(super) last_block: LastBlock,
     users: Cache<UserId, User>,
     chats: Cache<(UserId, UserId), Chat>,
@@ -91,6 +93,7 @@ impl<S: Store> Records<S> {
             batch: Batch::new(),
             writer: RowWriter::default(),
             kinds: 0,
+            uncounted_bytes: 0,
             last_block: None,
             users: Cache::new(CACHED_USERS_MAX),
             chats: Cache::new(CACHED_CHATS_MAX),
@@ -202,7 +205,13 @@ impl<S: Store> Records<S> {
         assert_eq!(position, expected, "positions rise by one with each batch");
         self.batch.clear();
         self.kinds = 0;
+        self.uncounted_bytes += bytes as u64;
         Ok(bytes)
+    }
+
+    /// Bytes written since this was asked last, also by scans in the midst of a turn.
+    pub fn take_written_bytes(&mut self) -> u64 {
+        std::mem::take(&mut self.uncounted_bytes)
     }
 
     fn place_of_user(&mut self, user: UserId) -> Result<Place, StoreError> {

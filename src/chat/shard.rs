@@ -244,8 +244,8 @@ impl<S: Store> Shard<S> {
     /// Ends a turn: writes the rows it changed and sets `turn.position`.
     pub fn end_turn(&mut self, turn: &mut Turn) -> Result<(), StoreError> {
         self.confirm_relays(turn);
-        let bytes = self.records.write_out()?;
-        self.metrics.count(Counter::BytesWritten, bytes as u64);
+        self.records.write_out()?;
+        self.metrics.count(Counter::BytesWritten, self.records.take_written_bytes());
         turn.position = self.records.store().written();
         Ok(())
     }

@@ -95,6 +95,18 @@ impl<S: Store> ShardLoop<S> {
         self.admission.note(taken, held.saturating_sub(indexed), steady_nanos());
     }
 
+    /// When something is due though neither the ring nor the bell says so: requests are let in, or
+    /// the log is written.
+    pub(super) fn due_in(&mut self) -> Option<Duration> {
+        let closed = self.admission.closed_for(steady_nanos());
+        let recent = self.desk.shard.store_mut().recent();
+        let rest = match (&self.log_writer, recent) {
+            (Some(writer), Some(recent)) => writer.rest(recent),
+            _ => None,
+        };
+        closed.into_iter().chain(rest).min()
+    }
+
     /// Performs what the log wants.
     pub(super) fn move_log(&mut self) -> Result<(), ShardError> {
         let recent = self.desk.shard.store_mut().recent();

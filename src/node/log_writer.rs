@@ -2,13 +2,20 @@
 //!
 //! Invariants:
 //! 1. After a write or sync that failed every step fails: the shard stops and acks nothing more.
+//! 2. After each write the disk rests for one and a half times as long as that took,
+//!    [`LOG_REST_MS_MAX`] at most, unless [`LOG_GATHER_BYTES`] wait: what comes meanwhile goes into
+//!    one write and not into many.
+//!
+//! At 20,000 messages a second a write cost the machine more than the messages in it, and the
+//! shard as much. With the rest there are 4,500 writes a second and not 8,000, and the median of an
+//! ack is 0.1 ms longer.
 //!
 //! It decides nothing: what is written, synced, handed out and used again is said by
 //! `store::recent` and `store::log`, which are told how it went.
 //!
 //! Why an ack means "on disk": `store::log`.
 
-use crate::limits::LOG_SYNC_MS;
+use crate::limits::{LOG_GATHER_BYTES, LOG_REST_MS_MAX, LOG_SYNC_MS};
 use crate::metrics::{Counter, Gauge, ShardMetrics, Stage};
 use crate::node::clock::steady_nanos;
 use crate::node::indexer::{Link, Notice};
@@ -22,6 +29,7 @@ use crate::store::recent::Recent;
 use rustix::io::Errno;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// One shard's hands for its log.
 pub struct LogWriter {
@@ -32,14 +40,17 @@ pub struct LogWriter {
     writing: (u32, u64),
     syncing: u32,
     sync_asked_ms: u64,
+    /// Until when the disk rests, steady ns.
+    rests_until: u64,
     failure: Option<(PathBuf, Errno)>,
 }
 
 impl LogWriter {
     /// Writes to files that are open, and passes chunks along a link.
     pub fn new(link: Link, files: LogFiles, metrics: Arc<ShardMetrics>) -> LogWriter {
-        let (writing, syncing, sync_asked_ms) = ((0, 0), 0, 0);
-        LogWriter { link, files, metrics, writing, syncing, sync_asked_ms, failure: None }
+        let (writing, syncing, sync_asked_ms, rests_until) = ((0, 0), 0, 0, 0);
+        let failure = None;
+        LogWriter { link, files, metrics, writing, syncing, sync_asked_ms, rests_until, failure }
     }
 
     /// Keeps what the kernel does for the log away from the shards, as far as it lets us.
@@ -57,7 +68,9 @@ impl LogWriter {
         result: Result<(), Errno>,
     ) {
         let (place, begun) = self.writing;
-        self.metrics.record(Stage::Sync, steady_nanos() - begun);
+        let now = steady_nanos();
+        self.metrics.record(Stage::Sync, now - begun);
+        self.rests_until = now + ((now - begun) * 3 / 2).min(LOG_REST_MS_MAX * 1_000_000);
         self.metrics.count(Counter::Syncs, 1);
         let outcome = self.judge(place, result);
         recent.log_mut().written(buffer, outcome);
@@ -96,7 +109,9 @@ impl LogWriter {
             self.sync_asked_ms = now_ms;
             recent.log_mut().ask_sync();
         }
-        if let Some(write) = recent.log_mut().next_write() {
+        if self.rest(recent).is_none()
+            && let Some(write) = recent.log_mut().next_write()
+        {
             self.writing = (write.place, steady_nanos());
             let file = self.files.file(write.place);
             ring.write(file, write.buffer, write.from, write.offset, write.syncs)?;
@@ -135,6 +150,13 @@ impl LogWriter {
             }
         }
         Ok(())
+    }
+
+    /// How long the next write is held back for more to come; `None`: there is none, or it may go.
+    pub fn rest(&self, recent: &Recent) -> Option<Duration> {
+        let is_worth_it = (1..LOG_GATHER_BYTES).contains(&recent.log().waiting_bytes());
+        let left = if is_worth_it { self.rests_until.saturating_sub(steady_nanos()) } else { 0 };
+        (left > 0).then(|| Duration::from_nanos(left))
     }
 
     fn show(&self, recent: &Recent) {

@@ -136,6 +136,33 @@ fn segments_are_made_before_they_are_needed_and_used_again() {
     bench.close();
 }
 
+/// Invariant 2 of node::log_writer.
+#[test]
+fn the_disk_rests_after_a_write_unless_much_waits() {
+    let folder = TempFolder::new();
+    let mut bench = Bench::open(&folder, Durability::Sync);
+    let last = bench.turn(0, 200);
+    bench.until("durable", |bench| bench.store.durable() == last);
+    let most = steady_nanos() + LOG_REST_MS_MAX * 1_000_000;
+    assert!((1..=most).contains(&bench.writer.rests_until), "it rests, and not for long");
+    bench.writer.rests_until = u64::MAX;
+    let small = bench.turn(1, 200);
+    for _ in 0..100 {
+        bench.step().expect("the disk is well");
+        assert_eq!(bench.store.durable(), last);
+    }
+    let recent = bench.store.recent().expect("a log");
+    assert!(bench.writer.rest(recent).is_some(), "the shard wakes in time");
+    let large = bench.turn(2, LOG_GATHER_BYTES);
+    assert!(small < large);
+    bench.until("durable", |bench| bench.store.durable() == large);
+    let small = bench.turn(3, 200);
+    bench.until("durable", |bench| bench.store.durable() == small);
+    let recent = bench.store.recent().expect("a log");
+    assert!(bench.writer.rest(recent).is_none(), "nothing waits");
+    bench.close();
+}
+
 /// Invariant 1 of node::log_writer.
 #[test]
 fn after_a_write_that_failed_nothing_is_acked_and_every_step_fails() {

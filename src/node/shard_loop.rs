@@ -165,7 +165,7 @@ impl<S: Store> ShardLoop<S> {
         }
         let is_found = takes_parcels && !self.parcels.is_empty() || self.is_busy();
         if !is_found && self.control.phase() == phase {
-            match self.admission.closed_for(steady_nanos()) {
+            match self.due_in() {
                 None => self.ring.wait()?,
                 Some(time) => self.ring.wait_at_most(time)?,
             }
