@@ -4,6 +4,9 @@
 //! One message and its ack change eight rows: two messages that stay, and users and chats that
 //! are there already; each eighth adds four blocks. Run with
 //! `cargo bench --bench log`. Prints CPU time a message: median, least and most of several rounds.
+//!
+//! Then what a read of one user's rows costs that finds nothing, beside sealed chunks full of rows
+//! of others: each chunk is asked for the first time in each scan.
 
 #[path = "common/clock.rs"]
 mod clock;
@@ -11,14 +14,19 @@ mod clock;
 use anser::store::keys::Kind;
 use anser::store::log::segments::Place;
 use anser::store::log::{Beginning, Durability, Log, Outcome};
+use anser::store::memory::MemoryStore;
+use anser::store::overlay::Overlay;
 use anser::store::recent::Recent;
-use anser::store::{Batch, Position};
+use anser::store::{Batch, Direction, Position, Range};
 use clock::cpu_nanos;
 
 const ROUNDS: usize = 9;
 const TURN_MESSAGES: u64 = 64;
 const TURNS: u64 = 400;
 const USERS: u64 = 1000;
+const CHUNKS: u64 = 14;
+const CHUNK_TURNS: u64 = 70;
+const SCANS: u64 = 1000;
 
 fn main() {
     println!("one message, 8 row changes, in turns of {TURN_MESSAGES}");
@@ -37,6 +45,32 @@ fn main() {
     rounds.sort_by(f64::total_cmp);
     let (least, median, most) = (rounds[0], rounds[ROUNDS / 2], rounds[ROUNDS - 1]);
     println!("{median:.0} ns of CPU a message (least {least:.0}, most {most:.0})");
+    read_beside_others();
+}
+
+/// Scans of rows that are in none of the sealed chunks.
+fn read_beside_others() {
+    let (mut overlay, mut number, below) = (Overlay::default(), 0, MemoryStore::default());
+    for turn in 1..=CHUNKS * CHUNK_TURNS {
+        overlay.apply(&batch(&mut number), Position(turn));
+        if turn.is_multiple_of(CHUNK_TURNS) {
+            overlay.seal();
+        }
+    }
+    let key = |owner: u64, seq: u64| {
+        let owner = (owner as u32).to_be_bytes();
+        [&[Kind::Message as u8][..], &owner, &seq.to_be_bytes()].concat()
+    };
+    let begun = cpu_nanos();
+    for scan in 0..SCANS {
+        let owner = USERS + 1 + scan;
+        let (from, to) = (key(owner, 0), key(owner, u64::MAX));
+        let range = Range { from: &from, to: &to, direction: Direction::Backward };
+        let nothing = &mut |_: &[u8], _: &[u8]| panic!("nothing is his");
+        overlay.scan(&below, range, nothing).expect("memory does not fail");
+    }
+    let each = (cpu_nanos() - begun) / SCANS;
+    println!("{each} ns of CPU a scan beside {CHUNKS} chunks of others");
 }
 
 fn log() -> Log {

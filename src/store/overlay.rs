@@ -4,11 +4,14 @@
 //! 1. A read sees the newest change of a row that any chunk holds, else the LSM's row.
 //! 2. Chunks leave in the order in which they were sealed, and only when they were applied.
 //! 3. What is held is bounded by [`OVERLAY_BYTES_MAX`] and the turn that reaches it.
+//! 4. A read of one owner's rows looks into no sealed chunk without rows of him, but for a few by
+//!    chance: those are not put in order for it.
 //!
 //! Left to others: when a chunk is sealed and may go (`recent`), applying it (`node::indexer`).
 
 pub mod chunk;
 mod order;
+mod owners;
 mod scan;
 #[cfg(test)]
 mod tests;
@@ -18,6 +21,7 @@ use super::{Batch, Position, Range, Store, StoreError, Visit};
 use crate::limits::{OVERLAY_BYTES_MAX, SPARE_CHUNKS_MAX};
 use chunk::{Chunk, hash_of};
 use order::Order;
+use owners::{Owner, Owners};
 use scan::Merge;
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -27,6 +31,7 @@ use std::sync::Arc;
 struct Sealed {
     chunk: Arc<Chunk>,
     order: RefCell<Order>,
+    owners: Owners,
 }
 
 /// All chunks of a shard.
@@ -34,10 +39,11 @@ struct Sealed {
 pub struct Overlay {
     open: Chunk,
     order: RefCell<Order>,
+    owners: Owners,
     /// Oldest first.
     sealed: VecDeque<Sealed>,
     sealed_bytes: usize,
-    spare: Vec<(Chunk, Order)>,
+    spare: Vec<(Chunk, Order, Owners)>,
 }
 
 impl Overlay {
@@ -47,6 +53,7 @@ impl Overlay {
         for (key, change) in batch.iter() {
             if let Some(at) = self.open.change(key, change) {
                 order.add(key, at);
+                self.owners.note(key);
             }
         }
         self.open.note(position);
@@ -55,8 +62,14 @@ impl Overlay {
     /// The newest change of a row; `None`: the LSM's row holds.
     pub fn get(&self, key: &[u8]) -> Option<Change<'_>> {
         let hash = hash_of(key);
-        let sealed = || self.sealed.iter().rev().find_map(|sealed| sealed.chunk.get(key, hash));
+        let sealed =
+            || self.sealed_of(Owner::of(key)).find_map(|sealed| sealed.chunk.get(key, hash));
         self.open.get(key, hash).or_else(sealed)
+    }
+
+    /// Sealed chunks that may have rows of an owner, newest first. `None`: of anybody.
+    fn sealed_of(&self, owner: Option<Owner>) -> impl Iterator<Item = &Sealed> {
+        self.sealed.iter().rev().filter(move |sealed| sealed.owners.may_have(owner))
     }
 
     /// Visits rows of the overlay over those of `below`.
@@ -75,7 +88,7 @@ impl Overlay {
             order.borrow_mut().runs(chunk, bounds, &mut |run| merge.add(chunk, run));
         };
         take(&self.open, &self.order);
-        for sealed in self.sealed.iter().rev() {
+        for sealed in self.sealed_of(Owner::of_range(&range)) {
             take(&*sealed.chunk, &sealed.order);
         }
         merge.over(below, range, visit)
@@ -89,12 +102,13 @@ impl Overlay {
     /// Seals the chunk being filled and begins the next.
     pub fn seal(&mut self) {
         assert!(!self.open.is_empty(), "an empty chunk is not sealed");
-        let (chunk, order) =
-            self.spare.pop().unwrap_or_else(|| (self.open.like(), Order::default()));
-        let chunk = std::mem::replace(&mut self.open, chunk);
-        let order = self.order.replace(order);
+        let like = || (self.open.like(), Order::default(), Owners::default());
+        let (chunk, order, owners) = self.spare.pop().unwrap_or_else(like);
+        let chunk = Arc::new(std::mem::replace(&mut self.open, chunk));
+        let order = RefCell::new(self.order.replace(order));
+        let owners = std::mem::replace(&mut self.owners, owners);
         self.sealed_bytes += chunk.size();
-        self.sealed.push_back(Sealed { chunk: Arc::new(chunk), order: RefCell::new(order) });
+        self.sealed.push_back(Sealed { chunk, order, owners });
     }
 
     /// A sealed chunk, counted from the oldest.
@@ -104,7 +118,8 @@ impl Overlay {
 
     /// Drops the oldest sealed chunk: the LSM has its rows.
     pub fn drop_oldest(&mut self) {
-        let Sealed { chunk, order } = self.sealed.pop_front().expect("it was sealed before");
+        let Sealed { chunk, order, mut owners } =
+            self.sealed.pop_front().expect("it was sealed before");
         self.sealed_bytes -= chunk.size();
         // The indexer may still be about to drop its handle: then the memory goes with it.
         if let Ok(mut chunk) = Arc::try_unwrap(chunk)
@@ -113,7 +128,8 @@ impl Overlay {
             let mut order = order.into_inner();
             chunk.clear();
             order.clear();
-            self.spare.push((chunk, order));
+            owners.clear();
+            self.spare.push((chunk, order, owners));
         }
     }
 

@@ -66,6 +66,12 @@ impl Order {
         }
     }
 
+    /// Whether any scan has put rows in order.
+    #[cfg(test)]
+    pub fn has_runs(&self) -> bool {
+        self.lists.iter().any(|list| !list.runs.is_empty())
+    }
+
     /// Forgets all rows and keeps the memory.
     pub fn clear(&mut self) {
         for list in &mut self.lists {

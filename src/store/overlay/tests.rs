@@ -1,7 +1,9 @@
 //! The overlay against an ordered map, over rows below and beside chunks that come and go.
 
 use super::*;
+use crate::ids::UserId;
 use crate::store::Direction;
+use crate::store::keys::Key;
 use crate::store::memory::MemoryStore;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -23,6 +25,11 @@ impl Dice {
         let kind = 7 + self.below(3) as u8;
         let mut key = vec![kind; 1 + self.below(2) as usize];
         key.push(self.below(200) as u8);
+        if self.below(2) == 0 {
+            // Of few owners, so that ranges of one of them are common.
+            key = vec![kind, 0, 0, 0, self.below(3) as u8];
+            key.extend((0..self.below(3)).map(|_| self.below(4) as u8));
+        }
         key
     }
 }
@@ -140,6 +147,31 @@ fn chunks_leave_one_by_one_in_the_order_in_which_they_were_sealed() {
             overlay.drop_oldest();
         }
     }
+}
+
+/// Invariant 4 of store::overlay.
+#[test]
+fn a_read_of_one_owner_leaves_chunks_without_rows_of_him_as_they_are() {
+    let mut overlay = Overlay::default();
+    let user = |number| UserId::new(number).expect("positive");
+    for number in 1..=20 {
+        let mut batch = Batch::new();
+        (0..200).for_each(|seq| batch.put(&Key::message(user(number), 1000 - seq), b"row"));
+        overlay.apply(&batch, Position(number as u64));
+        overlay.seal();
+    }
+    let (from, to) = (Key::message(user(7), 0), Key::message(user(7), u64::MAX));
+    let range = Range { from: &from, to: &to, direction: Direction::Forward };
+    let mut rows = 0;
+    let visit = &mut |_: &[u8], _: &[u8]| {
+        rows += 1;
+        ControlFlow::Continue(())
+    };
+    overlay.scan(&MemoryStore::default(), range, visit).expect("memory does not fail");
+    assert_eq!(rows, 200);
+    let in_order = overlay.sealed.iter().filter(|sealed| sealed.order.borrow().has_runs());
+    assert_eq!(in_order.count(), 1, "of {} chunks", overlay.sealed.len());
+    assert!(overlay.sealed_of(Owner::of(&from)).count() <= 3, "a few by chance");
 }
 
 #[test]
