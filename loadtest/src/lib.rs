@@ -7,11 +7,13 @@
 //! * [`server`] starts, stops, kills and restarts the real binary on a folder of its own.
 //! * [`http`] and [`websocket`] are small blocking clients that can also misbehave.
 //! * [`world`] makes users, pairs and conversations of them, for tests that read as sentences.
+//! * [`crash`] kills a server again and again and looks for what it acked.
 //! * [`load`] is the load generator: non-blocking, one thread, every message checked.
 
 // Tests wait for real servers with real deadlines; none of the rules' determinism is at stake.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
+pub mod crash;
 pub mod http;
 pub mod json;
 pub mod load;

@@ -1,5 +1,6 @@
 //! `anser-loadtest`: puts load on a running server, checks every message, prints one JSON line.
 
+use anser_loadtest::crash::Crash;
 use anser_loadtest::load::handoff::Handoff;
 use anser_loadtest::load::idle::Idle;
 use anser_loadtest::load::open::Open;
@@ -21,6 +22,8 @@ enum Command {
     Idle(Idle),
     /// Connections write their Auth and many messages at once.
     Handoff(Handoff),
+    /// A server of its own is killed, and its power cut, again and again under load.
+    Crash(Crash),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -29,6 +32,7 @@ fn main() -> anyhow::Result<()> {
         Command::Open(open) => open.run()?,
         Command::Idle(idle) => idle.run()?,
         Command::Handoff(handoff) => handoff.run()?,
+        Command::Crash(crash) => crash.run()?,
     };
     println!("{report}");
     Ok(())

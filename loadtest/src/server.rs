@@ -108,7 +108,10 @@ impl Setup {
 
 /// A folder that is removed with its owner.
 #[derive(Debug)]
-pub struct Folder(PathBuf);
+pub struct Folder {
+    path: PathBuf,
+    data: PathBuf,
+}
 
 impl Folder {
     /// A new empty folder beside the build's own output, on a real disk.
@@ -118,21 +121,28 @@ impl Folder {
         let name = format!("{}-{count}", std::process::id());
         let path = output_folder().join("black-box").join(name);
         fs::create_dir_all(&path).expect("the build's output folder is writable");
-        Folder(path)
+        Folder { data: path.join("data"), path }
+    }
+
+    /// The same for a server whose data is elsewhere, and is not removed.
+    pub fn with_data(data: PathBuf) -> Folder {
+        let mut folder = Folder::new();
+        folder.data = data;
+        folder
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 
     /// Where the data of a server in it is.
     pub fn data(&self) -> PathBuf {
-        self.0.join("data")
+        self.data.clone()
     }
 
     fn log(&self) -> PathBuf {
-        self.0.join("log")
+        self.path.join("log")
     }
 }
 
@@ -145,7 +155,7 @@ impl Default for Folder {
 impl Drop for Folder {
     fn drop(&mut self) {
         // Nothing depends on it: what is left is in the build's output and named by process id.
-        let _ = fs::remove_dir_all(&self.0);
+        let _ = fs::remove_dir_all(&self.path);
     }
 }
 
@@ -314,6 +324,17 @@ impl Stopped {
         Server::start_in(self.folder, self.setup)
     }
 
+    /// Begins to start it, and kills it after so long, wherever it is then.
+    pub fn kill_while_starting(self, after: Duration) -> Stopped {
+        let mut command = self.setup.command(&self.folder.data());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let child = command.spawn().expect("the binary was just built");
+        let mut process = Process { watchdog: watch_over(child.id(), self.folder.path()), child };
+        std::thread::sleep(after);
+        process.end();
+        self
+    }
+
     /// The same, to be started with another number of shards.
     pub fn with_shards(self, shards: u16) -> Stopped {
         Stopped { setup: Setup { shards, ..self.setup }, ..self }
@@ -445,16 +466,18 @@ pub fn output_folder() -> PathBuf {
 /// The server's binary: `ANSER_BINARY`, or the one of this build, brought up to date first.
 pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| match std::env::var_os("ANSER_BINARY") {
-        Some(path) => PathBuf::from(path),
-        None => build("anser", "anser"),
-    })
+    BINARY.get_or_init(|| given("ANSER_BINARY").unwrap_or_else(|| build("anser", "anser")))
 }
 
-/// The tools' binary, built likewise.
+/// The tools' binary: `ANSER_TOOLS_BINARY`, or that of this build likewise.
 pub fn tools() -> &'static Path {
     static TOOLS: OnceLock<PathBuf> = OnceLock::new();
-    TOOLS.get_or_init(|| build("anser-tools", "anser-tools"))
+    let of_build = || build("anser-tools", "anser-tools");
+    TOOLS.get_or_init(|| given("ANSER_TOOLS_BINARY").unwrap_or_else(of_build))
+}
+
+fn given(variable: &str) -> Option<PathBuf> {
+    std::env::var_os(variable).map(PathBuf::from)
 }
 
 fn build(package: &str, name: &str) -> PathBuf {

@@ -1,0 +1,113 @@
+//! A disk whose power can be cut: an ext4 file system of its own in a file.
+//!
+//! `EXT4_IOC_SHUTDOWN` ends all input and output of the file system at once, without writing out
+//! its journal: what was not synced, in files or in their names and sizes, is gone when it is
+//! mounted again. What a disk keeps in a cache of its own is not simulated: a write that has
+//! reached the device stays.
+
+use crate::server::output_folder;
+use anyhow::{Context, Result, ensure};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+/// Bytes of the disk; the file is sparse.
+const DISK_BYTES: u64 = 8 << 30;
+/// The ioctl with `EXT4_GOING_FLAGS_NOLOGFLUSH`, on the file system of the folder named.
+const SHUTDOWN: &str = r#"open(my $folder, "<", $ARGV[0]) or die "$!";
+    ioctl($folder, 0x8004587d, my $flags = pack("L", 2)) or die "EXT4_IOC_SHUTDOWN: $!";"#;
+
+/// The disk. It goes away with its owner.
+pub struct Disk {
+    folder: PathBuf,
+    image: PathBuf,
+    watchdog: Child,
+}
+
+impl Disk {
+    /// What this machine lacks for it; `None`: nothing.
+    pub fn is_missing() -> Option<&'static str> {
+        let runs = |program: &str, argument: &str| {
+            let quiet = Command::new(program)
+                .arg(argument)
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .status();
+            quiet.is_ok()
+        };
+        if !rustix::process::geteuid().is_root() {
+            return Some("root");
+        }
+        if !Path::new("/dev/loop-control").exists() {
+            return Some("loop devices");
+        }
+        if !runs("mkfs.ext4", "-V") {
+            return Some("mkfs.ext4");
+        }
+        (!runs("perl", "-v")).then_some("perl")
+    }
+
+    /// Makes an empty one.
+    ///
+    /// # Errors
+    /// Where the machine has no loop devices, or lets nobody mount.
+    pub fn make(scratch: Option<&Path>) -> Result<Disk> {
+        if let Some(missing) = Disk::is_missing() {
+            anyhow::bail!("to cut power this machine lacks {missing}");
+        }
+        let scratch = scratch.map_or_else(|| output_folder().join("power"), Path::to_owned);
+        let name = std::process::id().to_string();
+        let (folder, image) = (scratch.join(&name), scratch.join(name + ".img"));
+        fs::create_dir_all(&folder).context("the scratch folder")?;
+        fs::File::create(&image)?.set_len(DISK_BYTES)?;
+        run(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&image))?;
+        // Should this process die first, the kernel closes the pipe and the shell cleans up.
+        let mut shell = Command::new("sh");
+        shell.args(["-c", r#"read line; umount -l "$0"; rm -f "$1"; rmdir "$0""#]);
+        shell.arg(&folder).arg(&image).stdin(Stdio::piped());
+        let watchdog = shell.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        let disk = Disk { folder, image, watchdog };
+        disk.switch_on()?;
+        Ok(disk)
+    }
+
+    /// Where it is mounted.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// From now on nothing is read or written.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn cut_power(&self) -> Result<()> {
+        run(Command::new("perl").args(["-e", SHUTDOWN]).arg(&self.folder))
+    }
+
+    /// Mounts it (again), as a machine does that starts. Nobody may use it.
+    ///
+    /// # Errors
+    /// When it is in use, or no file system any more.
+    pub fn switch_on(&self) -> Result<()> {
+        let mounted = fs::read_to_string("/proc/self/mounts")?;
+        if mounted.contains(&format!(" {} ", self.folder.display())) {
+            run(Command::new("umount").arg(&self.folder))?;
+        }
+        run(Command::new("mount").args(["-o", "loop"]).arg(&self.image).arg(&self.folder))
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // Its pipe closes, and it does all the rest.
+        drop(self.watchdog.stdin.take());
+        let _ = self.watchdog.wait();
+    }
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let done = command.output().with_context(|| format!("{command:?}"))?;
+    let said = String::from_utf8_lossy(&done.stderr);
+    ensure!(done.status.success(), "{command:?}: {said}");
+    Ok(())
+}
