@@ -72,7 +72,7 @@ impl World {
         let shard = Shard::open(store, place, Arc::new(Directory::new()), metrics)
             .expect("memory does not fail");
         let mint = MintClock { micros: 300_000_000_000_000, shown: 0 };
-        let now = Now { wall_ms: 1_720_000_000_000, steady_ms: 0, mint };
+        let now = Now { wall_ms: 1_720_000_000_000, steady_ms: 0, mint, is_disk_full: false };
         let options = WireOptions { errors: ErrorStyle::Seed, utc_offset_seconds: 0 };
         let (codec, turn) = (Codec::new(options), Turn::default());
         let peer = |index| Peer {

@@ -82,6 +82,8 @@ pub struct Config {
     pub indexer_core: IndexerCore,
     /// What an ack means.
     pub durability: Durability,
+    /// Room on the disk, MiB, below which nothing new is stored.
+    pub disk_reserve_mb: u32,
     /// What keeps the rows.
     pub store: StoreKind,
     /// How refused calls are answered.
@@ -172,6 +174,9 @@ fn read(sources: &Sources, utc_offset_seconds: i32) -> Result<Config, ConfigErro
         durability: sources
             .read("durability", "sync or async", durability)?
             .unwrap_or(Durability::Sync),
+        disk_reserve_mb: sources
+            .read("disk_reserve_mb", MEBIBYTES, |text| text.parse().ok())?
+            .unwrap_or(1024),
         store: sources.read("store", "disk, memory or nothing", store)?.unwrap_or(StoreKind::Disk),
         errors: sources.read("errors", "seed or rest", errors)?.unwrap_or(ErrorStyle::Seed),
         utc_offset_seconds: sources
@@ -185,6 +190,7 @@ const ADDRESS: &str = "an address with a port, such as 127.0.0.1:8093 or [::1]:8
 const SHARDS: &str = "a whole number, 1 to 256";
 const CORE: &str = "the place of a core among those allowed, 0 to 65535";
 const INDEXER: &str = "the place of a core among those allowed, 0 to 65535, or shared";
+const MEBIBYTES: &str = "a whole number of MiB, 0 to 4294967295";
 const OFFSET: &str = "hours and minutes from UTC, such as +08:00, at most 18 hours";
 const FILTER: &str = "a filter such as info, or warn,anser=debug";
 const AUTH: &str = "open";

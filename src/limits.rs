@@ -135,6 +135,8 @@ pub const LINK_TRIES_MAX: usize = 1_000;
 pub const CUTS_MAX: usize = 2;
 /// How long whoever asks for a cut waits for it, ms. Beyond: 503; it is finished all the same.
 pub const CUT_MS_MAX: u64 = 60_000;
+/// Tables above [`STORE_NEW_TABLES_MAX`] at which no other is made: the LSM counts them in a byte.
+pub const STORE_TABLES_BEHIND_MAX: usize = 40;
 /// See [`STORE_NEW_TABLES_MAX`].
 pub const STORE_WAIT_MS: u64 = 50;
 
@@ -154,6 +156,17 @@ pub const LOG_WAITING_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub const LOG_REST_MS_MAX: u64 = 1;
 /// Bytes of records that are written at once, however little the disk has rested.
 pub const LOG_GATHER_BYTES: usize = 64 * 1024;
+/// How often the room on the disk is looked at.
+pub const DISK_LOOK_MS: u64 = 1_000;
+/// The reserve of room on a disk is at most one part of so many.
+pub const DISK_RESERVE_PARTS: u64 = 8;
+/// Room that there must be beside what is about to be written: tables are a little larger than
+/// their rows, and lists of tables must be written, too.
+pub const DISK_MARGIN_BYTES: u64 = 16 * 1024 * 1024;
+/// Room without which compaction waits.
+pub const MERGE_ROOM_BYTES: u64 = 64 * 1024 * 1024;
+/// How long a table or segment for which there was no room waits until it is tried again.
+pub const DISK_RETRY_MS: u64 = 1_000;
 /// Bytes of a chunk of the overlay at which it is sealed and goes to the LSM.
 pub const CHUNK_BYTES: usize = 8 * 1024 * 1024;
 /// Bytes of row changes, replaced ones included, at which a chunk is sealed though its rows are

@@ -79,6 +79,8 @@ figures! {
         IndexLag = "index_lag", "Turns that the LSM does not have yet.";
         LogWaitingBytes = "log_waiting_bytes", "Bytes that wait to be written to the log.";
         LogSegments = "log_segments", "Files of the commit log.";
+        DiskFree = "disk_free_bytes", "Room on the disk of the data folder.";
+        DiskFull = "disk_full", "1 while the disk has too little room: nothing new is stored.";
         AcceptPaused = "accept_paused", "1 while accepting pauses for want of descriptors.";
         StoreFailed = "store_failed", "1 once the store has failed: nothing is acked any more.";
         Heartbeat = "heartbeat_ms", "Steady time of the shard's last turn, in ms.";

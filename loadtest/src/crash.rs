@@ -20,6 +20,8 @@ use std::time::{Duration, Instant};
 
 /// Rounds between two looks at the offline lists and at the rows themselves.
 const ROUNDS_A_LOOK: usize = 25;
+/// Bytes of the disk whose power is cut.
+const DISK_BYTES: u64 = 8 << 30;
 /// The fewest and the most messages that are acked before a crash.
 const LOAD_MESSAGES: (u64, u64) = (50, 2_500);
 /// The longest that nothing happens before a crash, ms: long enough that tables are made.
@@ -119,7 +121,7 @@ impl Crash {
         let plan = self.plan();
         let disk = match self.cuts {
             0 => None,
-            _ => Some(Disk::make(self.scratch.as_deref())?),
+            _ => Some(Disk::make(self.scratch.as_deref(), DISK_BYTES)?),
         };
         let folder = disk.as_ref().map(|disk| Folder::with_data(disk.folder().join("data")));
         let mut setup = Setup::shards(self.shards).with("--durability", &self.durability);
@@ -327,7 +329,7 @@ mod tests {
         if let Some(missing) = Disk::is_missing() {
             return eprintln!("SKIPPED cuts of power: this machine lacks {missing}");
         }
-        let disk = Disk::make(None).expect("root may mount");
+        let disk = Disk::make(None, 64 << 20).expect("root may mount");
         let path = |name: &str| disk.folder().join(name);
         std::fs::write(path("forgotten"), "x").expect("an empty disk");
         std::fs::write(path("synced"), "x").expect("an empty disk");

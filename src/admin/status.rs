@@ -38,6 +38,8 @@ pub struct Health {
     pub failed: Vec<ShardId>,
     /// They take no turns.
     pub silent: Vec<ShardId>,
+    /// The disk is full: nothing new is stored, all else goes on.
+    pub is_disk_full: bool,
 }
 
 impl Health {
@@ -50,6 +52,7 @@ impl Health {
             if shard.gauge(Gauge::StoreFailed) != 0 {
                 health.failed.push(id);
             }
+            health.is_disk_full |= shard.gauge(Gauge::DiskFull) != 0;
             let heartbeat = shard.gauge(Gauge::Heartbeat);
             if heartbeat != 0 && steady_ms.saturating_sub(heartbeat) > SILENT_AFTER_MS {
                 health.silent.push(id);
@@ -66,7 +69,11 @@ impl Health {
 
 /// The body of `/healthz`.
 pub fn health_json(health: &Health, durability: &str, shards: usize) -> String {
-    let status = if health.is_good() { "ok" } else { "failed" };
+    let status = match (health.is_good(), health.is_disk_full) {
+        (false, _) => "failed",
+        (true, true) => "disk full",
+        (true, false) => "ok",
+    };
     let mut out = start(status, durability, shards);
     list(&mut out, "storeFailed", &health.failed);
     list(&mut out, "silent", &health.silent);
@@ -127,7 +134,11 @@ mod tests {
     fn bodies_are_json_with_the_shards_that_are_not_well() {
         let good = health_json(&Health::default(), "sync", 2);
         assert_eq!(good, "{\"status\":\"ok\",\"durability\":\"sync\",\"shards\":2}\n");
-        let bad = Health { failed: vec![ShardId(0), ShardId(3)], silent: vec![] };
+        let full = Health { is_disk_full: true, ..Health::default() };
+        let expected = "{\"status\":\"disk full\",\"durability\":\"sync\",\"shards\":2}\n";
+        assert_eq!(health_json(&full, "sync", 2), expected);
+        assert!(full.is_good(), "nothing is lost, and starting again would not help");
+        let bad = Health { failed: vec![ShardId(0), ShardId(3)], ..Health::default() };
         let expected =
             "{\"status\":\"failed\",\"durability\":\"async\",\"shards\":4,\"storeFailed\":[0,3]}\n";
         assert_eq!(health_json(&bad, "async", 4), expected);

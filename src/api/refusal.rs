@@ -52,8 +52,10 @@ pub enum Refusal {
     TooManyIds,
     /// A total of the server is used up; try again.
     Busy,
-    /// The disk is full or the store has failed: nothing is accepted until that is mended.
+    /// The store has failed: nothing is accepted until that is mended.
     StoreFailed,
+    /// The disk has too little room: nothing new is stored until it has more.
+    DiskFull,
     /// There are no more user ids in the identity's slot.
     SlotFull,
     /// The server is being stopped.
@@ -76,7 +78,11 @@ impl Refusal {
             Refusal::UnknownUser(_) | Refusal::UnknownIdentity | Refusal::UnknownChat => 404,
             Refusal::AlreadySomebodyElse | Refusal::IdUsed => 409,
             Refusal::TooManyIds => 429,
-            Refusal::Busy | Refusal::StoreFailed | Refusal::SlotFull | Refusal::Draining => 503,
+            Refusal::Busy
+            | Refusal::StoreFailed
+            | Refusal::DiskFull
+            | Refusal::SlotFull
+            | Refusal::Draining => 503,
         }
     }
 
@@ -113,6 +119,7 @@ impl Refusal {
             Refusal::TooManyIds => "too_many_ids",
             Refusal::Busy => "busy",
             Refusal::StoreFailed => "store_failed",
+            Refusal::DiskFull => "disk_full",
             Refusal::SlotFull => "slot_full",
             Refusal::Draining => "draining",
         }
@@ -153,6 +160,9 @@ impl fmt::Display for Refusal {
             Refusal::TooManyIds => write!(out, "ids run too far ahead of the clock: slow down"),
             Refusal::Busy => write!(out, "the server is busy: try again"),
             Refusal::StoreFailed => write!(out, "the server cannot store anything now"),
+            Refusal::DiskFull => {
+                write!(out, "the server's disk is full: nothing was stored, try again later")
+            }
             Refusal::SlotFull => write!(out, "there are no user ids left for this identity"),
             Refusal::Draining => write!(out, "the server is stopping: connect again"),
         }

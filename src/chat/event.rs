@@ -14,6 +14,8 @@ pub struct Now {
     pub steady_ms: u64,
     /// For minting.
     pub mint: MintClock,
+    /// The disk has too little room for anything new.
+    pub is_disk_full: bool,
 }
 
 /// What happened.

@@ -31,6 +31,9 @@ impl<S: Store> Shard<S> {
         );
         let user = match self.user_of(identity)? {
             Some(user) => user,
+            None if now.is_disk_full => {
+                return Ok((When::Now, Reply::Refused(Refusal::DiskFull)));
+            }
             None => match self.add_user(identity, now, turn)? {
                 Some(user) => user,
                 None => return Ok((When::Now, Reply::Refused(Refusal::SlotFull))),

@@ -85,6 +85,9 @@ impl<S: Store> Shard<S> {
             return Ok(Verdict::Refused(Refusal::UnknownUser(Field("toUserId"))));
         }
         let Some(id) = draft.id else {
+            if now.is_disk_full {
+                return Ok(Verdict::Refused(Refusal::DiskFull));
+            }
             return Ok(match self.mint(1, now) {
                 Ok((minted, When::Now)) => Verdict::New(minted.first, When::Durable),
                 Ok((minted, when)) => Verdict::New(minted.first, when),
@@ -98,7 +101,10 @@ impl<S: Store> Shard<S> {
                 None => {}
             }
         }
-        Ok(Verdict::New(id, When::Durable))
+        Ok(match now.is_disk_full {
+            true => Verdict::Refused(Refusal::DiskFull),
+            false => Verdict::New(id, When::Durable),
+        })
     }
 
     /// Compares a draft with what its author sent under its id before, if that is kept still.

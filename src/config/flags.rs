@@ -14,6 +14,7 @@ pub const SETTINGS: &[&str] = &[
     "pin_from",
     "indexer_core",
     "durability",
+    "disk_reserve_mb",
     "store",
     "auth",
     "i_know_this_is_open",
@@ -103,6 +104,10 @@ pub struct Serve {
     /// What an ack means: sync (survives power loss) or async (survives a kill) [default: sync]
     #[arg(long, value_name = "HOW", help_heading = "Running")]
     durability: Option<OsString>,
+    /// Room on the disk, MiB, below which nothing new is stored, an eighth of the disk at most
+    /// [default: 1024]
+    #[arg(long, value_name = "MIB", help_heading = "Running")]
+    disk_reserve_mb: Option<OsString>,
     /// disk, or memory or nothing: then nothing survives; for measuring [default: disk]
     #[arg(long, value_name = "KIND", help_heading = "Running")]
     store: Option<OsString>,

@@ -55,6 +55,7 @@ fn nothing_said_means_the_documented_defaults() {
     assert_eq!(config.admin.to_string(), "127.0.0.1:8094");
     assert_eq!(config.data_dir, PathBuf::from("./data"));
     assert_eq!((config.shards, config.pin_from), (None, 0));
+    assert_eq!(config.disk_reserve_mb, 1024);
     assert_eq!(config.indexer_core, IndexerCore::Last);
     assert_eq!((config.errors, config.utc_offset_seconds), (ErrorStyle::Seed, 3600));
     assert_eq!((config.durability_word(), config.log.as_str()), ("sync", "info"));
@@ -107,6 +108,7 @@ fn every_setting_refuses_nonsense_and_names_itself() {
         ("pin-from", "first"),
         ("indexer-core", "last"),
         ("durability", "fast"),
+        ("disk-reserve-mb", "1G"),
         ("store", "tape"),
         ("auth", "none"),
         ("i-know-this-is-open", "perhaps"),

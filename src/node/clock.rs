@@ -61,6 +61,7 @@ impl Clock {
             wall_ms: reading.wall_micros.div_euclid(1000),
             steady_ms: self.steady_micros / 1000,
             mint: MintClock { micros: self.mint_micros, shown },
+            is_disk_full: false,
         }
     }
 }

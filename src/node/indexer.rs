@@ -8,21 +8,28 @@
 //!    which is below that of the shards.
 //! 3. Chunks are gathered for [`INDEX_MS`] at most, until there are [`INDEX_BYTES`]: many small
 //!    tables would cost more than a few large ones.
-//! 4. While compaction is behind tables are made slowly: chunks wait, and in the end senders do.
+//! 4. While compaction of a shard is behind its tables are made slowly, and in the end not at all:
+//!    its chunks wait, and then its senders do. Other shards do not.
 //! 5. After an error of a shard's LSM nothing more of that shard is applied; the shard is told.
 //! 6. A cut of a shard has all chunks handed over before it and none of those behind it.
+//! 7. A segment or table for which the disk has no room waits until there is: nothing fails, no
+//!    chunk is dropped.
 //!
 //! Left to others: which chunks may be applied (`store::recent`), what is in them.
 
 use crate::config::IndexerCore;
 use crate::ids::ShardId;
-use crate::limits::{INDEX_BYTES, INDEX_MS, SEGMENT_BYTES, STORE_WAIT_MS};
+use crate::limits::{
+    DISK_MARGIN_BYTES, DISK_RETRY_MS, INDEX_BYTES, INDEX_MS, SEGMENT_BYTES,
+    STORE_TABLES_BEHIND_MAX, STORE_WAIT_MS,
+};
 use crate::node::clock::steady_nanos;
 use crate::node::cuts::Cuts;
 use crate::node::log_files;
 use crate::node::mesh::Doorbell;
 use crate::node::pace::{Pace, ShardPace};
 use crate::node::recover::{self, Opened, Writable};
+use crate::node::room::Room;
 use crate::store::log::Durability;
 use crate::store::log::format::Covered;
 use crate::store::log::segments::Place;
@@ -129,6 +136,12 @@ struct Charge {
     gathered_bytes: usize,
     /// When the oldest of them came.
     since_ms: u64,
+    /// A segment that the shard still wants: there was no room for it.
+    wants_segment: bool,
+    /// No table or segment is made before: there was no room, or too much to be merged.
+    not_before_ms: u64,
+    /// Since when the next table waits for compaction.
+    behind_since_ms: Option<u64>,
 }
 
 struct Indexer {
@@ -137,6 +150,7 @@ struct Indexer {
     bells: Arc<[Doorbell]>,
     cuts: Arc<Cuts>,
     pace: Arc<Pace>,
+    room: Arc<Room>,
     identity: u64,
 }
 
@@ -146,6 +160,7 @@ pub fn start(
     bells: &Arc<[Doorbell]>,
     cuts: &Arc<Cuts>,
     pace: &Arc<Pace>,
+    room: &Arc<Room>,
     core: IndexerCore,
     cores: &[usize],
 ) -> io::Result<(Vec<Link>, Receiver<()>)> {
@@ -163,11 +178,14 @@ pub fn start(
             gathered: Vec::new(),
             gathered_bytes: 0,
             since_ms: 0,
+            wants_segment: false,
+            not_before_ms: 0,
+            behind_since_ms: None,
         });
     }
     let (ended, end) = sync_channel(1);
-    let (bells, cuts, pace) = (bells.clone(), cuts.clone(), pace.clone());
-    let indexer = Indexer { jobs: inbox, charges, bells, cuts, pace, identity: identity()? };
+    let (bells, cuts, pace, room) = (bells.clone(), cuts.clone(), pace.clone(), room.clone());
+    let indexer = Indexer { jobs: inbox, charges, bells, cuts, pace, room, identity: identity()? };
     std::thread::Builder::new().name("indexer".to_owned()).spawn(move || {
         step_back(&set);
         indexer.run();
@@ -218,17 +236,21 @@ impl Indexer {
                 if self.charges[shard].is_due(now_ms()) {
                     self.index(shard);
                 }
+                if self.charges[shard].wants_segment_now(now_ms()) {
+                    self.make_segment(ShardId(shard as u16));
+                }
             }
         }
         for shard in 0..self.charges.len() {
-            self.index(shard);
+            self.make_table(shard);
         }
         self.pace.stop();
     }
 
     /// The next job, or time to look whether a table is due.
     fn next(&self) -> Result<Job, RecvTimeoutError> {
-        match self.charges.iter().all(|charge| charge.gathered.is_empty()) {
+        let is_idle = |charge: &Charge| charge.gathered.is_empty() && !charge.wants_segment;
+        match self.charges.iter().all(is_idle) {
             true => self.jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
             false => self.jobs.recv_timeout(LOOK),
         }
@@ -249,9 +271,11 @@ impl Indexer {
 
     /// Makes a table of what was gathered, and links the store as it is then.
     fn cut(&mut self, shard: ShardId, cut: Cut) {
-        self.index(usize::from(shard.0));
-        let outcome = match &self.charges[usize::from(shard.0)].store {
+        self.make_table(usize::from(shard.0));
+        let charge = &self.charges[usize::from(shard.0)];
+        let outcome = match &charge.store {
             None => Err(StoreError::Indexer),
+            Some(_) if !charge.gathered.is_empty() => Err(StoreError::NoRoom),
             Some(store) => {
                 assert_eq!(store.covered.position, cut.position, "all of the cut was handed over");
                 let to = self.cuts.rows_folder(cut.number, shard);
@@ -274,17 +298,31 @@ impl Indexer {
         Ok(opened)
     }
 
-    /// Makes a table of what was gathered.
+    /// Makes a table of what was gathered, unless compaction should catch up first.
     fn index(&mut self, shard: usize) {
         let charge = &mut self.charges[shard];
+        let Some(store) = &charge.store else { return };
+        match store.view.tables_behind() {
+            Ok(behind) if charge.may_index(behind, now_ms()) => self.make_table(shard),
+            Ok(_) => {}
+            Err(error) => self.fail(ShardId(shard as u16), error),
+        }
+    }
+
+    /// Makes a table of what was gathered, if the disk has room for it.
+    fn make_table(&mut self, shard: usize) {
+        let charge = &mut self.charges[shard];
+        if !self.room.has(charge.gathered_bytes as u64 + DISK_MARGIN_BYTES) {
+            charge.not_before_ms = now_ms() + DISK_RETRY_MS;
+            return;
+        }
         let (Some(store), Some(pace)) = (&mut charge.store, charge.pace.clone()) else { return };
         let chunks = std::mem::take(&mut charge.gathered);
         let bytes = std::mem::take(&mut charge.gathered_bytes);
         let Some(last) = chunks.last() else { return };
         pace.begin_table(bytes);
         let covered = Covered { position: last.last(), ..store.covered };
-        let outcome = wait_for_compaction(|| store.view.tables_behind())
-            .and_then(|()| store.view.apply(&chunks, covered));
+        let outcome = store.view.apply(&chunks, covered);
         let shard = ShardId(shard as u16);
         if let Err(error) = outcome {
             return self.fail(shard, error);
@@ -301,12 +339,22 @@ impl Indexer {
     }
 
     fn make_segment(&mut self, shard: ShardId) {
-        let Some(store) = &mut self.charges[usize::from(shard.0)].store else { return };
+        let charge = &mut self.charges[usize::from(shard.0)];
+        let Some(store) = &mut charge.store else { return };
+        charge.wants_segment = false;
         let place = Place { number: store.next_number, bytes: SEGMENT_BYTES };
-        match log_files::make(&store.log_folder, place.number, place.bytes) {
+        let made = match self.room.has(SEGMENT_BYTES + DISK_MARGIN_BYTES) {
+            true => log_files::make(&store.log_folder, place.number, place.bytes),
+            false => Err(StoreError::NoRoom),
+        };
+        match made {
             Ok(file) => {
                 store.next_number += 1;
                 self.tell(shard, Notice::Made(place, file));
+            }
+            Err(StoreError::NoRoom) => {
+                charge.wants_segment = true;
+                charge.not_before_ms = now_ms() + DISK_RETRY_MS;
             }
             Err(error) => self.fail(shard, error),
         }
@@ -335,17 +383,27 @@ impl Charge {
 
     fn is_due(&self, now_ms: u64) -> bool {
         let is_old = now_ms >= self.since_ms + INDEX_MS;
-        !self.gathered.is_empty() && (is_old || self.gathered_bytes >= INDEX_BYTES)
+        let is_enough = is_old || self.gathered_bytes >= INDEX_BYTES;
+        !self.gathered.is_empty() && is_enough && now_ms >= self.not_before_ms
     }
-}
 
-/// Lets compaction catch up, the longer the more tables it is behind.
-fn wait_for_compaction(behind: impl Fn() -> Result<usize, StoreError>) -> Result<(), StoreError> {
-    let begun_ms = now_ms();
-    while now_ms() < begun_ms + behind()? as u64 * STORE_WAIT_MS {
-        std::thread::sleep(LOOK);
+    /// Whether the next table may be made while so many are not merged: it waits the longer the
+    /// more there are, and from [`STORE_TABLES_BEHIND_MAX`] on until there are fewer.
+    fn may_index(&mut self, behind: usize, now_ms: u64) -> bool {
+        let since_ms = *self.behind_since_ms.get_or_insert(now_ms);
+        let has_waited = now_ms >= since_ms + behind as u64 * STORE_WAIT_MS;
+        let may = has_waited && behind < STORE_TABLES_BEHIND_MAX;
+        if may {
+            self.behind_since_ms = None;
+        } else {
+            self.not_before_ms = now_ms + LOOK.as_millis() as u64;
+        }
+        may
     }
-    Ok(())
+
+    fn wants_segment_now(&self, now_ms: u64) -> bool {
+        self.wants_segment && now_ms >= self.not_before_ms
+    }
 }
 
 fn now_ms() -> u64 {

@@ -6,7 +6,6 @@ use crate::node::pace::Pace;
 use crate::store::Store;
 use crate::store::batch::Change;
 use crate::store::view::tests::TempFolder;
-use std::cell::Cell;
 use std::fs;
 
 const DURABILITY: Durability = Durability::Sync;
@@ -17,8 +16,18 @@ fn opening(folder: &TempFolder) -> Opening {
 
 fn charge() -> (Charge, Receiver<Notice>) {
     let (notices, heard) = channel();
-    let (store, pace, gathered) = (None, None, Vec::new());
-    (Charge { notices, store, pace, gathered, gathered_bytes: 0, since_ms: 0 }, heard)
+    let charge = Charge {
+        notices,
+        store: None,
+        pace: None,
+        gathered: Vec::new(),
+        gathered_bytes: 0,
+        since_ms: 0,
+        wants_segment: false,
+        not_before_ms: 0,
+        behind_since_ms: None,
+    };
+    (charge, heard)
 }
 
 /// An indexer of two shards that does what a test says, and what its shards hear.
@@ -33,7 +42,8 @@ fn indexer() -> (Indexer, [Receiver<Notice>; 2]) {
             charges: vec![one, other],
             bells,
             cuts,
-            pace: Pace::new(vec![Arc::default(); 2].into()),
+            pace: Pace::new(vec![Arc::default(); 2].into(), Room::endless()),
+            room: Room::endless(),
             identity: 9,
         },
         [heard, too],
@@ -111,7 +121,8 @@ fn the_lsms_threads_share_the_indexers_core_and_its_low_priority() {
     let (mut links, end) = start(
         &bells,
         &cuts,
-        &Pace::new(vec![Arc::default(); 2].into()),
+        &Pace::new(vec![Arc::default(); 2].into(), Room::endless()),
+        &Room::endless(),
         IndexerCore::Last,
         &[last],
     )
@@ -150,19 +161,39 @@ fn chunks_are_gathered_until_they_are_old_or_many() {
 /// Invariant 4 of node::indexer.
 #[test]
 fn a_table_waits_the_longer_the_more_compaction_is_behind() {
-    for tables in [0, 1, 3] {
-        let begun = now_ms();
-        wait_for_compaction(|| Ok(tables)).expect("no error");
-        assert!(now_ms() - begun >= tables as u64 * STORE_WAIT_MS, "{tables} behind");
+    let (mut charge, _heard) = charge();
+    assert!(charge.may_index(0, 1_000));
+    for behind in [1, 3, STORE_TABLES_BEHIND_MAX - 1] {
+        let over_ms = 1_000 + behind as u64 * STORE_WAIT_MS;
+        assert!(!charge.may_index(behind, 1_000));
+        assert!(!charge.may_index(behind, over_ms - 1));
+        assert!(charge.not_before_ms > over_ms, "it is not looked at all the time");
+        assert!(charge.may_index(behind, over_ms));
     }
-    let looks = Cell::new(0);
-    let catches_up = || {
-        looks.set(looks.get() + 1);
-        Ok(if looks.get() < 3 { usize::MAX / 1_000_000 } else { 0 })
-    };
-    wait_for_compaction(catches_up).expect("no error");
-    assert_eq!(looks.get(), 3, "and not longer than it is behind");
-    assert!(wait_for_compaction(|| Err(StoreError::Asked)).is_err());
+    assert!(!charge.may_index(STORE_TABLES_BEHIND_MAX, 1_000));
+    assert!(!charge.may_index(STORE_TABLES_BEHIND_MAX, 1_000_000));
+    assert!(charge.may_index(0, 1_000_000), "and not longer than compaction is behind");
+}
+
+/// Invariant 7 of node::indexer.
+#[test]
+fn what_finds_no_room_waits_until_there_is() {
+    let folder = TempFolder::new();
+    let (mut indexer, [heard, _]) = indexer();
+    let _opened = indexer.open(ShardId(0), &opening(&folder)).expect("ours");
+    indexer.room = Room::without_any();
+    indexer.perform(Job::Apply(ShardId(0), chunk(1)));
+    indexer.index(0);
+    indexer.perform(Job::MakeSegment(ShardId(0)));
+    assert!(words(&heard).is_empty(), "neither made nor failed");
+    assert!(!indexer.charges[0].is_due(now_ms()), "it is not tried all the time");
+    assert!(indexer.charges[0].wants_segment_now(now_ms() + DISK_RETRY_MS));
+    indexer.room = Room::endless();
+    indexer.perform(Job::Apply(ShardId(0), chunk(2)));
+    indexer.index(0);
+    indexer.make_segment(ShardId(0));
+    assert_eq!(words(&heard), [("applied", 1), ("applied", 2), ("synced", 2), ("made", 0)]);
+    assert!(!indexer.charges[0].wants_segment);
 }
 
 /// Invariant 5 of node::indexer.

@@ -30,6 +30,7 @@ use crate::node::log_writer::LogWriter;
 use crate::node::mesh::{Doorbell, Mesh, bells, meshes};
 use crate::node::pace::Pace;
 use crate::node::recover::Opened;
+use crate::node::room::Room;
 use crate::node::shard_loop::{ShardError, ShardLoop};
 use crate::store::Store;
 use crate::store::keys::Kind;
@@ -133,7 +134,8 @@ pub fn serve(config: &Config) -> Result<(), ServeError> {
     let (reports, inbox) = channel();
     abort_on_panic();
     watch_signals(reports.clone()).map_err(system("watch signals"))?;
-    let (links, indexed) = start_indexer(config, &bells, &cuts, &metrics, &cores)?;
+    let room = watch_room(config, &metrics).map_err(system("watch the disk"))?;
+    let (links, indexed) = start_indexer(config, &bells, (&cuts, &room), &metrics, &cores)?;
     let mut links = links.into_iter();
     let directory = Arc::new(Directory::new());
     let sockets = http_sockets.into_iter().zip(ws_sockets);
@@ -173,7 +175,7 @@ fn begin_cuts(config: &Config, bells: &Arc<[Doorbell]>) -> io::Result<Arc<Cuts>>
 fn start_indexer(
     config: &Config,
     bells: &Arc<[Doorbell]>,
-    cuts: &Arc<Cuts>,
+    (cuts, room): (&Arc<Cuts>, &Arc<Room>),
     metrics: &[Arc<ShardMetrics>],
     cores: &[usize],
 ) -> Result<(Vec<Link>, Option<Receiver<()>>), ServeError> {
@@ -181,10 +183,20 @@ fn start_indexer(
         return Ok((Vec::new(), None));
     }
     let refused = |source| ServeError::System { doing: "start the indexer", source };
-    let pace = Pace::new(metrics.into());
-    let started = indexer::start(bells, cuts, &pace, config.indexer_core, cores);
+    let pace = Pace::new(metrics.into(), room.clone());
+    let started = indexer::start(bells, cuts, &pace, room, config.indexer_core, cores);
     let (links, end) = started.map_err(refused)?;
     Ok((links, Some(end)))
+}
+
+/// The disk of the data folder, looked at from now on; one without an end where there is none.
+fn watch_room(config: &Config, metrics: &[Arc<ShardMetrics>]) -> io::Result<Arc<Room>> {
+    if config.store != StoreKind::Disk {
+        return Ok(Room::endless());
+    }
+    let room = Room::of(&config.data_dir);
+    room.watch(u64::from(config.disk_reserve_mb) << 20, metrics.to_vec())?;
+    Ok(room)
 }
 
 fn opening(config: &Config, shard: ShardId, layout: &Layout) -> Opening {

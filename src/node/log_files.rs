@@ -108,6 +108,7 @@ pub fn read(folder: &Path, number: u32, length: u64) -> Result<Vec<u8>, StoreErr
 }
 
 /// Makes a segment full of zeros, whole and synced, and opens it. Takes as long as the disk does.
+/// Nothing is left of one for which there is no room.
 pub fn make(folder: &Path, number: u32, bytes: u64) -> Result<OwnedFd, StoreError> {
     let segment = path(folder, number);
     let unfinished = segment.with_extension(&UNFINISHED[1..]);
@@ -126,7 +127,14 @@ pub fn make(folder: &Path, number: u32, bytes: u64) -> Result<OwnedFd, StoreErro
         File::open(folder)?.sync_all()?;
         Ok(file)
     };
-    make().map_err(|source| StoreError::Log { segment: segment.clone(), source })
+    make().map_err(|source| {
+        // What is left there is removed at the next start.
+        let _ = fs::remove_file(&unfinished);
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::NoRoom,
+            _ => StoreError::Log { segment: segment.clone(), source },
+        }
+    })
 }
 
 /// Opens a segment to be written again.

@@ -9,6 +9,7 @@ use crate::node::mesh::{Doorbell, bells};
 use crate::node::pace::Pace;
 use crate::node::recover::Opened;
 use crate::node::ring::Completion;
+use crate::node::room::Room;
 use crate::store::log::Durability;
 use crate::store::logged::LoggedStore;
 use crate::store::view::View;
@@ -32,7 +33,8 @@ impl Bench {
         let (mut links, end) = indexer::start(
             &bells,
             &cuts,
-            &Pace::new(vec![Arc::default(); 2].into()),
+            &Pace::new(vec![Arc::default(); 2].into(), Room::endless()),
+            &Room::endless(),
             IndexerCore::Shared,
             &[0],
         )

@@ -43,6 +43,7 @@ pub mod recover;
 pub mod release;
 pub mod reshard;
 pub mod ring;
+pub mod room;
 pub mod settle;
 pub mod shard_loop;
 pub mod stopped;

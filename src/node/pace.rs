@@ -14,15 +14,19 @@
 //!    never makes senders wait.
 //! 4. How much of its chunks a table being made has is shown as it grows, and nothing of it once
 //!    the chunks are given back.
+//! 5. Compaction waits while the disk has hardly any room: it would not stop at the end of the disk
+//!    but fail.
 //!
 //! Left to others: who writes how much (`store::view::brake`).
 
 use crate::ids::ShardId;
 use crate::limits::{
-    OPENING_MS_MAX, OVERLAY_BYTES_MAX, PACE_AHEAD_MS_MAX, TABLE_BYTES_PER_SECOND, YOUNG_TABLES_MAX,
+    MERGE_ROOM_BYTES, OPENING_MS_MAX, OVERLAY_BYTES_MAX, PACE_AHEAD_MS_MAX, TABLE_BYTES_PER_SECOND,
+    YOUNG_TABLES_MAX,
 };
 use crate::metrics::{Gauge, ShardMetrics};
 use crate::node::clock::steady_nanos;
+use crate::node::room::Room;
 use crate::store::view::{Brake, Writer};
 use std::collections::VecDeque;
 use std::fs::File;
@@ -48,6 +52,7 @@ const NUMBERS_SKIPPED: u64 = 8;
 /// The pace of all shards' tables.
 pub struct Pace {
     shards: Arc<[Arc<ShardMetrics>]>,
+    room: Arc<Room>,
     /// Until when what was written so far takes, at the pace of its time; steady ns.
     taken_until: Mutex<u64>,
     is_stopping: AtomicBool,
@@ -82,8 +87,9 @@ struct Young {
 
 impl Pace {
     /// A pace that looks at how much each shard has waiting.
-    pub fn new(shards: Arc<[Arc<ShardMetrics>]>) -> Arc<Pace> {
-        Arc::new(Pace { shards, taken_until: Mutex::new(0), is_stopping: AtomicBool::new(false) })
+    pub fn new(shards: Arc<[Arc<ShardMetrics>]>, room: Arc<Room>) -> Arc<Pace> {
+        let (taken_until, is_stopping) = (Mutex::new(0), AtomicBool::new(false));
+        Arc::new(Pace { shards, room, taken_until, is_stopping })
     }
 
     /// The brake of one shard whose store is being opened.
@@ -156,6 +162,11 @@ impl ShardPace {
         self.metrics.set(Gauge::IndexedBytes, indexed.min(table.chunk_bytes));
     }
 
+    /// A merge that finds no room would end the store: it waits for some, until the server stops.
+    fn lacks_room(&self) -> bool {
+        !self.pace.is_stopping.load(Relaxed) && !self.pace.room.has(MERGE_ROOM_BYTES)
+    }
+
     fn is_opening(&self) -> bool {
         now_ms() < self.opening_until_ms.load(Relaxed)
     }
@@ -166,7 +177,7 @@ impl Brake for ShardPace {
         if writer == Writer::Indexer && self.is_opening() {
             return ControlFlow::Continue(());
         }
-        while self.is_opening() {
+        while self.is_opening() || writer == Writer::Compaction && self.lacks_room() {
             std::thread::sleep(LOOK);
         }
         if writer == Writer::Indexer {
@@ -181,6 +192,10 @@ impl Brake for ShardPace {
             std::thread::sleep(Duration::from_nanos(wait_ns));
         }
         ControlFlow::Continue(())
+    }
+
+    fn hurry(&self) {
+        self.opened();
     }
 }
 
@@ -228,7 +243,7 @@ mod tests {
     fn pace(overlay_bytes: usize) -> Arc<Pace> {
         let metrics = Arc::new(ShardMetrics::default());
         metrics.set(Gauge::OverlayBytes, overlay_bytes as u64);
-        Pace::new([metrics].into())
+        Pace::new([metrics].into(), Room::endless())
     }
 
     /// Invariant 1 of node::pace.
@@ -277,6 +292,27 @@ mod tests {
         });
         brake.pace.stop();
         assert!(brake.wrote(folder.path(), 1, Writer::Compaction).is_break());
+    }
+
+    /// Invariant 5 of node::pace.
+    #[test]
+    fn compaction_waits_for_room_and_not_when_the_server_stops() {
+        let metrics = Arc::<ShardMetrics>::default();
+        let folder = TempFolder::new();
+        std::fs::create_dir_all(folder.path()).expect("temporary");
+        let brake = Pace::new([metrics].into(), Room::without_any()).brake(ShardId(0));
+        brake.opened();
+        assert!(brake.wrote(folder.path(), 1, Writer::Indexer).is_continue(), "it has looked");
+        let (done, is_done) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let goes_on = brake.wrote(folder.path(), 1, Writer::Compaction);
+                done.send(goes_on.is_continue())
+            });
+            assert!(is_done.recv_timeout(LOOK * 4).is_err(), "it waits");
+            brake.pace.stop();
+            assert_eq!(is_done.recv(), Ok(false), "it is given up");
+        });
     }
 
     /// Invariant 4 of node::pace.

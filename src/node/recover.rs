@@ -5,10 +5,13 @@
 //!    segment that no record is in.
 //! 2. A log without its LSM, or an LSM without its log, is refused.
 //! 3. Rows that were put back get a new log: no segment of the old one is ever taken for its own.
+//! 4. However often a server ends just after its start, and however little was merged, the LSM
+//!    never gets more new tables than it can count (255; it would write a list of them that cannot
+//!    be read again).
 //!
 //! Left to others: reading records (`store::log::recovery`), which thread does it (`indexer`).
 
-use crate::limits::FIRST_SEGMENT_BYTES;
+use crate::limits::{FIRST_SEGMENT_BYTES, STORE_TABLES_BEHIND_MAX};
 use crate::node::log_files::{self, LogFiles};
 use crate::store::aligned::BLOCK_BYTES;
 use crate::store::log::format::{Covered, Header};
@@ -20,6 +23,10 @@ use crate::store::view::{Brake, View};
 use crate::store::{Position, StoreError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How often whoever waits for compaction looks whether it has caught up.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// A store that is ready, for its shard.
 pub struct Opened {
@@ -85,9 +92,10 @@ pub fn open_braked(
     };
     let beginning = Covered { log: identity, position: Position(0), first_sequence: 1 };
     let mut view = View::open(&folders.rows, beginning, cache_bytes)?;
-    if let Some(brake) = brake {
-        view.brake(brake);
+    if let Some(brake) = &brake {
+        view.brake(brake.clone());
     }
+    wait_for_merging(&view, brake.as_deref())?;
     let covered = view.covered(&folders.rows)?;
     let covered = replay(&mut view, covered, &folders.log, &places, &found)?;
     let mut files = LogFiles::new(folders.log.clone());
@@ -119,6 +127,17 @@ pub fn adopt(folder: &Path, identity: u64) -> Result<(), StoreError> {
     let covered = view.covered(&folders.rows)?;
     make_first(&folders.log)?;
     view.apply(&[], Covered { log: identity, ..covered })
+}
+
+/// Every start makes a table. When there are too many, compaction comes first.
+fn wait_for_merging(view: &View, brake: Option<&dyn Brake>) -> Result<(), StoreError> {
+    while view.tables_behind()? >= STORE_TABLES_BEHIND_MAX {
+        if let Some(brake) = brake {
+            brake.hurry();
+        }
+        std::thread::sleep(LOOK);
+    }
+    Ok(())
 }
 
 fn make_first(folder: &Path) -> Result<Place, StoreError> {

@@ -1,14 +1,19 @@
 //! Opening what crashes and damage leave, on real files.
 
 use super::*;
+use crate::limits::{BRAKE_STEP_BYTES, STORE_NEW_TABLES_MAX};
+use crate::store::batch::Change;
 use crate::store::log::format::Head;
 use crate::store::log::{Outcome, Write};
 use crate::store::logged::LoggedStore;
+use crate::store::view::Writer;
 use crate::store::view::tests::TempFolder;
 use crate::store::{Batch, Direction, Range, Store};
 use std::fs;
 use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::SeqCst;
 
 const IDENTITY: u64 = 1234;
 
@@ -192,4 +197,55 @@ fn rows_that_were_put_back_go_on_with_a_log_of_their_own() {
     fs::copy(segment(&folder, 0), segment(&back, 7)).expect("temporary");
     let refused = try_open(&back).err().expect("a segment of the old log");
     assert!(matches!(refused, StoreError::LogForeign { .. }), "{refused}");
+}
+
+/// Compaction that never gets on, unless somebody waits for it or the store is closed.
+#[derive(Default)]
+struct Holding {
+    is_hurried: AtomicBool,
+    is_closing: AtomicBool,
+}
+
+impl Brake for Holding {
+    fn wrote(&self, _: &Path, _: usize, writer: Writer) -> ControlFlow<()> {
+        let goes_on = || self.is_hurried.load(SeqCst) || self.is_closing.load(SeqCst);
+        while writer == Writer::Compaction && !goes_on() {
+            std::thread::sleep(LOOK);
+        }
+        match writer == Writer::Compaction && self.is_closing.load(SeqCst) {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
+    }
+
+    fn hurry(&self) {
+        self.is_hurried.store(true, SeqCst);
+    }
+}
+
+/// Invariant 4 of node::recover.
+#[test]
+fn a_server_that_always_ends_at_its_start_never_makes_more_tables_than_can_be_counted() {
+    let folder = TempFolder::new();
+    let (mut most, mut hurried) = (0, 0);
+    for start in 0..STORE_NEW_TABLES_MAX + STORE_TABLES_BEHIND_MAX + 20 {
+        let brake = Arc::new(Holding::default());
+        let opened =
+            open_braked(folder.path(), IDENTITY, Durability::Sync, 1 << 20, Some(brake.clone()));
+        let (opened, mut writable) = opened.expect("it opens");
+        let mut chunk = Chunk::default();
+        // Enough for the brake to be asked, so that compaction does not end by itself.
+        for row in 0..2_u32 {
+            let value = vec![start as u8; BRAKE_STEP_BYTES];
+            chunk.change(&[&[1][..], &row.to_be_bytes()].concat(), Change::Put(&value));
+        }
+        let covered = Covered { position: writable.covered.position.next(), ..writable.covered };
+        writable.view.apply(&[Arc::new(chunk)], covered).expect("the store is well");
+        most = most.max(writable.view.tables_behind().expect("the store is well"));
+        hurried += usize::from(brake.is_hurried.load(SeqCst));
+        brake.is_closing.store(true, SeqCst);
+        drop((opened, writable));
+    }
+    assert!(hurried > 0, "{most} were behind: the test does not make enough tables");
+    assert!(most <= STORE_TABLES_BEHIND_MAX + 2, "{most}");
 }

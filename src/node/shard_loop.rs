@@ -184,6 +184,7 @@ impl<S: Store> ShardLoop<S> {
             self.clock = Clock::new(Reading::take(), self.desk.directory.shown());
         }
         self.desk.now = self.clock.now(Reading::take(), self.desk.directory.shown());
+        self.desk.now.is_disk_full = self.desk.metrics.gauge(Gauge::DiskFull) != 0;
         self.reap(phase);
         self.move_log()?;
         self.look_for_cut()?;

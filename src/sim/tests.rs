@@ -104,6 +104,35 @@ fn what_is_refused_changes_no_row() {
 }
 
 #[test]
+fn a_full_disk_refuses_what_is_new_and_nothing_else() {
+    for (mut world, a, b) in pairs() {
+        let (ann, bob) = (world.connect(a), world.connect(b));
+        world.send(ann, text(1, b, "before"));
+        world.settle();
+        world.take_sent(ann.connection);
+        world.is_disk_full = true;
+        world.send(ann, text(1, b, "before"));
+        world.send(ann, text(2, b, "new"));
+        world.send(ann, crate::api::Draft { id: None, ..text(3, b, "without an id") });
+        world.settle();
+        let full = Sent::Refused(Refusal::DiskFull);
+        let mut sent = world.take_sent(ann.connection);
+        sent.sort_by_key(|sent| *sent != Sent::Ack(id(1)));
+        assert_eq!(sent, [Sent::Ack(id(1)), full.clone(), full.clone()]);
+        let register = |name| Request::Register { identity: identity(name), name: None };
+        assert_eq!(world.call(register("first")), Sent::Reply(Reply::Registered(a)));
+        assert_eq!(world.call(register("new")), Sent::Reply(Reply::Refused(Refusal::DiskFull)));
+        world.ack(bob, Acked::One(id(1)));
+        world.settle();
+        assert_eq!((world.offline(b).len(), world.history(b).len()), (0, 1));
+        world.is_disk_full = false;
+        world.send(ann, text(2, b, "new"));
+        world.settle();
+        assert_eq!(world.take_sent(ann.connection), [Sent::Ack(id(2))]);
+    }
+}
+
+#[test]
 fn the_first_ack_of_any_device_counts_and_others_are_ignored() {
     for (mut world, a, b) in pairs() {
         let (ann, bob, second) = (world.connect(a), world.connect(b), world.connect(b));

@@ -76,6 +76,8 @@ pub struct World {
     /// Parcels that a lane holds; a full one makes its stream read on from the outbox.
     pub lane_room: usize,
     steady_ms: u64,
+    /// The disk has too little room.
+    pub is_disk_full: bool,
     pub(super) cuts: Cuts,
 }
 
@@ -112,6 +114,7 @@ impl World {
             connections: 0,
             lane_room: 64,
             steady_ms,
+            is_disk_full: false,
         })
     }
 
@@ -141,7 +144,8 @@ impl World {
         let floor = self.directory.shown();
         let mint = MintClock { micros: micros.max(crate::ids::micros_at(floor)), shown: floor };
         assert!(number_at(mint.micros) >= floor, "the minting clock begins above all bounds");
-        Now { wall_ms: 1_720_000_000_000 + self.steady_ms as i64, steady_ms: self.steady_ms, mint }
+        let (steady_ms, is_disk_full) = (self.steady_ms, self.is_disk_full);
+        Now { wall_ms: 1_720_000_000_000 + steady_ms as i64, steady_ms, mint, is_disk_full }
     }
 
     /// Lets time pass, with a tick of every shard at its end.

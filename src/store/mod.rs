@@ -119,6 +119,9 @@ pub enum StoreError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// There is too little room for what was to be written; nothing was.
+    #[error("the disk has no room for it")]
+    NoRoom,
     /// Acked records cannot be read.
     #[error(
         "the commit log is damaged: byte {offset} of {} should begin turn {missing}, which was \

@@ -1,18 +1,18 @@
-//! A disk whose power can be cut: an ext4 file system of its own in a file.
+//! A small disk, whose power can be cut: an ext4 file system of its own in a file.
 //!
 //! `EXT4_IOC_SHUTDOWN` ends all input and output of the file system at once, without writing out
 //! its journal: what was not synced, in files or in their names and sizes, is gone when it is
 //! mounted again. What a disk keeps in a cache of its own is not simulated: a write that has
 //! reached the device stays.
 
-use crate::server::output_folder;
+use crate::server::{output_folder, pause};
 use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
 
-/// Bytes of the disk; the file is sparse.
-const DISK_BYTES: u64 = 8 << 30;
 /// The ioctl with `EXT4_GOING_FLAGS_NOLOGFLUSH`, on the file system of the folder named.
 const SHUTDOWN: &str = r#"open(my $folder, "<", $ARGV[0]) or die "$!";
     ioctl($folder, 0x8004587d, my $flags = pack("L", 2)) or die "EXT4_IOC_SHUTDOWN: $!";"#;
@@ -47,19 +47,21 @@ impl Disk {
         (!runs("perl", "-v")).then_some("perl")
     }
 
-    /// Makes an empty one.
+    /// Makes an empty one of so many bytes, in a sparse file.
     ///
     /// # Errors
     /// Where the machine has no loop devices, or lets nobody mount.
-    pub fn make(scratch: Option<&Path>) -> Result<Disk> {
+    pub fn make(scratch: Option<&Path>, bytes: u64) -> Result<Disk> {
         if let Some(missing) = Disk::is_missing() {
-            anyhow::bail!("to cut power this machine lacks {missing}");
+            anyhow::bail!("to make a disk this machine lacks {missing}");
         }
         let scratch = scratch.map_or_else(|| output_folder().join("power"), Path::to_owned);
-        let name = std::process::id().to_string();
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{}-{count}", std::process::id());
         let (folder, image) = (scratch.join(&name), scratch.join(name + ".img"));
         fs::create_dir_all(&folder).context("the scratch folder")?;
-        fs::File::create(&image)?.set_len(DISK_BYTES)?;
+        fs::File::create(&image)?.set_len(bytes)?;
         run(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&image))?;
         // Should this process die first, the kernel closes the pipe and the shell cleans up.
         let mut shell = Command::new("sh");
@@ -84,6 +86,18 @@ impl Disk {
         run(Command::new("perl").args(["-e", SHUTDOWN]).arg(&self.folder))
     }
 
+    /// The kernel may hold files of a process that is gone for a moment longer.
+    fn unmount(&self) -> Result<()> {
+        let deadline = Instant::now() + crate::PATIENCE;
+        loop {
+            match run(Command::new("umount").arg(&self.folder)) {
+                Err(error) if Instant::now() > deadline => return Err(error),
+                Err(_) => pause(),
+                Ok(()) => return Ok(()),
+            }
+        }
+    }
+
     /// Mounts it (again), as a machine does that starts. Nobody may use it.
     ///
     /// # Errors
@@ -91,7 +105,7 @@ impl Disk {
     pub fn switch_on(&self) -> Result<()> {
         let mounted = fs::read_to_string("/proc/self/mounts")?;
         if mounted.contains(&format!(" {} ", self.folder.display())) {
-            run(Command::new("umount").arg(&self.folder))?;
+            self.unmount()?;
         }
         run(Command::new("mount").args(["-o", "loop"]).arg(&self.image).arg(&self.folder))
     }

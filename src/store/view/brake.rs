@@ -21,6 +21,9 @@ pub trait Brake: Send + Sync + RefUnwindSafe {
     /// So many more bytes went to tables in this folder. May take a while. `Break`: compaction
     /// should be given up, because the server stops; the indexer is never told so.
     fn wrote(&self, tables: &Path, bytes: usize, writer: Writer) -> ControlFlow<()>;
+
+    /// Somebody waits for compaction now, and can do nothing else.
+    fn hurry(&self) {}
 }
 
 /// Who writes a table.

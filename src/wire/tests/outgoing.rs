@@ -144,6 +144,7 @@ fn refusals_are_500_in_the_seeds_style_but_for_what_cannot_be_done_now() {
         (Refusal::TooManyIds, 429, 429),
         (Refusal::Busy, 503, 503),
         (Refusal::StoreFailed, 503, 503),
+        (Refusal::DiskFull, 503, 503),
         (Refusal::Draining, 503, 503),
     ] {
         for (errors, code) in [(ErrorStyle::Seed, seed), (ErrorStyle::Rest, rest)] {
