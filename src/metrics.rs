@@ -94,6 +94,7 @@ figures! {
         Write = "write", "Handing a turn's rows to the store.";
         Sync = "sync", "One write to the commit log, with its sync unless acks do not wait for it.";
         Release = "release", "Putting a turn's effects on their connections.";
+        Away = "away", "One round of a shard: meanwhile it hears nobody.";
     }
 }
 

@@ -12,5 +12,6 @@ pub mod pingpong;
 pub mod players;
 pub mod process;
 pub mod socket;
+pub mod stages;
 pub mod usage;
 pub mod words;

@@ -206,6 +206,7 @@ impl<S: Store> ShardLoop<S> {
         self.settle_touched()?;
         self.desk.mesh.flush();
         self.desk.metrics.set(Gauge::Heartbeat, self.desk.now.steady_ms);
+        self.desk.metrics.record(Stage::Away, steady_nanos() - start);
         match self.ring_failed {
             true => Err(io::Error::from(Errno::IO).into()),
             false => Ok(()),

@@ -1,6 +1,7 @@
 //! Users of a tenant of its own, registered over pipelined HTTP, and their sessions.
 
 use super::socket::{Poll, Socket};
+use super::stages::Stages;
 use super::words::{self, Word};
 use crate::http::{Client, post};
 use crate::world::{EPOCH_MS, now_ms};
@@ -27,6 +28,9 @@ pub struct Target {
     /// The server's process id: its CPU and memory are reported then.
     #[arg(long)]
     pub server_pid: Option<u32>,
+    /// The server's admin port: where its time goes is reported then.
+    #[arg(long)]
+    pub admin: Option<SocketAddr>,
 }
 
 impl Target {
@@ -38,6 +42,11 @@ impl Target {
     /// The same by the names of its threads.
     pub fn threads_cpu_ms(&self) -> BTreeMap<String, u64> {
         self.server_pid.and_then(super::process::threads_cpu_ms).unwrap_or_default()
+    }
+
+    /// How long the server's stages took so far; nothing when its admin port is not known.
+    pub fn stages(&self) -> Stages {
+        self.admin.map(Stages::ask).unwrap_or_default()
     }
 
     /// Bytes that the server has had written to disks so far; 0 when its process is not known.

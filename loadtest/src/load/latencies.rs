@@ -41,12 +41,12 @@ impl Latencies {
         self.total
     }
 
-    /// p50, p99, p99.9 and the longest for a report.
+    /// p50, p90, p99, p99.9, p99.99 and the longest for a report.
     pub fn summary(&self) -> serde_json::Value {
-        let [p50, p99, p999, max] = [0.5, 0.99, 0.999, 1.0].map(|share| self.quantile_ms(share));
-        let total = self.total;
+        let ms = |share| self.quantile_ms(share);
         serde_json::json!({
-            "count": total, "p50_ms": p50, "p99_ms": p99, "p99_9_ms": p999, "max_ms": max,
+            "count": self.total, "p50_ms": ms(0.5), "p90_ms": ms(0.9), "p99_ms": ms(0.99),
+            "p99_9_ms": ms(0.999), "p99_99_ms": ms(0.9999), "max_ms": ms(1.0),
         })
     }
 }

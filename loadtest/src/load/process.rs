@@ -30,6 +30,15 @@ pub fn written_bytes(process: u32) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix("write_bytes: "))?.parse().ok()
 }
 
+/// How long this machine's cores were taken away by whoever runs it, if it is a virtual one, so
+/// far; all of them together, ms.
+pub fn stolen_ms() -> u64 {
+    let text = fs::read_to_string("/proc/stat").unwrap_or_default();
+    let all = text.lines().find(|line| line.starts_with("cpu "));
+    let ticks = all.and_then(|line| line.split_whitespace().nth(8)?.parse::<u64>().ok());
+    ticks.unwrap_or(0) * 1000 / TICKS_PER_SECOND
+}
+
 fn stat_cpu_ms(path: &str) -> Option<u64> {
     let stat = fs::read_to_string(path).ok()?;
     // The name may hold spaces and parentheses: what follows the last one is plain.

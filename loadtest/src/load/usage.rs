@@ -2,6 +2,7 @@
 
 use super::accounts::Target;
 use super::process;
+use super::stages::Stages;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -13,6 +14,8 @@ pub struct Usage {
     server_ms: u64,
     threads_ms: BTreeMap<String, u64>,
     written: u64,
+    stolen_ms: u64,
+    stages: Stages,
 }
 
 impl Usage {
@@ -24,6 +27,8 @@ impl Usage {
             server_ms: target.cpu_ms(),
             threads_ms: target.threads_cpu_ms(),
             written: target.written_bytes(),
+            stolen_ms: process::stolen_ms(),
+            stages: target.stages(),
         }
     }
 
@@ -50,6 +55,8 @@ impl Usage {
                 "cpu_us_a_message_by_thread": threads,
                 "bytes_written_a_message": each(target.written_bytes() - self.written),
                 "server_resident_bytes": target.resident_bytes(),
+                "cores_were_away_ms": process::stolen_ms() - self.stolen_ms,
+                "server_stages_ms": target.stages().since(&self.stages),
             }),
         );
     }
