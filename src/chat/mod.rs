@@ -27,6 +27,7 @@ pub mod history;
 pub mod marks;
 mod marks_relay;
 mod message_ids;
+mod needs;
 mod notices;
 mod outbox;
 mod pool;

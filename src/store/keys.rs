@@ -59,7 +59,7 @@ pub enum Kind {
 }
 
 /// A key, built in place.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Key {
     bytes: [u8; KEY_BYTES_MAX],
     length: u8,
