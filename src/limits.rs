@@ -216,8 +216,7 @@ pub const NEEDS_STAGES_MAX: u8 = 64;
 /// Events of a shard that wait for rows, of a frame or request each. Beyond: they read for
 /// themselves, and the shard waits.
 pub const PARKED_MAX: usize = 1024;
-/// Items of a list whose rows are seen to at once, and so the most of one part while the disk is
-/// not trusted.
+/// Items of a list in one part, whose rows are seen to before it is given.
 pub const LIST_AHEAD: u32 = 256;
 /// Threads that fetch rows for each shard.
 pub const READERS: usize = 2;

@@ -24,6 +24,7 @@ pub mod directory;
 pub mod event;
 mod expected;
 pub mod history;
+pub mod kept;
 pub mod marks;
 mod marks_relay;
 mod message_ids;

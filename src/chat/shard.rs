@@ -237,6 +237,7 @@ impl<S: Store> Shard<S> {
     }
 
     fn tick(&mut self, now: &Now, turn: &mut Turn) -> Result<(), StoreError> {
+        self.warmth.age(now.steady_ms);
         self.redeliver(now, turn)?;
         self.relay_marks(now, turn)?;
         self.do_chores(now, turn)?;

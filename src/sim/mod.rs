@@ -12,6 +12,7 @@
 #[cfg(test)]
 mod audit_tests;
 pub mod checkers;
+pub mod cold;
 mod cuts;
 pub mod disk;
 #[cfg(test)]

@@ -218,6 +218,13 @@ impl Key {
     }
 }
 
+/// Whose message a row is, and its seq; `None`: it is the row of something else.
+pub fn message_of(key: &[u8]) -> Option<(UserId, u64)> {
+    let mut reader = KeyReader::new(key);
+    let is_message = key.first() == Some(&(Kind::Message as u8));
+    if is_message { Some((reader.user()?, reader.number()?)) } else { None }
+}
+
 /// Reads big-endian numbers off a key, after its kind byte.
 pub struct KeyReader<'a> {
     rest: &'a [u8],
