@@ -226,4 +226,8 @@ impl Store for MemoryStore {
     fn is_at_hand(&self, _key: &[u8]) -> bool {
         self.reads.is_none()
     }
+
+    fn reads_below(&self) -> u64 {
+        self.reads.as_ref().map_or(0, |reads| reads.borrow().len() as u64)
+    }
 }
