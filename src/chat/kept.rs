@@ -43,17 +43,28 @@ impl KeptRequest {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::PageStart;
+    use crate::api::{ChatType, MessageType, PageStart};
     use crate::ids::UserId;
-    use crate::sim::users::{id, text};
 
     /// Invariant 1 of chat::kept.
     #[test]
     fn what_is_lent_is_the_request_that_was_kept() {
         let user = UserId::FIRST;
+        let id = |number| MessageId::new(number).expect("positive");
+        let draft = Draft {
+            id: Some(id(7)),
+            from: None,
+            to: user,
+            team: None,
+            kind: MessageType::Text,
+            chat_type: ChatType::Single,
+            event: None,
+            content: "hello",
+            timestamp_ms: Some(5),
+        };
         let requests = [
             Request::Auth { user, token: "token".into(), id: Some(id(4)) },
-            Request::Send(text(7, user, "hello")),
+            Request::Send(draft),
             Request::Ack(Acked::One(id(3))),
             Request::Ack(Acked::Many(&[id(3), id(9)])),
             Request::Ack(Acked::UpTo(id(3))),

@@ -406,7 +406,3 @@ impl<S: Store> Shard<S> {
         Ok(!is_in_row && self.lacks_row(self.place.shard, &key, needs))
     }
 }
-
-#[cfg(test)]
-#[path = "needs_tests.rs"]
-mod tests;

@@ -2,8 +2,8 @@
 //! until it says so.
 
 use super::*;
-use crate::api::PageStart;
-use crate::ids::ShardId;
+use crate::api::{ChatType, Draft, Identity, MessageType, PageStart};
+use crate::ids::{MessageId, ShardId};
 use crate::node::control::Phase;
 use crate::node::house::{ACK, House, Peer, call, lone_desk, text};
 use crate::node::mesh::bells;
@@ -114,6 +114,21 @@ fn a_list_over_a_cold_disk_is_given_whole_here_and_abroad_when_its_rows_are_ther
     }
 }
 
+/// What was sent before under the id 3.
+fn old_one(to: UserId) -> Draft<'static> {
+    Draft {
+        id: MessageId::new(3),
+        from: None,
+        to,
+        team: None,
+        kind: MessageType::Text,
+        chat_type: ChatType::Single,
+        event: None,
+        content: "an old one",
+        timestamp_ms: None,
+    }
+}
+
 /// Invariant 3 of node::parking.
 #[test]
 fn what_waits_is_bounded_and_in_the_end_reads_for_itself() {
@@ -141,7 +156,7 @@ fn what_waits_is_bounded_and_in_the_end_reads_for_itself() {
     desk.give_part(to(1), listing, Part::First, 0).expect("memory does not fail");
     let asked: Vec<_> = std::iter::from_fn(|| jobs[0].next()).collect();
     assert_eq!((asked.len(), desk.parking.count()), (NEEDS_UNDER_WAY_MAX, 1));
-    let request = || Request::Send(crate::sim::users::text(3, b, "an old one"));
+    let request = || Request::Send(old_one(b));
     for index in 2..=PARKED_MAX as u32 {
         desk.admit(to(index), Some(a), request()).expect("memory does not fail");
     }
@@ -169,7 +184,10 @@ fn a_disk_is_trusted_while_it_is_quick() {
     let (fetcher, jobs) = fetchers(&bells(1).expect("an eventfd")).pop().expect("one shard");
     let mut desk = lone_desk();
     make_cold(&mut desk, fetcher);
-    let identity = |n: u32| Request::Find(crate::sim::users::identity(&format!("nobody {n}")));
+    let identity = |n: u32| {
+        let third_user_id = format!("nobody {n}").into();
+        Request::Find(Identity { company: "c".into(), app: "a".into(), third_user_id })
+    };
     let to = ConnectionId { shard: ShardId(0), index: 1, generation: 0 };
     let mut next = 0;
     let mut find = |desk: &mut Desk<_>, took_ns| {

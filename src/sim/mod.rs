@@ -13,6 +13,8 @@
 mod audit_tests;
 pub mod checkers;
 pub mod cold;
+#[cfg(test)]
+mod cold_tests;
 mod cuts;
 pub mod disk;
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! Invariants:
 //! 1. A write never goes to the LSM.
 //!
-//! Nothing here waits for a disk but reads of rows that only the LSM has.
+//! Nothing here waits for a disk but reads of rows that only the LSM has: see `warmth`.
 //!
 //! Left to others: moving the log and the overlay on (`recent`, `node::log_writer`).
 

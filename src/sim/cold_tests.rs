@@ -1,9 +1,10 @@
 //! Requests and lists over a cold disk, in the test world, which refuses reads of cold rows.
 
-use super::*;
-use crate::api::DeliveryState;
-use crate::sim::users::{id, identity, text};
+use crate::api::{Acked, DeliveryState, PageStart, Reply, Request};
+use crate::ids::{ChatId, UserId};
+use crate::sim::users::{Person, id, identity, text};
 use crate::sim::world::{Sent, World};
+use crate::store::Store;
 
 /// Two users with a history of several blocks of everything, some of it acked, and ids out of
 /// order; whoever is asked now has nothing in memory.
@@ -71,6 +72,7 @@ fn requests_and_lists_that_lack_nothing_read_no_cold_row() {
 }
 
 /// Invariant 3 of chat::needs.
+/// Invariant 1 of sim::cold.
 #[test]
 fn sending_and_acking_on_a_cold_disk_is_done_in_order_and_waits_first() {
     for shards in [1, 2, 4] {
@@ -90,11 +92,11 @@ fn sending_and_acking_on_a_cold_disk_is_done_in_order_and_waits_first() {
         assert_eq!(acks.collect::<Vec<_>>(), [9000, 9001, 5, 7]);
         let mut world = world.crash();
         world.make_cold(7);
-        let bob = crate::sim::users::Person { connection: world.connect(b).connection, ..bob };
+        let bob = Person { connection: world.connect(b).connection, ..bob };
         let waiting = world.offline(b);
         let mut world = world.crash();
         world.make_cold(8);
-        let bob = crate::sim::users::Person { connection: world.connect(b).connection, ..bob };
+        let bob = Person { connection: world.connect(b).connection, ..bob };
         world.thaw();
         parks(&mut world, |world| world.ack(bob, Acked::One(waiting[3].id)));
         world.ack(bob, Acked::Many(&[waiting[0].id, waiting[60].id]));
@@ -114,15 +116,9 @@ fn sending_and_acking_on_a_cold_disk_is_done_in_order_and_waits_first() {
 #[test]
 fn calls_about_users_and_chats_wait_for_a_cold_disk() {
     let (mut world, a, b) = cold_world(2);
-    let crate::api::Reply::Registered(again) = (match parks(&mut world, |world| {
-        world.call(Request::Register { identity: identity("a"), name: None })
-    }) {
-        Sent::Reply(reply) => reply,
-        other => panic!("{other:?}"),
-    }) else {
-        panic!("it is there")
-    };
-    assert_eq!(again, a);
+    let register = Request::Register { identity: identity("a"), name: None };
+    let again = parks(&mut world, |world| world.call(register));
+    assert_eq!(again, Sent::Reply(Reply::Registered(a)));
     let chats = match world.call(Request::ChatList { user: b, limit: 3 }) {
         Sent::Chats(chats) => chats,
         other => panic!("{other:?}"),
@@ -140,7 +136,7 @@ fn calls_about_users_and_chats_wait_for_a_cold_disk() {
         world = world.crash();
         world.make_cold(3);
         let answer = parks(&mut world, |world| world.call(request.clone()));
-        assert!(!matches!(answer, Sent::Reply(crate::api::Reply::Refused(_))), "{request:?}");
+        assert!(!matches!(answer, Sent::Reply(Reply::Refused(_))), "{request:?}");
         world.thaw();
     }
 }
