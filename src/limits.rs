@@ -202,6 +202,29 @@ pub const INDEX_BYTES: usize = 32 * 1024 * 1024;
 /// meanwhile, and a restart replays as much.
 pub const INDEX_MS: u64 = 3_000;
 
+/// How long rows that were fetched from a slow disk count as being in memory, at least.
+pub const WARM_MS: u64 = 60_000;
+/// Rows, and groups of rows, of which a shard remembers that they were fetched: 256 KiB. Beyond: an
+/// older one is forgotten, and fetched again when it is needed.
+pub const WARM_PLACES: usize = 64 * 1024;
+/// Rows, and groups of rows, that an event waits for at once. It waits for the rest after these.
+pub const NEEDS_MAX: usize = 512;
+/// Of these, how many one event has under way: others wait for the disk beside it.
+pub const NEEDS_UNDER_WAY_MAX: usize = 4;
+/// How often an event waits for rows. Beyond: it reads for itself, and the shard waits.
+pub const NEEDS_STAGES_MAX: u8 = 64;
+/// Events of a shard that wait for rows, of a frame or request each. Beyond: they read for
+/// themselves, and the shard waits.
+pub const PARKED_MAX: usize = 1024;
+/// Items of a list in one part, whose rows are seen to before it is given.
+pub const LIST_AHEAD: u32 = 256;
+/// Threads that fetch rows for each shard.
+pub const READERS: usize = 2;
+/// A read that takes so long, ms, has waited for a slow disk.
+pub const SLOW_READ_MS: u64 = 5;
+/// So many reads in a row that were quick make a disk trusted.
+pub const QUICK_READS: u32 = 1024;
+
 /// Users whose header a shard keeps in memory though none of their devices is connected.
 pub const CACHED_USERS_MAX: usize = 64 * 1024;
 /// Chats a shard keeps in memory.
@@ -226,6 +249,7 @@ const _: () = {
     assert!(PING_AFTER_MS * 2 <= IDLE_MS_MAX, "a ping is answered before silence is judged");
     assert!(MINT_BOUND_MS < MINT_AHEAD_MS_MAX, "the bound on disk is within what is allowed");
     assert!(TURN_BYTES_MAX > 16 * FRAME_BYTES_MAX, "a turn holds many large messages");
+    assert!(PARKED_MAX * FRAME_BYTES_MAX <= SHARD_BODY_BYTES_MAX, "parked requests are bounded");
     assert!(EXPECTED_ACKS.is_power_of_two(), "a place is some bits of a hash");
     assert!(INDEX_BYTES > 4 * TURN_BYTES_MAX, "a table holds many turns");
     assert!(OVERLAY_BYTES_MAX >= 3 * INDEX_BYTES, "chunks are gathered while a table is made");

@@ -13,7 +13,7 @@ use crate::store::rows::{ChatRow, PAIR_BLOCK, PairBlockRow};
 use crate::store::{Store, StoreError};
 
 /// The block of a number, and the place in it.
-fn place_of(number: u64) -> (u64, usize) {
+pub(super) fn place_of(number: u64) -> (u64, usize) {
     let block = PAIR_BLOCK as u64;
     ((number - 1) / block, ((number - 1) % block) as usize)
 }

@@ -129,7 +129,7 @@ impl<S: Store> Shard<S> {
         Ok(())
     }
 
-    fn pair_of(&self, chat: ChatId) -> Result<Option<(UserId, UserId)>, StoreError> {
+    pub(super) fn pair_of(&self, chat: ChatId) -> Result<Option<(UserId, UserId)>, StoreError> {
         let Some(row) = self.records.get::<ChatIdRow>(&Key::chat_id(chat))? else {
             return Ok(None);
         };

@@ -16,6 +16,8 @@ use crate::store::rows::{ChatRow, RowError};
 use crate::store::{Store, StoreError};
 use std::ops::ControlFlow;
 
+mod ahead;
+
 /// A list that is being given.
 #[derive(Debug)]
 pub struct Listing {

@@ -152,6 +152,16 @@ impl<S: Store> Records<S> {
         }
     }
 
+    /// Whether reading a row certainly waits for no disk.
+    pub fn is_at_hand(&self, key: &[u8]) -> bool {
+        self.batch.get(key).is_some() || self.store.is_at_hand(key)
+    }
+
+    /// Whether a user's row is in memory.
+    pub fn has_user(&self, user: UserId) -> bool {
+        self.users.find(user).is_some()
+    }
+
     /// Visits rows of one kind. A scan sees the store alone: if rows of that kind have been
     /// changed, they are written out first.
     pub fn scan(

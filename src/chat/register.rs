@@ -48,7 +48,7 @@ impl<S: Store> Shard<S> {
         Ok((When::Synced, Reply::Registered(user)))
     }
 
-    fn user_of(&self, identity: &Identity<'_>) -> Result<Option<UserId>, StoreError> {
+    pub(super) fn user_of(&self, identity: &Identity<'_>) -> Result<Option<UserId>, StoreError> {
         let row = self.records.get::<NumberRow>(&Key::identity(identity))?;
         Ok(row.and_then(|NumberRow(user)| UserId::new(user as i64)))
     }

@@ -25,6 +25,7 @@ use crate::ids::{ConnectionId, MessageId, ShardId, UserId};
 use crate::metrics::{Counter, ShardMetrics};
 use crate::store::keys::{Key, KeyReader, Kind};
 use crate::store::rows::{NumberRow, RowError};
+use crate::store::warmth::Warmth;
 use crate::store::{Direction, Range, Store, StoreError};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -74,6 +75,7 @@ pub struct Shard<S: Store> {
     pub(super) chores: Chores,
     pub(super) notices: Notices,
     pub(super) expected: Expected,
+    pub(super) warmth: Warmth,
     /// Scratch memory for places of a history.
     pub(super) seqs: Vec<u64>,
 }
@@ -111,6 +113,7 @@ impl<S: Store> Shard<S> {
             chores: Chores::default(),
             notices: Notices::default(),
             expected: Expected::default(),
+            warmth: Warmth::default(),
             seqs: Vec::new(),
         })
     }
@@ -234,6 +237,7 @@ impl<S: Store> Shard<S> {
     }
 
     fn tick(&mut self, now: &Now, turn: &mut Turn) -> Result<(), StoreError> {
+        self.warmth.age(now.steady_ms);
         self.redeliver(now, turn)?;
         self.relay_marks(now, turn)?;
         self.do_chores(now, turn)?;
@@ -295,6 +299,11 @@ impl<S: Store> Shard<S> {
     /// The store, to sync it.
     pub fn store_mut(&mut self) -> &mut S {
         self.records.store_mut()
+    }
+
+    /// Which rows were fetched lately; it trusts the disk until told otherwise.
+    pub fn warmth_mut(&mut self) -> &mut Warmth {
+        &mut self.warmth
     }
 
     /// Does something with the place of each message of a history that came under an id.

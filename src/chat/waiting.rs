@@ -17,7 +17,7 @@ use crate::store::{Direction, Store, StoreError};
 use std::ops::ControlFlow;
 
 /// The block of a seq, and its bit there.
-fn place_of(seq: u64) -> (u64, u128) {
+pub(super) fn place_of(seq: u64) -> (u64, u128) {
     (seq / WAITING_BLOCK, 1 << (seq % WAITING_BLOCK))
 }
 

@@ -92,6 +92,8 @@ pub struct Flags {
     pub known: bool,
     /// What it holds is counted as held before Auth, not as a request's body.
     pub holds_frames: bool,
+    /// A request of it waits for rows: nothing behind it is decoded.
+    pub parked: bool,
     /// It was cut at a bound: what is in flight of it ends soon, and is counted no more.
     pub cut: bool,
 }
@@ -124,6 +126,11 @@ impl Connection {
     /// It waits to move to another shard.
     pub fn is_leaving(&self) -> bool {
         matches!(self.errand, Some(Errand::Leave(_)))
+    }
+
+    /// What it says now is decoded later.
+    pub fn is_held(&self) -> bool {
+        self.flags.parked || self.is_leaving()
     }
 
     /// Nothing that comes in is of interest any more.

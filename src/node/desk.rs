@@ -18,6 +18,7 @@ use crate::limits::{TURN_BYTES_MAX, TURN_REQUESTS_MAX};
 use crate::metrics::ShardMetrics;
 use crate::node::connection::{Connection, Table};
 use crate::node::mesh::Mesh;
+use crate::node::parking::Parking;
 use crate::node::ring::Token;
 use crate::store::{Store, StoreError};
 use crate::wire::session::{CloseCode, Codec, WireOptions};
@@ -74,6 +75,8 @@ pub struct Desk<S: Store> {
     pub forwarded: usize,
     /// Lists being answered to connections of other shards.
     pub abroad: BTreeMap<(u16, u32, u32), Box<Listing>>,
+    /// Events that wait for rows.
+    pub parking: Parking,
     /// Connections with an authenticated user.
     pub authenticated: u64,
     spare_buffers: Vec<Vec<u8>>,
@@ -126,6 +129,7 @@ impl<S: Store> Desk<S> {
             receipts: (0..shards).map(|_| Vec::new()).collect(),
             forwarded: 0,
             abroad: BTreeMap::new(),
+            parking: Parking::default(),
             authenticated: 0,
             spare_buffers: Vec::new(),
             body: Vec::new(),
@@ -140,7 +144,10 @@ impl<S: Store> Desk<S> {
     /// Applies one event in the turn being made.
     pub fn apply(&mut self, event: Event<'_>) -> Result<(), StoreError> {
         self.applied += 1;
-        self.shard.apply(event, &self.now, &mut self.turn)
+        self.parking.begin_event();
+        self.shard.apply(event, &self.now, &mut self.turn)?;
+        self.end_event();
+        Ok(())
     }
 
     /// The turn has taken up as much as one turn may.

@@ -10,7 +10,6 @@
 //! Left to others: which request makes a connection move (`intake`).
 
 use crate::api::Request;
-use crate::chat::event::Event;
 use crate::metrics::Counter;
 use crate::node::connection::{Connection, Errand, Flags, Receiving};
 use crate::node::mesh::Parcel;
@@ -70,7 +69,7 @@ impl<S: Store> ShardLoop<S> {
             return Ok(());
         }
         let connection = self.desk.table.id(token);
-        self.desk.apply(Event::Request { connection, user: None, request })
+        self.desk.admit(connection, None, request)
     }
 }
 

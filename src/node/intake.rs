@@ -4,18 +4,20 @@
 //! 1. Bytes of a connection are decoded in the order in which they came, each once.
 //! 2. A request is applied on the shard that keeps its rows, and nowhere else.
 //! 3. Behind a request that is answered elsewhere, or that makes the connection move, nothing is
-//!    decoded until it is answered.
+//!    decoded until it is answered; behind one that is parked, until it is applied.
 //!
 //! Left to others: the protocols (`wire::session`), the rules (`chat`).
 
 use crate::api::{Home, Refusal, Reply, Request};
 use crate::chat::event::Event;
+use crate::chat::kept::KeptRequest;
 use crate::ids::ShardId;
 use crate::limits::FORWARDED_MAX;
 use crate::metrics::Counter;
 use crate::node::connection::{Connection, Errand};
 use crate::node::desk::Desk;
 use crate::node::mesh::Parcel;
+use crate::node::parking::Waiting;
 use crate::node::ring::Token;
 use crate::store::{Store, StoreError};
 use crate::wire::encode;
@@ -44,7 +46,7 @@ impl<S: Store> Desk<S> {
     /// yet goes to the connection's window.
     pub fn decode_received(&mut self, token: Token, bytes: &mut [u8]) -> Result<(), StoreError> {
         let Some(connection) = self.table.get(token) else { return Ok(()) };
-        if !connection.window.is_empty() || connection.is_leaving() {
+        if !connection.window.is_empty() || connection.is_held() {
             connection.window.extend_from_slice(bytes);
             return self.decode_window(token);
         }
@@ -58,7 +60,7 @@ impl<S: Store> Desk<S> {
     /// Decodes what waits in the window (or is held by the session).
     pub fn decode_window(&mut self, token: Token) -> Result<(), StoreError> {
         let Some(connection) = self.table.get(token) else { return Ok(()) };
-        if connection.is_leaving() {
+        if connection.is_held() {
             return Ok(());
         }
         let mut window = std::mem::take(&mut connection.window);
@@ -144,8 +146,18 @@ impl<S: Store> Desk<S> {
                     connection.last_home = None;
                 }
                 self.applied += 1;
+                let needs = self.shard.needs(user, &request)?;
+                if !needs.is_empty() && self.parking.has_room() {
+                    connection.flags.parked = true;
+                    self.metrics.count(Counter::Parked, 1);
+                    let waiting = Waiting::Request(id, user, KeptRequest::of(request));
+                    self.parking.park(waiting, needs, 1);
+                    return Ok((used, false));
+                }
+                self.parking.begin_event();
                 let event = Event::Request { connection: id, user, request };
                 self.shard.apply(event, &self.now, &mut self.turn)?;
+                self.end_event();
             }
             Way::Forward(home) => {
                 connection.last_home = Some(home);

@@ -29,6 +29,7 @@ use crate::node::listener::{Listeners, bind_all};
 use crate::node::log_writer::LogWriter;
 use crate::node::mesh::{Doorbell, Mesh, bells, meshes};
 use crate::node::pace::Pace;
+use crate::node::readers::{Fetcher, Jobs, fetchers};
 use crate::node::recover::Opened;
 use crate::node::room::Room;
 use crate::node::shard_loop::{ShardError, ShardLoop};
@@ -116,6 +117,8 @@ struct Berth {
     reports: Sender<Report>,
     /// The way to the indexer and how the store is opened, where there is a disk.
     disk: Option<(Link, Opening)>,
+    /// Asks for rows on the disk, and what its own readers are asked for.
+    readers: Option<(Fetcher, Jobs)>,
 }
 
 /// Runs the server until a signal ends it.
@@ -137,6 +140,7 @@ pub fn serve(config: &Config) -> Result<(), ServeError> {
     let room = watch_room(config, &metrics).map_err(system("watch the disk"))?;
     let (links, indexed) = start_indexer(config, &bells, (&cuts, &room), &metrics, &cores)?;
     let mut links = links.into_iter();
+    let mut readers = fetchers(&bells).into_iter();
     let directory = Arc::new(Directory::new());
     let sockets = http_sockets.into_iter().zip(ws_sockets);
     for (index, ((http, ws), mesh)) in sockets.zip(meshes(&bells)).enumerate() {
@@ -152,6 +156,7 @@ pub fn serve(config: &Config) -> Result<(), ServeError> {
             cuts: cuts.clone(),
             reports: reports.clone(),
             disk: links.next().map(|link| (link, opening(config, shard, &layout))),
+            readers: readers.next(),
         };
         let core = cores[(usize::from(config.pin_from) + index) % cores.len()];
         start_shard(berth, core, config.store)?;
@@ -426,9 +431,9 @@ fn start_shard(berth: Berth, core: usize, store: StoreKind) -> Result<(), ServeE
             let reports = berth.reports.clone();
             let result = match store {
                 StoreKind::Disk => run_on_disk(berth).await,
-                StoreKind::Memory => run(MemoryStore::default(), None, berth).await,
+                StoreKind::Memory => run(MemoryStore::default(), None, None, berth).await,
                 StoreKind::Nothing => {
-                    run(MemoryStore::default().keeping(is_no_message), None, berth).await
+                    run(MemoryStore::default().keeping(is_no_message), None, None, berth).await
                 }
             };
             // The main thread is gone only when the process ends.
@@ -442,13 +447,16 @@ async fn run_on_disk(mut berth: Berth) -> Result<(), ShardError> {
     let (link, opening) = berth.disk.take().expect("a disk was prepared for each shard");
     let Opened { view, log, files } = link.open(opening)?;
     let writer = LogWriter::new(link, files, berth.metrics.clone());
-    run(LoggedStore::new(view, log), Some(writer), berth).await
+    let (fetcher, jobs) = berth.readers.take().expect("readers were prepared for each shard");
+    jobs.start(berth.place.shard, &view)?;
+    run(LoggedStore::new(view, log), Some(writer), Some(fetcher), berth).await
 }
 
 /// Opens a shard and runs it to its end.
 async fn run<S: Store>(
     store: S,
     log_writer: Option<LogWriter>,
+    fetcher: Option<Fetcher>,
     berth: Berth,
 ) -> Result<(), ShardError> {
     let Berth { place, mesh, listeners, directory, metrics, options, .. } = berth;
@@ -457,7 +465,10 @@ async fn run<S: Store>(
     let mut clock = Clock::new(Reading::take(), directory.shown());
     let now = clock.now(Reading::take(), directory.shown());
     let fittings = Fittings { place, options, shard, directory, metrics, mesh, now };
-    let desk = Desk::new(fittings);
+    let mut desk = Desk::new(fittings);
+    if let Some(fetcher) = fetcher {
+        desk.fetch_with(fetcher);
+    }
     let mut shard = ShardLoop::new(desk, listeners, control, clock, log_writer)?;
     // The new epoch is on disk before anybody hears of this shard.
     shard.sync_whole()?;

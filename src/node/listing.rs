@@ -11,10 +11,12 @@
 use crate::chat::history::Listing;
 use crate::chat::shard::Item;
 use crate::ids::{ConnectionId, ShardId};
-use crate::limits::LIST_PART_BYTES;
+use crate::limits::{LIST_AHEAD, LIST_PART_BYTES, NEEDS_STAGES_MAX};
+use crate::metrics::Counter;
 use crate::node::connection::{Errand, token_of};
 use crate::node::desk::Desk;
 use crate::node::mesh::{Answer, Parcel};
+use crate::node::parking::Waiting;
 use crate::node::ring::Token;
 use crate::store::{Store, StoreError};
 use crate::wire::encode;
@@ -22,8 +24,10 @@ use std::ops::ControlFlow;
 
 /// Which part of a list is made.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Part {
+pub enum Part {
+    /// The answer begins with it.
     First,
+    /// Others were before it.
     Next,
 }
 
@@ -32,28 +36,51 @@ impl<S: Store> Desk<S> {
     pub fn begin_list(
         &mut self,
         to: ConnectionId,
-        mut listing: Box<Listing>,
+        listing: Box<Listing>,
     ) -> Result<(), StoreError> {
         if self.is_here(to.shard) && self.reach(token_of(to)).is_none() {
             return Ok(());
         }
-        let (body, whole) = self.make_part(&mut listing, Part::First)?;
+        self.give_part(to, listing, Part::First, 0)
+    }
+
+    /// Answers with a part of a list, or parks it if it lacks rows; it did so many times before.
+    pub fn give_part(
+        &mut self,
+        to: ConnectionId,
+        mut listing: Box<Listing>,
+        part: Part,
+        stages: u8,
+    ) -> Result<(), StoreError> {
+        let needs = self.shard.needs_of_list(&listing)?;
+        if !needs.is_empty() && stages < NEEDS_STAGES_MAX && self.parking.has_room() {
+            self.metrics.count(Counter::Parked, u64::from(stages == 0));
+            self.parking.park(Waiting::Part(to, listing, part), needs, stages + 1);
+            return Ok(());
+        }
+        self.parking.begin_event();
+        let (body, whole) = self.make_part(&mut listing, part)?;
+        self.end_event();
         if !self.is_here(to.shard) {
-            let answer = match whole {
-                true => Answer::Whole { status: 200, body },
-                false => Answer::First(body),
+            let answer = match (part, whole) {
+                (Part::First, true) => Answer::Whole { status: 200, body },
+                (Part::First, false) => Answer::First(body),
+                (Part::Next, true) => Answer::Last(body),
+                (Part::Next, false) => Answer::Next(body),
             };
             if !whole {
                 self.abroad.insert(key(to), listing);
             }
             self.mesh.post(to.shard, Parcel::Answer(to, answer));
-        } else if whole {
-            self.answer(to, 200, &body);
-            self.body = body;
-        } else {
-            self.begin_answer(to, &body, Errand::List(listing));
-            self.body = body;
+            return Ok(());
         }
+        match (part, whole) {
+            (Part::First, true) => self.answer(to, 200, &body),
+            (Part::First, false) => self.begin_answer(to, &body, Errand::List(listing)),
+            (Part::Next, true) => self.add_part(to, &body, None),
+            (Part::Next, false) => self.add_part(to, &body, Some(Errand::List(listing))),
+        }
+        self.body = body;
         Ok(())
     }
 
@@ -62,12 +89,7 @@ impl<S: Store> Desk<S> {
         let id = self.table.id(token);
         let Some(connection) = self.table.get(token) else { return Ok(()) };
         match connection.errand.take() {
-            Some(Errand::List(mut listing)) => {
-                let (body, whole) = self.make_part(&mut listing, Part::Next)?;
-                let errand = if whole { None } else { Some(Errand::List(listing)) };
-                self.add_part(id, &body, errand);
-                self.body = body;
-            }
+            Some(Errand::List(listing)) => self.give_part(id, listing, Part::Next, 0)?,
             // Asked for once; the part brings the errand back.
             Some(Errand::ListFrom(shard)) => self.mesh.post(shard, Parcel::NextPart(id)),
             other => connection.errand = other,
@@ -77,14 +99,8 @@ impl<S: Store> Desk<S> {
 
     /// Makes the next part for a connection of another shard.
     pub fn next_part_abroad(&mut self, to: ConnectionId) -> Result<(), StoreError> {
-        let Some(mut listing) = self.abroad.remove(&key(to)) else { return Ok(()) };
-        let (body, whole) = self.make_part(&mut listing, Part::Next)?;
-        if !whole {
-            self.abroad.insert(key(to), listing);
-        }
-        let answer = if whole { Answer::Last(body) } else { Answer::Next(body) };
-        self.mesh.post(to.shard, Parcel::Answer(to, answer));
-        Ok(())
+        let Some(listing) = self.abroad.remove(&key(to)) else { return Ok(()) };
+        self.give_part(to, listing, Part::Next, 0)
     }
 
     /// Its reader is gone.
@@ -126,6 +142,7 @@ impl<S: Store> Desk<S> {
             Part::Next => b',',
         };
         let options = &self.options;
+        let mut left = LIST_AHEAD;
         let whole = self.shard.list(listing, &mut |item| {
             body.push(separator);
             separator = b',';
@@ -133,7 +150,8 @@ impl<S: Store> Desk<S> {
                 Item::Message(message) => encode::stored_item(&message, &mut body),
                 Item::Chat(entry) => encode::chat_item(&entry, options, &mut body),
             }
-            match body.len() < LIST_PART_BYTES {
+            left -= 1;
+            match body.len() < LIST_PART_BYTES && left > 0 {
                 true => ControlFlow::Continue(()),
                 false => ControlFlow::Break(()),
             }

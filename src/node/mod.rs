@@ -39,6 +39,8 @@ pub mod log_writer;
 pub mod mesh;
 pub mod offline;
 pub mod pace;
+pub mod parking;
+pub mod readers;
 pub mod recover;
 pub mod release;
 pub mod reshard;

@@ -125,7 +125,8 @@ impl<S: Store> ShardLoop<S> {
             if !connection.session.is_closing() {
                 connection.session.end_of_input();
             }
-            let owes = connection.session.is_awaiting() || connection.flags.ready;
+            let flags = connection.flags;
+            let owes = connection.session.is_awaiting() || flags.ready || flags.parked;
             if !connection.session.is_closing() && !owes && connection.errand.is_none() {
                 // Nothing more can come of it: half a request, or a WebSocket without a goodbye.
                 connection.flags.dead = connection.unsent() == 0;

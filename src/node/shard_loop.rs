@@ -163,6 +163,7 @@ impl<S: Store> ShardLoop<S> {
         if takes_parcels {
             self.desk.mesh.drain(&mut self.parcels);
         }
+        self.desk.parking.collect();
         let is_found = takes_parcels && !self.parcels.is_empty() || self.is_busy();
         if !is_found && self.control.phase() == phase {
             match self.due_in() {
@@ -183,6 +184,7 @@ impl<S: Store> ShardLoop<S> {
             self.is_anchored = true;
             self.clock = Clock::new(Reading::take(), self.desk.directory.shown());
         }
+        self.desk.parking.begin_round(start);
         self.desk.now = self.clock.now(Reading::take(), self.desk.directory.shown());
         self.desk.now.is_disk_full = self.desk.metrics.gauge(Gauge::DiskFull) != 0;
         self.reap(phase);
@@ -217,7 +219,7 @@ impl<S: Store> ShardLoop<S> {
     fn is_busy(&self) -> bool {
         let desk = &self.desk;
         let waits = self.inbox.len() + self.deferred.len() + desk.ready.len() + self.starved.len();
-        let can_go_on = waits > 0 && self.takes_requests();
+        let can_go_on = (waits > 0 || desk.parking.is_busy()) && self.takes_requests();
         let has_touched = !(desk.departed.is_empty() && desk.touched.is_empty());
         can_go_on || has_touched || self.has_cut_news()
     }
@@ -323,7 +325,7 @@ impl<S: Store> ShardLoop<S> {
             match parcel {
                 Parcel::Forward(forwarded) => {
                     let (connection, request) = *forwarded;
-                    self.desk.apply(Event::Request { connection, user: None, request })?;
+                    self.desk.admit(connection, None, request)?;
                 }
                 Parcel::Answer(to, answer) => self.desk.receive_answer(from, to, answer),
                 Parcel::NextPart(to) => self.desk.next_part_abroad(to)?,
@@ -395,8 +397,9 @@ impl<S: Store> ShardLoop<S> {
         Ok(())
     }
 
-    /// Decodes what waits, oldest first, until the turn is full.
+    /// Goes on with what was parked, then decodes what waits, oldest first, until the turn is full.
     fn decode(&mut self) -> Result<(), StoreError> {
+        self.desk.resume_parked()?;
         for _ in 0..self.desk.ready.len() {
             if self.desk.is_turn_full() {
                 return Ok(());
@@ -469,7 +472,7 @@ impl<S: Store> ShardLoop<S> {
         if self.desk.pending.is_empty() {
             for index in 0..self.desk.table.places() {
                 let Some((token, connection)) = self.desk.table.at(index) else { continue };
-                let owes = connection.session.is_awaiting() || connection.is_leaving();
+                let owes = connection.session.is_awaiting() || connection.is_held();
                 if !owes && !connection.is_over() {
                     self.desk.close(token, CloseCode::GoingAway);
                     self.desk.table.begin(token, now_ms as u32);

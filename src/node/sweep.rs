@@ -44,7 +44,7 @@ pub fn due(connection: &Connection, heard: u32, since: u32) -> Due {
         let is_late = is_beyond(since, CLOSING_MS_MAX);
         return if is_late { Due::Cut } else { Due::Nothing };
     }
-    if connection.is_leaving() || connection.session.is_awaiting() {
+    if connection.is_held() || connection.session.is_awaiting() {
         // We owe the rest. A peer that takes none of it is another matter.
         let is_stuck = connection.sending > 0 && is_beyond(heard, 2 * IDLE_MS_MAX);
         return if is_stuck { Due::Cut } else { Due::Nothing };

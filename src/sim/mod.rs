@@ -12,6 +12,9 @@
 #[cfg(test)]
 mod audit_tests;
 pub mod checkers;
+pub mod cold;
+#[cfg(test)]
+mod cold_tests;
 mod cuts;
 pub mod disk;
 #[cfg(test)]

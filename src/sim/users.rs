@@ -1,7 +1,6 @@
 //! People of the test world: what they do, in few words.
 
 use crate::api::{Acked, ChatType, Draft, Identity, MessageType, Reply, Request};
-use crate::chat::event::Event;
 use crate::ids::{ConnectionId, MessageId, UserId};
 use crate::sim::world::{Kept, Sent, World};
 
@@ -54,7 +53,7 @@ impl World {
         let connection = self.connection(home);
         let token = "token".into();
         let request = Request::Auth { user, token, id: None };
-        self.turn(usize::from(home.0), |_| Event::Request { connection, user: None, request });
+        self.ask(connection, None, request);
         self.sync(usize::from(home.0));
         Person { user, connection }
     }
@@ -62,29 +61,17 @@ impl World {
     /// Ends a connection.
     pub fn disconnect(&mut self, person: Person) {
         let Person { user, connection } = person;
-        self.turn(usize::from(connection.shard.0), |_| Event::Closed { connection, user });
+        self.close(connection, user);
     }
 
     /// Puts a message on a connection; it is acked when its shard has synced.
     pub fn send(&mut self, person: Person, draft: Draft<'_>) {
-        let (connection, user) = (person.connection, Some(person.user));
-        let request = Request::Send(draft);
-        self.turn(usize::from(connection.shard.0), |_| Event::Request {
-            connection,
-            user,
-            request,
-        });
+        self.ask(person.connection, Some(person.user), Request::Send(draft));
     }
 
     /// Puts a client's Ack on a connection.
     pub fn ack(&mut self, person: Person, acked: Acked<'_>) {
-        let (connection, user) = (person.connection, Some(person.user));
-        let request = Request::Ack(acked);
-        self.turn(usize::from(connection.shard.0), |_| Event::Request {
-            connection,
-            user,
-            request,
-        });
+        self.ask(person.connection, Some(person.user), Request::Ack(acked));
     }
 
     /// A list of messages.

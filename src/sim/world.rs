@@ -7,6 +7,7 @@ use crate::chat::shard::{Item, Place, Shard};
 use crate::chat::turn::Turn;
 use crate::ids::{ConnectionId, MessageId, MintClock, ShardId, UserId, number_at};
 use crate::metrics::ShardMetrics;
+use crate::sim::cold::Cold;
 use crate::sim::cuts::Cuts;
 use crate::store::memory::{Durability, MemoryStore};
 use crate::store::{Store, StoreError};
@@ -79,6 +80,7 @@ pub struct World {
     /// The disk has too little room.
     pub is_disk_full: bool,
     pub(super) cuts: Cuts,
+    pub(super) cold: Option<Cold>,
 }
 
 const START_MICROS: u64 = 300_000_000_000_000;
@@ -106,6 +108,7 @@ impl World {
         }
         Ok(World {
             cuts: Cuts::new(count),
+            cold: None,
             waiting: shards.iter().map(|_| VecDeque::new()).collect(),
             shards,
             directory,
@@ -213,6 +216,7 @@ impl World {
     /// Goes on until every disk is synced and nothing is on its way.
     pub fn settle(&mut self) {
         let count = self.shards.len() as u16;
+        self.thaw();
         self.begin_cut_everywhere();
         for _ in 0..100_000 {
             let mut moved = false;
@@ -316,8 +320,9 @@ impl World {
     fn read(&mut self, shard: usize, listing: &mut crate::chat::history::Listing) -> Sent {
         let (mut messages, mut chats) = (Vec::new(), Vec::new());
         // Broken off after each item: lists must not care.
-        while !self.shards[shard]
-            .list(listing, &mut |item| {
+        loop {
+            self.warm_list(shard, listing);
+            let outcome = self.shards[shard].list(listing, &mut |item| {
                 match item {
                     Item::Message(stored) => messages.push(Kept {
                         id: stored.message.id,
@@ -339,9 +344,12 @@ impl World {
                     }),
                 }
                 ControlFlow::Break(())
-            })
-            .expect("memory does not fail")
-        {}
+            });
+            self.check_reads(shard);
+            if outcome.expect("memory does not fail") {
+                break;
+            }
+        }
         if chats.is_empty() { Sent::Messages(messages) } else { Sent::Chats(chats) }
     }
 
@@ -368,7 +376,8 @@ impl World {
             crate::api::Home::Slot(slot) => slot.home(self.shards.len() as u16),
         };
         let connection = self.connection(shard);
-        self.turn(usize::from(shard.0), |_| Event::Request { connection, user: None, request });
+        self.ask(connection, None, request);
+        self.thaw_for(connection);
         self.sync(usize::from(shard.0));
         if !self.sent.contains_key(&connection) {
             // It waits until the others have begun a cut, which takes no time worth a thought.

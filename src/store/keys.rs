@@ -59,7 +59,7 @@ pub enum Kind {
 }
 
 /// A key, built in place.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Key {
     bytes: [u8; KEY_BYTES_MAX],
     length: u8,
@@ -216,6 +216,13 @@ impl Key {
     pub fn marks_due(reader: UserId, author: UserId) -> Key {
         Key::of(Kind::MarksDue).with_user(reader).with_user(author)
     }
+}
+
+/// Whose message a row is, and its seq; `None`: it is the row of something else.
+pub fn message_of(key: &[u8]) -> Option<(UserId, u64)> {
+    let mut reader = KeyReader::new(key);
+    let is_message = key.first() == Some(&(Kind::Message as u8));
+    if is_message { Some((reader.user()?, reader.number()?)) } else { None }
 }
 
 /// Reads big-endian numbers off a key, after its kind byte.

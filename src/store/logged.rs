@@ -4,7 +4,7 @@
 //! Invariants:
 //! 1. A write never goes to the LSM.
 //!
-//! Nothing here waits for a disk but reads of rows that only the LSM has.
+//! Nothing here waits for a disk but reads of rows that only the LSM has: see `warmth`.
 //!
 //! Left to others: moving the log and the overlay on (`recent`, `node::log_writer`).
 
@@ -12,17 +12,19 @@ use super::batch::Change;
 use super::log::Log;
 use super::recent::Recent;
 use super::{Batch, Position, Range, Store, StoreError, Visit};
+use std::cell::Cell;
 
 /// A log and an overlay over the store `S`, which others fill.
 pub struct LoggedStore<S: Store> {
     below: S,
     recent: Recent,
+    reads_below: Cell<u64>,
 }
 
 impl<S: Store> LoggedStore<S> {
     /// A store whose rows up to the log's beginning are all in `below`.
     pub fn new(below: S, log: Log) -> LoggedStore<S> {
-        LoggedStore { below, recent: Recent::new(log) }
+        LoggedStore { below, recent: Recent::new(log), reads_below: Cell::new(0) }
     }
 
     /// The store that has what was applied.
@@ -41,11 +43,15 @@ impl<S: Store> Store for LoggedStore<S> {
         match self.recent.overlay().get(key) {
             Some(Change::Put(value)) => Ok(Some(read(value))),
             Some(Change::Remove) => Ok(None),
-            None => self.below.get(key, read),
+            None => {
+                self.reads_below.set(self.reads_below.get() + 1);
+                self.below.get(key, read)
+            }
         }
     }
 
     fn scan(&self, range: Range<'_>, visit: Visit<'_>) -> Result<(), StoreError> {
+        self.reads_below.set(self.reads_below.get() + 1);
         self.recent.overlay().scan(&self.below, range, visit)
     }
 
@@ -74,6 +80,14 @@ impl<S: Store> Store for LoggedStore<S> {
 
     fn synced(&self) -> Position {
         self.recent.log().synced()
+    }
+
+    fn is_at_hand(&self, key: &[u8]) -> bool {
+        self.recent.overlay().get(key).is_some()
+    }
+
+    fn reads_below(&self) -> u64 {
+        self.reads_below.get()
     }
 
     fn is_full(&self) -> bool {

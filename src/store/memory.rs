@@ -9,6 +9,7 @@
 
 use super::tree::Tree;
 use super::{Batch, Direction, Position, Range, Store, StoreError, Visit, batch::Change};
+use std::cell::RefCell;
 
 /// When a written batch counts as durable.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -18,6 +19,9 @@ pub enum Durability {
     /// When `sync` is called: earlier changes can be lost in a crash.
     Manual,
 }
+
+/// Keys that were read, and ranges that were scanned.
+pub type Reads = Vec<(Vec<u8>, Option<Vec<u8>>)>;
 
 /// What a row was before an unsynced change.
 #[derive(Clone)]
@@ -46,6 +50,8 @@ pub struct MemoryStore {
     unsynced: Vec<Undo>,
     failing: Failing,
     is_full: bool,
+    /// What was read of a disk that is slow; `None`: there is no disk.
+    reads: Option<Box<RefCell<Reads>>>,
 }
 
 impl Default for MemoryStore {
@@ -67,6 +73,7 @@ impl MemoryStore {
             unsynced: Vec::new(),
             failing: Failing::Nothing,
             is_full: false,
+            reads: None,
         }
     }
 
@@ -94,6 +101,16 @@ impl MemoryStore {
     /// From now on as much waits as may, or no longer.
     pub fn set_full(&mut self, is_full: bool) {
         self.is_full = is_full;
+    }
+
+    /// From now on rows are as if on a slow disk, and it is noted which of them are read.
+    pub fn make_cold(&mut self) {
+        self.reads.get_or_insert_default();
+    }
+
+    /// What was read since it was last asked.
+    pub fn take_reads(&mut self) -> Reads {
+        self.reads.as_mut().map(|reads| std::mem::take(reads.get_mut())).unwrap_or_default()
     }
 
     /// What a restart finds after a power cut that took all that was not synced.
@@ -146,10 +163,16 @@ impl MemoryStore {
 
 impl Store for MemoryStore {
     fn get<R>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>, StoreError> {
+        if let Some(reads) = &self.reads {
+            reads.borrow_mut().push((key.to_vec(), None));
+        }
         Ok(self.rows.get(key).map(read))
     }
 
     fn scan(&self, range: Range<'_>, visit: Visit<'_>) -> Result<(), StoreError> {
+        if let Some(reads) = &self.reads {
+            reads.borrow_mut().push((range.from.to_vec(), Some(range.to.to_vec())));
+        }
         match range.direction {
             Direction::Forward => self.rows.scan_forward((range.from, range.to), visit),
             Direction::Backward => self.rows.scan_backward((range.from, range.to), visit),
@@ -198,5 +221,13 @@ impl Store for MemoryStore {
 
     fn is_full(&self) -> bool {
         self.is_full
+    }
+
+    fn is_at_hand(&self, _key: &[u8]) -> bool {
+        self.reads.is_none()
+    }
+
+    fn reads_below(&self) -> u64 {
+        self.reads.as_ref().map_or(0, |reads| reads.borrow().len() as u64)
     }
 }

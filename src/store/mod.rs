@@ -32,6 +32,7 @@ pub mod rows;
 mod tests;
 mod tree;
 pub mod view;
+pub mod warmth;
 
 pub use batch::Batch;
 use std::ops::ControlFlow;
@@ -193,6 +194,16 @@ pub trait Store {
 
     /// Up to here everything is on disk, whatever the durability.
     fn synced(&self) -> Position;
+
+    /// Whether reading a row certainly waits for no disk.
+    fn is_at_hand(&self, _key: &[u8]) -> bool {
+        true
+    }
+
+    /// Reads so far that may have waited for a disk.
+    fn reads_below(&self) -> u64 {
+        0
+    }
 
     /// As much waits for the disk as may: nothing more should be written for now.
     fn is_full(&self) -> bool {
