@@ -1,9 +1,10 @@
-//! A small disk, whose power can be cut: an ext4 file system of its own in a file.
+//! A small disk, whose power can be cut: an ext4 file system in a file, which lies in another ext4
+//! file system in a file.
 //!
-//! `EXT4_IOC_SHUTDOWN` ends all input and output of the file system at once, without writing out
-//! its journal: what was not synced, in files or in their names and sizes, is gone when it is
-//! mounted again. What a disk keeps in a cache of its own is not simulated: a write that has
-//! reached the device stays.
+//! `EXT4_IOC_SHUTDOWN` ends all input and output of the outer one at once, without writing out its
+//! journal: what the inner one had not flushed to it is gone when both are mounted again. So the
+//! outer one is the disk with its volatile cache, and a write that has reached the device stays
+//! only if it was synced.
 
 use crate::server::{output_folder, pause};
 use anyhow::{Context, Result, ensure};
@@ -21,6 +22,9 @@ const SHUTDOWN: &str = r#"open(my $folder, "<", $ARGV[0]) or die "$!";
 pub struct Disk {
     folder: PathBuf,
     image: PathBuf,
+    /// Where the outer file system is mounted, and the file in it.
+    device: PathBuf,
+    device_image: PathBuf,
     watchdog: Child,
 }
 
@@ -59,17 +63,24 @@ impl Disk {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("{}-{count}", std::process::id());
-        let (folder, image) = (scratch.join(&name), scratch.join(name + ".img"));
+        let (folder, device) = (scratch.join(&name), scratch.join(format!("{name}-device")));
+        let (image, device_image) = (device.join("image"), scratch.join(name + ".img"));
         fs::create_dir_all(&folder).context("the scratch folder")?;
-        fs::File::create(&image)?.set_len(bytes)?;
-        run(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&image))?;
+        fs::create_dir_all(&device).context("the scratch folder")?;
         // Should this process die first, the kernel closes the pipe and the shell cleans up.
         let mut shell = Command::new("sh");
-        shell.args(["-c", r#"read line; umount -l "$0"; rm -f "$1"; rmdir "$0""#]);
-        shell.arg(&folder).arg(&image).stdin(Stdio::piped());
-        let watchdog = shell.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
-        let disk = Disk { folder, image, watchdog };
-        disk.switch_on()?;
+        let clean = r#"read line; umount -l "$0"; umount -l "$1"; rm -f "$2"; rmdir "$0" "$1""#;
+        shell.args(["-c", clean]).arg(&folder).arg(&device).arg(&device_image);
+        shell.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        let watchdog = shell.spawn()?;
+        let disk = Disk { folder, image, device, device_image, watchdog };
+        format(&disk.device_image, bytes + bytes / 4)?;
+        mount(&disk.device_image, &disk.device)?;
+        format(&disk.image, bytes)?;
+        mount(&disk.image, &disk.folder)?;
+        // The empty file system itself outlives a cut.
+        run(Command::new("sync").arg("-f").arg(&disk.folder))?;
+        run(Command::new("sync").arg("-f").arg(&disk.device))?;
         Ok(disk)
     }
 
@@ -78,36 +89,23 @@ impl Disk {
         &self.folder
     }
 
-    /// From now on nothing is read or written.
+    /// From now on nothing reaches the disk.
     ///
     /// # Errors
     /// When the kernel refuses.
     pub fn cut_power(&self) -> Result<()> {
-        run(Command::new("perl").args(["-e", SHUTDOWN]).arg(&self.folder))
+        run(Command::new("perl").args(["-e", SHUTDOWN]).arg(&self.device))
     }
 
-    /// The kernel may hold files of a process that is gone for a moment longer.
-    fn unmount(&self) -> Result<()> {
-        let deadline = Instant::now() + crate::PATIENCE;
-        loop {
-            match run(Command::new("umount").arg(&self.folder)) {
-                Err(error) if Instant::now() > deadline => return Err(error),
-                Err(_) => pause(),
-                Ok(()) => return Ok(()),
-            }
-        }
-    }
-
-    /// Mounts it (again), as a machine does that starts. Nobody may use it.
+    /// Mounts it again, as a machine does that starts. Nobody may use it.
     ///
     /// # Errors
     /// When it is in use, or no file system any more.
     pub fn switch_on(&self) -> Result<()> {
-        let mounted = fs::read_to_string("/proc/self/mounts")?;
-        if mounted.contains(&format!(" {} ", self.folder.display())) {
-            self.unmount()?;
-        }
-        run(Command::new("mount").args(["-o", "loop"]).arg(&self.image).arg(&self.folder))
+        unmount(&self.folder)?;
+        unmount(&self.device)?;
+        mount(&self.device_image, &self.device)?;
+        mount(&self.image, &self.folder)
     }
 }
 
@@ -116,6 +114,27 @@ impl Drop for Disk {
         // Its pipe closes, and it does all the rest.
         drop(self.watchdog.stdin.take());
         let _ = self.watchdog.wait();
+    }
+}
+
+fn format(image: &Path, bytes: u64) -> Result<()> {
+    fs::File::create(image)?.set_len(bytes)?;
+    run(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(image))
+}
+
+fn mount(image: &Path, folder: &Path) -> Result<()> {
+    run(Command::new("mount").args(["-t", "ext4", "-o", "loop"]).arg(image).arg(folder))
+}
+
+/// The kernel may hold files of a process that is gone for a moment longer.
+fn unmount(folder: &Path) -> Result<()> {
+    let deadline = Instant::now() + crate::PATIENCE;
+    loop {
+        match run(Command::new("umount").arg(folder)) {
+            Err(error) if Instant::now() > deadline => return Err(error),
+            Err(_) => pause(),
+            Ok(()) => return Ok(()),
+        }
     }
 }
 
