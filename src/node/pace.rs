@@ -67,6 +67,8 @@ pub struct ShardPace {
     young: Mutex<Young>,
     /// When compaction may begin at the latest, steady ms; 0: it may.
     opening_until_ms: AtomicU64,
+    /// The opening waits for compaction: nothing else is disturbed by it.
+    is_hurried: AtomicBool,
 }
 
 /// What the indexer makes a table of, and how far it is.
@@ -98,7 +100,8 @@ impl Pace {
         let young = Mutex::default();
         let metrics = self.shards[usize::from(shard.0)].clone();
         let table = Mutex::new(Table { chunk_bytes: 0, written: 0, chunk_bytes_of_256: 256 });
-        Arc::new(ShardPace { pace: self.clone(), metrics, table, young, opening_until_ms })
+        let (pace, is_hurried) = (self.clone(), AtomicBool::new(false));
+        Arc::new(ShardPace { pace, metrics, table, young, opening_until_ms, is_hurried })
     }
 
     /// The indexer has done its work: compaction is given up, it can go on after the next start.
@@ -137,6 +140,7 @@ fn pace_at(percent: u64) -> Option<u64> {
 impl ShardPace {
     /// The store is open.
     pub fn opened(&self) {
+        self.is_hurried.store(false, Relaxed);
         self.opening_until_ms.store(0, Relaxed);
     }
 
@@ -183,6 +187,9 @@ impl Brake for ShardPace {
         if writer == Writer::Indexer {
             self.show_table(bytes);
         }
+        if self.is_hurried.load(Relaxed) {
+            return ControlFlow::Continue(());
+        }
         self.young.lock().unwrap_or_else(PoisonError::into_inner).sync(tables);
         if self.pace.is_stopping.load(Relaxed) {
             return ControlFlow::Break(());
@@ -195,7 +202,8 @@ impl Brake for ShardPace {
     }
 
     fn hurry(&self) {
-        self.opened();
+        self.opening_until_ms.store(0, Relaxed);
+        self.is_hurried.store(true, Relaxed);
     }
 }
 
@@ -290,6 +298,12 @@ mod tests {
             brake.opened();
             assert_eq!(is_done.recv(), Ok(true), "it goes on");
         });
+        brake.hurry();
+        let taken_until = *brake.pace.taken_until.lock().expect("no panic yet");
+        assert!(brake.wrote(folder.path(), usize::MAX, Writer::Compaction).is_continue());
+        let after = *brake.pace.taken_until.lock().expect("no panic yet");
+        assert_eq!(after, taken_until, "an opening waits for it: it keeps to no pace");
+        brake.opened();
         brake.pace.stop();
         assert!(brake.wrote(folder.path(), 1, Writer::Compaction).is_break());
     }
