@@ -118,15 +118,19 @@ pub const MINT_BOUND_MS: u64 = 2_000;
 pub const STORE_FILES_MAX: usize = 64;
 /// Threads of one shard's store: one compacts. With more, those that wait for it spin.
 pub const STORE_THREADS: usize = 1;
-/// New tables that are merged with those below at once. Each merge writes what lies below again:
-/// with 4 it wrote a third more.
-pub const STORE_MERGED_TABLES: u8 = 8;
-/// Bytes of a table that compaction writes. With [`STORE_MERGED_TABLES`] of them below the new ones
-/// a merge writes as much again as is new.
-pub const STORE_TABLE_BYTES: u64 = 32 * 1024 * 1024;
-/// New tables that compaction has not merged. From this count on each next one waits the longer the
-/// more there are, by [`STORE_WAIT_MS`] each: senders slow down instead of standing still.
-pub const STORE_NEW_TABLES_MAX: usize = 16;
+/// New tables that are merged with those below at once. Each merge writes what lies below again.
+pub const STORE_MERGED_TABLES: u8 = 16;
+/// Bytes of a table that compaction writes. [`STORE_MERGED_TABLES`] of them lie below the new ones,
+/// and what lies below these is written again by a merge as often as it is larger: a store of 9 GiB
+/// costs 9 bytes a byte there, and 36 with a quarter of it.
+pub const STORE_TABLE_BYTES: u64 = 64 * 1024 * 1024;
+/// New tables that compaction has not merged. From this count on they are made only as fast as they
+/// are merged: senders slow down instead of standing still.
+pub const STORE_NEW_TABLES_CALM: usize = 20;
+/// At this count no other is made: the LSM counts them in a byte.
+pub const STORE_NEW_TABLES_MAX: usize = 64;
+/// The longest that the next table waits for compaction before that, ms.
+pub const STORE_TABLE_MS_MAX: u64 = 1_500;
 /// How often linking a store begins anew because compaction has changed its list of tables. Beyond:
 /// the cut fails, and the next backup makes another.
 pub const LINK_TRIES_MAX: usize = 1_000;
@@ -135,10 +139,6 @@ pub const LINK_TRIES_MAX: usize = 1_000;
 pub const CUTS_MAX: usize = 2;
 /// How long whoever asks for a cut waits for it, ms. Beyond: 503; it is finished all the same.
 pub const CUT_MS_MAX: u64 = 60_000;
-/// Tables above [`STORE_NEW_TABLES_MAX`] at which no other is made: the LSM counts them in a byte.
-pub const STORE_TABLES_BEHIND_MAX: usize = 40;
-/// See [`STORE_NEW_TABLES_MAX`].
-pub const STORE_WAIT_MS: u64 = 50;
 
 /// Bytes of a segment of a shard's commit log. When it is full the next one is begun.
 pub const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;

@@ -19,13 +19,11 @@
 
 use crate::config::IndexerCore;
 use crate::ids::ShardId;
-use crate::limits::{
-    DISK_MARGIN_BYTES, DISK_RETRY_MS, INDEX_BYTES, INDEX_MS, SEGMENT_BYTES,
-    STORE_TABLES_BEHIND_MAX, STORE_WAIT_MS,
-};
+use crate::limits::{DISK_MARGIN_BYTES, DISK_RETRY_MS, INDEX_BYTES, INDEX_MS, SEGMENT_BYTES};
 use crate::node::clock::steady_nanos;
 use crate::node::cuts::Cuts;
 use crate::node::log_files;
+use crate::node::merging::Merging;
 use crate::node::mesh::Doorbell;
 use crate::node::pace::{Pace, ShardPace};
 use crate::node::recover::{self, Opened, Writable};
@@ -140,8 +138,8 @@ struct Charge {
     wants_segment: bool,
     /// No table or segment is made before: there was no room, or too much to be merged.
     not_before_ms: u64,
-    /// Since when the next table waits for compaction.
-    behind_since_ms: Option<u64>,
+    /// How far compaction is.
+    merging: Merging,
 }
 
 struct Indexer {
@@ -180,7 +178,7 @@ pub fn start(
             since_ms: 0,
             wants_segment: false,
             not_before_ms: 0,
-            behind_since_ms: None,
+            merging: Merging::default(),
         });
     }
     let (ended, end) = sync_channel(1);
@@ -242,7 +240,7 @@ impl Indexer {
             }
         }
         for shard in 0..self.charges.len() {
-            self.make_table(shard);
+            while self.make_table(shard) {}
         }
         self.pace.stop();
     }
@@ -271,7 +269,7 @@ impl Indexer {
 
     /// Makes a table of what was gathered, and links the store as it is then.
     fn cut(&mut self, shard: ShardId, cut: Cut) {
-        self.make_table(usize::from(shard.0));
+        while self.make_table(usize::from(shard.0)) {}
         let charge = &self.charges[usize::from(shard.0)];
         let outcome = match &charge.store {
             None => Err(StoreError::Indexer),
@@ -302,30 +300,38 @@ impl Indexer {
     fn index(&mut self, shard: usize) {
         let charge = &mut self.charges[shard];
         let Some(store) = &charge.store else { return };
-        match store.view.tables_behind() {
-            Ok(behind) if charge.may_index(behind, now_ms()) => self.make_table(shard),
-            Ok(_) => {}
+        match store.view.new_tables() {
+            Ok(tables) if charge.merging.may_make(tables, now_ms()) => {
+                self.make_table(shard);
+            }
+            Ok(_) => charge.wait_for_merging(now_ms()),
             Err(error) => self.fail(ShardId(shard as u16), error),
         }
     }
 
-    /// Makes a table of what was gathered, if the disk has room for it.
-    fn make_table(&mut self, shard: usize) {
+    /// Makes a table of the oldest chunks that were gathered, if the disk has room for it. Returns
+    /// whether it has.
+    fn make_table(&mut self, shard: usize) -> bool {
         let charge = &mut self.charges[shard];
-        if !self.room.has(charge.gathered_bytes as u64 + DISK_MARGIN_BYTES) {
+        let (count, bytes) = charge.next_table();
+        if !self.room.has(bytes as u64 + DISK_MARGIN_BYTES) {
             charge.not_before_ms = now_ms() + DISK_RETRY_MS;
-            return;
+            return false;
         }
-        let (Some(store), Some(pace)) = (&mut charge.store, charge.pace.clone()) else { return };
-        let chunks = std::mem::take(&mut charge.gathered);
-        let bytes = std::mem::take(&mut charge.gathered_bytes);
-        let Some(last) = chunks.last() else { return };
+        let (Some(store), Some(pace)) = (&mut charge.store, charge.pace.clone()) else {
+            return false;
+        };
+        let chunks: Vec<_> = charge.gathered.drain(..count).collect();
+        charge.gathered_bytes -= bytes;
+        let Some(last) = chunks.last() else { return false };
         pace.begin_table(bytes);
         let covered = Covered { position: last.last(), ..store.covered };
         let outcome = store.view.apply(&chunks, covered);
+        charge.merging.made(now_ms());
         let shard = ShardId(shard as u16);
         if let Err(error) = outcome {
-            return self.fail(shard, error);
+            self.fail(shard, error);
+            return false;
         }
         store.covered = covered;
         for chunk in chunks {
@@ -336,6 +342,7 @@ impl Indexer {
         }
         pace.end_table();
         self.tell(shard, Notice::Synced(covered.position));
+        true
     }
 
     fn make_segment(&mut self, shard: ShardId) {
@@ -387,18 +394,26 @@ impl Charge {
         !self.gathered.is_empty() && is_enough && now_ms >= self.not_before_ms
     }
 
-    /// Whether the next table may be made while so many are not merged: it waits the longer the
-    /// more there are, and from [`STORE_TABLES_BEHIND_MAX`] on until there are fewer.
-    fn may_index(&mut self, behind: usize, now_ms: u64) -> bool {
-        let since_ms = *self.behind_since_ms.get_or_insert(now_ms);
-        let has_waited = now_ms >= since_ms + behind as u64 * STORE_WAIT_MS;
-        let may = has_waited && behind < STORE_TABLES_BEHIND_MAX;
-        if may {
-            self.behind_since_ms = None;
-        } else {
-            self.not_before_ms = now_ms + LOOK.as_millis() as u64;
+    /// How many chunks the next table is made of, and their bytes: all tables have about the same,
+    /// so that the pace of tables is one of bytes.
+    fn next_table(&self) -> (usize, usize) {
+        let (mut count, mut bytes) = (0, 0);
+        for chunk in &self.gathered {
+            if bytes >= INDEX_BYTES {
+                break;
+            }
+            (count, bytes) = (count + 1, bytes + chunk.size());
         }
-        may
+        (count, bytes)
+    }
+
+    /// The next table waits. Senders see it come nearer and not all at once.
+    fn wait_for_merging(&mut self, now_ms: u64) {
+        self.not_before_ms = now_ms + LOOK.as_millis() as u64;
+        let (_, bytes) = self.next_table();
+        if let Some(pace) = &self.pace {
+            pace.give_credit((bytes as f64 * self.merging.nearness(now_ms)) as u64);
+        }
     }
 
     fn wants_segment_now(&self, now_ms: u64) -> bool {

@@ -1,6 +1,7 @@
 //! The indexer's steps by hand, and its thread as the system sees it.
 
 use super::*;
+use crate::limits::STORE_NEW_TABLES_MAX;
 use crate::node::mesh::bells;
 use crate::node::pace::Pace;
 use crate::store::Store;
@@ -25,7 +26,7 @@ fn charge() -> (Charge, Receiver<Notice>) {
         since_ms: 0,
         wants_segment: false,
         not_before_ms: 0,
-        behind_since_ms: None,
+        merging: Merging::default(),
     };
     (charge, heard)
 }
@@ -160,19 +161,26 @@ fn chunks_are_gathered_until_they_are_old_or_many() {
 
 /// Invariant 4 of node::indexer.
 #[test]
-fn a_table_waits_the_longer_the_more_compaction_is_behind() {
-    let (mut charge, _heard) = charge();
-    assert!(charge.may_index(0, 1_000));
-    for behind in [1, 3, STORE_TABLES_BEHIND_MAX - 1] {
-        let over_ms = 1_000 + behind as u64 * STORE_WAIT_MS;
-        assert!(!charge.may_index(behind, 1_000));
-        assert!(!charge.may_index(behind, over_ms - 1));
-        assert!(charge.not_before_ms > over_ms, "it is not looked at all the time");
-        assert!(charge.may_index(behind, over_ms));
+fn a_shard_whose_tables_are_not_merged_waits_and_others_do_not() {
+    let (folder, other) = (TempFolder::new(), TempFolder::new());
+    let (mut indexer, [heard, too]) = indexer();
+    let _opened = indexer.open(ShardId(0), &opening(&folder)).expect("ours");
+    let _too = indexer.open(ShardId(1), &opening(&other)).expect("ours");
+    // As if so many were made just now and none was merged.
+    (0..STORE_NEW_TABLES_MAX).for_each(|_| indexer.charges[0].merging.made(now_ms()));
+    assert!(!indexer.charges[0].merging.may_make(STORE_NEW_TABLES_MAX, now_ms()));
+    indexer.charges[0].not_before_ms = u64::MAX;
+    for shard in [0, 1] {
+        indexer.perform(Job::Apply(ShardId(shard), chunk(1)));
+        indexer.charges[usize::from(shard)].since_ms = 0;
+        if indexer.charges[usize::from(shard)].is_due(now_ms()) {
+            indexer.index(usize::from(shard));
+        }
     }
-    assert!(!charge.may_index(STORE_TABLES_BEHIND_MAX, 1_000));
-    assert!(!charge.may_index(STORE_TABLES_BEHIND_MAX, 1_000_000));
-    assert!(charge.may_index(0, 1_000_000), "and not longer than compaction is behind");
+    assert_eq!((words(&heard), words(&too)), (vec![], vec![("applied", 1), ("synced", 1)]));
+    indexer.charges[0].not_before_ms = 0;
+    indexer.index(0);
+    assert_eq!(words(&heard), [("applied", 1), ("synced", 1)]);
 }
 
 /// Invariant 7 of node::indexer.

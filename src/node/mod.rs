@@ -36,6 +36,7 @@ pub mod listener;
 pub mod listing;
 pub mod log_files;
 pub mod log_writer;
+pub mod merging;
 pub mod mesh;
 pub mod offline;
 pub mod pace;

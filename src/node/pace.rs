@@ -75,6 +75,8 @@ pub struct ShardPace {
 struct Table {
     chunk_bytes: u64,
     written: u64,
+    /// Bytes of its chunks that count as indexed in any case.
+    credit: u64,
     /// Bytes of chunks for 256 bytes in a table, by the table before: chunks hold what was replaced
     /// or is gone again, too.
     chunk_bytes_of_256: u64,
@@ -99,7 +101,8 @@ impl Pace {
         let opening_until_ms = AtomicU64::new(now_ms() + OPENING_MS_MAX);
         let young = Mutex::default();
         let metrics = self.shards[usize::from(shard.0)].clone();
-        let table = Mutex::new(Table { chunk_bytes: 0, written: 0, chunk_bytes_of_256: 256 });
+        let table =
+            Mutex::new(Table { chunk_bytes: 0, written: 0, credit: 0, chunk_bytes_of_256: 256 });
         let (pace, is_hurried) = (self.clone(), AtomicBool::new(false));
         Arc::new(ShardPace { pace, metrics, table, young, opening_until_ms, is_hurried })
     }
@@ -150,19 +153,27 @@ impl ShardPace {
         (table.chunk_bytes, table.written) = (chunk_bytes as u64, 0);
     }
 
+    /// The indexer waits before the next table: so many bytes of its chunks count as indexed
+    /// meanwhile, and while it is made until it has more.
+    pub fn give_credit(&self, bytes: u64) {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner).credit = bytes;
+        self.metrics.set(Gauge::IndexedBytes, bytes);
+    }
+
     /// The table is there, and its chunks were given back.
     pub fn end_table(&self) {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(bytes) = (table.chunk_bytes * 256).checked_div(table.written) {
             table.chunk_bytes_of_256 = bytes.min(4 * 256);
         }
+        table.credit = 0;
         self.metrics.set(Gauge::IndexedBytes, 0);
     }
 
     fn show_table(&self, bytes: usize) {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         table.written += bytes as u64;
-        let indexed = table.written * table.chunk_bytes_of_256 / 256;
+        let indexed = (table.written * table.chunk_bytes_of_256 / 256).max(table.credit);
         self.metrics.set(Gauge::IndexedBytes, indexed.min(table.chunk_bytes));
     }
 
@@ -346,6 +357,13 @@ mod tests {
             assert_eq!(shown(), expected[1], "compaction makes no table of chunks");
             brake.end_table();
             assert_eq!(shown(), 0);
+        }
+        brake.give_credit(200);
+        assert_eq!(shown(), 200, "it waits before it is made");
+        brake.begin_table(300);
+        for expected in [200, 300] {
+            assert!(brake.wrote(folder.path(), 50, Writer::Indexer).is_continue());
+            assert_eq!(shown(), expected);
         }
     }
 

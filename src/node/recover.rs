@@ -11,7 +11,7 @@
 //!
 //! Left to others: reading records (`store::log::recovery`), which thread does it (`indexer`).
 
-use crate::limits::{FIRST_SEGMENT_BYTES, STORE_TABLES_BEHIND_MAX};
+use crate::limits::{FIRST_SEGMENT_BYTES, STORE_NEW_TABLES_MAX};
 use crate::node::log_files::{self, LogFiles};
 use crate::store::aligned::BLOCK_BYTES;
 use crate::store::log::format::{Covered, Header};
@@ -131,7 +131,7 @@ pub fn adopt(folder: &Path, identity: u64) -> Result<(), StoreError> {
 
 /// Every start makes a table. When there are too many, compaction comes first.
 fn wait_for_merging(view: &View, brake: Option<&dyn Brake>) -> Result<(), StoreError> {
-    while view.tables_behind()? >= STORE_TABLES_BEHIND_MAX {
+    while view.new_tables()? >= STORE_NEW_TABLES_MAX {
         if let Some(brake) = brake {
             brake.hurry();
         }

@@ -15,7 +15,7 @@
 
 use crate::chat::audit::{self, Finding};
 use crate::ids::ShardId;
-use crate::limits::{RESHARD_BYTES_MAX, STORE_WAIT_MS};
+use crate::limits::{RESHARD_BYTES_MAX, STORE_NEW_TABLES_CALM};
 use crate::node::data_folder::{self, DataFolderError};
 use crate::node::offline::{OfflineError, OfflineShard, open_shards};
 use crate::node::{indexer, recover};
@@ -32,6 +32,9 @@ use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+/// How often whoever waits for compaction looks whether it has caught up.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Bytes of table blocks that each new store keeps in memory while it is written.
 const CACHE_BYTES: u64 = 1024 * 1024;
@@ -304,8 +307,8 @@ impl Writing {
                 view.write(batch).map_err(refused)?;
                 batch.clear();
             }
-            while view.tables_behind().map_err(refused)? > 0 {
-                std::thread::sleep(Duration::from_millis(STORE_WAIT_MS));
+            while view.new_tables().map_err(refused)? > STORE_NEW_TABLES_CALM {
+                std::thread::sleep(LOOK);
             }
         }
         Ok(())

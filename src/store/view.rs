@@ -15,9 +15,7 @@
 use super::log::format::{COVERED_KEY, Covered};
 use super::overlay::chunk::{Chunk, lasting};
 use super::{Batch, Direction, Position, Range, Store, StoreError, Visit, batch::Change};
-use crate::limits::{
-    STORE_FILES_MAX, STORE_MERGED_TABLES, STORE_NEW_TABLES_MAX, STORE_TABLE_BYTES, STORE_THREADS,
-};
+use crate::limits::{STORE_FILES_MAX, STORE_MERGED_TABLES, STORE_TABLE_BYTES, STORE_THREADS};
 use brake::{Braked, Meter};
 use fjall::compaction::Leveled;
 use fjall::compaction::filter::Factory;
@@ -117,11 +115,11 @@ impl View {
         self.ingest(word.chain(lasting(chunks)))
     }
 
-    /// New tables above [`STORE_NEW_TABLES_MAX`]: they slow down every read.
-    pub fn tables_behind(&self) -> Result<usize, StoreError> {
+    /// New tables that were not merged: they slow down every read.
+    pub fn new_tables(&self) -> Result<usize, StoreError> {
         // Fails once any of the database's threads has failed.
         self.database.persist(PersistMode::Buffer).map_err(disk)?;
-        Ok(self.rows.l0_table_count().saturating_sub(STORE_NEW_TABLES_MAX))
+        Ok(self.rows.l0_table_count())
     }
 
     /// Makes one table of changes in the order of their keys. Neither a journal nor a list in
