@@ -156,6 +156,9 @@ pub fn shard_folder(folder: &Path, shard: crate::ids::ShardId) -> PathBuf {
     folder.join(format!("shard-{shard}"))
 }
 
+/// Beginnings of the names of files by which a start tries the folder; it removes them at once.
+const PROBES: [&str; 2] = [".doctor-", ".direct-"];
+
 /// Files, none of them a manifest. What a first start leaves when it dies early is ours.
 fn is_foreign(folder: &Path) -> io::Result<bool> {
     let mut others = false;
@@ -164,7 +167,8 @@ fn is_foreign(folder: &Path) -> io::Result<bool> {
         if name == MANIFEST {
             return Ok(false);
         }
-        others |= name != LOCK && name != UNFINISHED_MANIFEST;
+        let is_probe = PROBES.iter().any(|probe| name.to_string_lossy().starts_with(probe));
+        others |= name != LOCK && name != UNFINISHED_MANIFEST && !is_probe;
     }
     Ok(others)
 }
@@ -262,6 +266,16 @@ mod tests {
         fs::write(folder.path().join(MANIFEST), "format = ").expect("temporary");
         let refusal = open(&folder, None).expect_err("cut");
         assert!(matches!(refusal, DataFolderError::Manifest { .. }), "{refusal}");
+    }
+
+    #[test]
+    fn what_a_start_leaves_that_died_while_it_tried_the_folder_is_ours() {
+        let folder = TempFolder::new();
+        fs::create_dir_all(folder.path()).expect("temporary");
+        for probe in PROBES {
+            fs::write(folder.path().join(format!("{probe}123")), "").expect("temporary");
+        }
+        assert_eq!(open(&folder, Some(1)).expect("an early death is ours").shards, 1);
     }
 
     #[test]

@@ -238,7 +238,7 @@ mod tests {
         assert_eq!(super::key(&chat)["id"], "9223372036854775807");
         assert_eq!(
             row(&key, &[9], Contents::Hidden)["error"],
-            "its version is 9, this server reads 1"
+            "its version is 9, this server reads 2"
         );
     }
 }
