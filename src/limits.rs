@@ -116,19 +116,19 @@ pub const MINT_BOUND_MS: u64 = 2_000;
 /// Table files that one shard's store keeps open. Beyond: the one unused for longest is closed.
 /// Few, because descriptors belong to connections.
 pub const STORE_FILES_MAX: usize = 64;
-/// Threads of one shard's store: one compacts. With more, those that wait for it spin.
-pub const STORE_THREADS: usize = 1;
-/// New tables that are merged with those below at once. Each merge writes what lies below again.
-pub const STORE_MERGED_TABLES: u8 = 16;
-/// Bytes of a table that compaction writes. [`STORE_MERGED_TABLES`] of them lie below the new ones,
-/// and what lies below these is written again by a merge as often as it is larger: a store of 9 GiB
-/// costs 9 bytes a byte there, and 36 with a quarter of it.
-pub const STORE_TABLE_BYTES: u64 = 64 * 1024 * 1024;
+/// New tables that are merged with each other at once.
+pub const STORE_MERGED_TABLES: usize = 12;
+/// Runs of those that are merged with each other at once.
+pub const STORE_MERGED_RUNS: usize = 12;
+/// Runs of one level. Beyond: nothing is merged into it until its own are.
+pub const STORE_RUNS_MAX: usize = 64;
+/// Marks of removal for which a merge down to the last level is worth its while.
+pub const STORE_MARKS_MIN: u64 = 4_096;
 /// New tables that compaction has not merged. From this count on they are made only as fast as they
 /// are merged: senders slow down instead of standing still.
-pub const STORE_NEW_TABLES_CALM: usize = 20;
+pub const STORE_NEW_TABLES_CALM: usize = 32;
 /// At this count no other is made: the LSM counts them in a byte.
-pub const STORE_NEW_TABLES_MAX: usize = 64;
+pub const STORE_NEW_TABLES_MAX: usize = 96;
 /// The longest that the next table waits for compaction before that, ms.
 pub const STORE_TABLE_MS_MAX: u64 = 1_500;
 /// How often linking a store begins anew because compaction has changed its list of tables. Beyond:
@@ -163,6 +163,8 @@ pub const DISK_RESERVE_PARTS: u64 = 8;
 /// Room that there must be beside what is about to be written: tables are a little larger than
 /// their rows, and lists of tables must be written, too.
 pub const DISK_MARGIN_BYTES: u64 = 16 * 1024 * 1024;
+/// How often a merge that found no room looks again, ms.
+pub const MERGE_RETRY_MS: u64 = 10_000;
 /// Room without which compaction waits.
 pub const MERGE_ROOM_BYTES: u64 = 64 * 1024 * 1024;
 /// How long a table or segment for which there was no room waits until it is tried again.
@@ -190,6 +192,8 @@ pub const BRAKE_STEP_BYTES: usize = 1024 * 1024;
 /// Bytes a second that go into tables while there is time: little enough that a write to the
 /// commit log hardly waits for them.
 pub const TABLE_BYTES_PER_SECOND: u64 = 64 * 1024 * 1024;
+/// Bytes a second that a lane merges though fewer come.
+pub const MERGE_BYTES_PER_SECOND: u64 = 24 * 1024 * 1024;
 /// The longest that a writer of tables waits at once.
 pub const PACE_AHEAD_MS_MAX: u64 = 50;
 /// The longest that compaction waits for a store to be opened. Then it goes on beside it.

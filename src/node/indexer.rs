@@ -4,8 +4,8 @@
 //! Invariants:
 //! 1. A shard hears that its chunks are applied, and synced, after they are: a table is on disk
 //!    when it is listed.
-//! 2. The LSM's own threads are started from this one, so they share its cores and its priority,
-//!    which is below that of the shards.
+//! 2. The threads that merge tables are started from this one, so they share its cores and its
+//!    priority, which is below that of the shards.
 //! 3. Chunks are gathered for [`INDEX_MS`] at most, until there are [`INDEX_BYTES`]: many small
 //!    tables would cost more than a few large ones.
 //! 4. While compaction of a shard is behind its tables are made slowly, and in the end not at all:
@@ -23,6 +23,7 @@ use crate::limits::{DISK_MARGIN_BYTES, DISK_RETRY_MS, INDEX_BYTES, INDEX_MS, SEG
 use crate::node::clock::steady_nanos;
 use crate::node::cuts::Cuts;
 use crate::node::log_files;
+use crate::node::merger::{Merger, Turns};
 use crate::node::merging::Merging;
 use crate::node::mesh::Doorbell;
 use crate::node::pace::{Pace, ShardPace};
@@ -129,6 +130,7 @@ struct Charge {
     notices: Sender<Notice>,
     store: Option<Writable>,
     pace: Option<Arc<ShardPace>>,
+    merger: Option<Merger>,
     /// Chunks for the next table, oldest first.
     gathered: Vec<Arc<Chunk>>,
     gathered_bytes: usize,
@@ -149,6 +151,7 @@ struct Indexer {
     cuts: Arc<Cuts>,
     pace: Arc<Pace>,
     room: Arc<Room>,
+    turns: Arc<Turns>,
     identity: u64,
 }
 
@@ -173,6 +176,7 @@ pub fn start(
             notices: sender,
             store: None,
             pace: None,
+            merger: None,
             gathered: Vec::new(),
             gathered_bytes: 0,
             since_ms: 0,
@@ -183,7 +187,8 @@ pub fn start(
     }
     let (ended, end) = sync_channel(1);
     let (bells, cuts, pace, room) = (bells.clone(), cuts.clone(), pace.clone(), room.clone());
-    let indexer = Indexer { jobs: inbox, charges, bells, cuts, pace, room, identity: identity()? };
+    let (turns, identity) = (Turns::new(room.clone()), identity()?);
+    let indexer = Indexer { jobs: inbox, charges, bells, cuts, pace, room, turns, identity };
     std::thread::Builder::new().name("indexer".to_owned()).spawn(move || {
         step_back(&set);
         indexer.run();
@@ -292,6 +297,9 @@ impl Indexer {
         brake.opened();
         let (opened, writable) = opened?;
         let charge = &mut self.charges[usize::from(shard.0)];
+        let merger = Merger::start(shard, &writable.view, &brake, &self.turns);
+        let refused = |source| StoreError::Folder { folder: folder.clone(), source };
+        charge.merger = Some(merger.map_err(refused)?);
         (charge.store, charge.pace) = (Some(writable), Some(brake));
         Ok(opened)
     }
@@ -300,12 +308,12 @@ impl Indexer {
     fn index(&mut self, shard: usize) {
         let charge = &mut self.charges[shard];
         let Some(store) = &charge.store else { return };
-        match store.view.new_tables() {
-            Ok(tables) if charge.merging.may_make(tables, now_ms()) => {
-                self.make_table(shard);
-            }
-            Ok(_) => charge.wait_for_merging(now_ms()),
-            Err(error) => self.fail(ShardId(shard as u16), error),
+        if let Some(error) = charge.merger.as_ref().and_then(Merger::failure) {
+            self.fail(ShardId(shard as u16), error);
+        } else if charge.merging.may_make(store.view.new_tables(), now_ms()) {
+            self.make_table(shard);
+        } else {
+            charge.wait_for_merging(now_ms());
         }
     }
 
@@ -341,6 +349,9 @@ impl Indexer {
             self.tell(shard, Notice::Applied(position));
         }
         pace.end_table();
+        if let Some(merger) = &self.charges[usize::from(shard.0)].merger {
+            merger.poke();
+        }
         self.tell(shard, Notice::Synced(covered.position));
         true
     }

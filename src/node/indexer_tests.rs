@@ -21,6 +21,7 @@ fn charge() -> (Charge, Receiver<Notice>) {
         notices,
         store: None,
         pace: None,
+        merger: None,
         gathered: Vec::new(),
         gathered_bytes: 0,
         since_ms: 0,
@@ -45,6 +46,7 @@ fn indexer() -> (Indexer, [Receiver<Notice>; 2]) {
             cuts,
             pace: Pace::new(vec![Arc::default(); 2].into(), Room::endless()),
             room: Room::endless(),
+            turns: Turns::new(Room::endless()),
             identity: 9,
         },
         [heard, too],
@@ -113,7 +115,7 @@ fn threads() -> Vec<(String, i32, String)> {
 
 /// Invariant 2 of node::indexer.
 #[test]
-fn the_lsms_threads_share_the_indexers_core_and_its_low_priority() {
+fn those_who_merge_share_the_indexers_core_and_its_low_priority() {
     let folder = TempFolder::new();
     let allowed = rustix::thread::sched_getaffinity(None).expect("Linux");
     let last = (0..1024).rev().find(|core| allowed.is_set(*core)).expect("we run on one");
@@ -133,7 +135,8 @@ fn the_lsms_threads_share_the_indexers_core_and_its_low_priority() {
     let cores = last.to_string();
     let all = threads();
     let ours = all.iter().filter(|(_, nice, set)| *nice >= NICENESS && *set == cores).count();
-    assert!(ours >= crate::limits::STORE_THREADS, "{ours} on {cores} of {all:?}");
+    let lanes = crate::store::view::tiers::Lane::ALL.len();
+    assert!(ours >= lanes, "{ours} on {cores} of {all:?}");
     drop((opened, link, links));
     end.recv().expect("the indexer ends with its last link");
 }

@@ -6,7 +6,7 @@
 //! goes into tables is synced in small pieces (1 MiB: 12 and 17 ms), and no faster than needed.
 //!
 //! Invariants:
-//! 1. All shards' tables together are written no faster than [`TABLE_BYTES_PER_SECOND`], while
+//! 1. All shards' new tables together are written no faster than [`TABLE_BYTES_PER_SECOND`], while
 //!    little waits to be indexed.
 //! 2. While a shard's store is opened its compaction waits, at most [`OPENING_MS_MAX`]: whoever
 //!    restarts waits for the log to be read and for nothing else.
@@ -26,6 +26,7 @@ use crate::limits::{
 };
 use crate::metrics::{Gauge, ShardMetrics};
 use crate::node::clock::steady_nanos;
+use crate::node::lanes::Lanes;
 use crate::node::room::Room;
 use crate::store::view::{Brake, Writer};
 use std::collections::VecDeque;
@@ -65,6 +66,7 @@ pub struct ShardPace {
     /// The indexer's table.
     table: Mutex<Table>,
     young: Mutex<Young>,
+    lanes: Lanes,
     /// When compaction may begin at the latest, steady ms; 0: it may.
     opening_until_ms: AtomicU64,
     /// The opening waits for compaction: nothing else is disturbed by it.
@@ -99,12 +101,12 @@ impl Pace {
     /// The brake of one shard whose store is being opened.
     pub fn brake(self: &Arc<Pace>, shard: ShardId) -> Arc<ShardPace> {
         let opening_until_ms = AtomicU64::new(now_ms() + OPENING_MS_MAX);
-        let young = Mutex::default();
+        let (young, lanes) = (Mutex::default(), Lanes::default());
         let metrics = self.shards[usize::from(shard.0)].clone();
         let table =
             Mutex::new(Table { chunk_bytes: 0, written: 0, credit: 0, chunk_bytes_of_256: 256 });
         let (pace, is_hurried) = (self.clone(), AtomicBool::new(false));
-        Arc::new(ShardPace { pace, metrics, table, young, opening_until_ms, is_hurried })
+        Arc::new(ShardPace { pace, metrics, table, young, lanes, opening_until_ms, is_hurried })
     }
 
     /// The indexer has done its work: compaction is given up, it can go on after the next start.
@@ -170,6 +172,11 @@ impl ShardPace {
         self.metrics.set(Gauge::IndexedBytes, 0);
     }
 
+    /// How fast each lane should merge.
+    pub fn lanes(&self) -> &Lanes {
+        &self.lanes
+    }
+
     fn show_table(&self, bytes: usize) {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         table.written += bytes as u64;
@@ -177,9 +184,14 @@ impl ShardPace {
         self.metrics.set(Gauge::IndexedBytes, indexed.min(table.chunk_bytes));
     }
 
+    /// Merges are given up from now on.
+    pub fn is_stopping(&self) -> bool {
+        self.pace.is_stopping.load(Relaxed)
+    }
+
     /// A merge that finds no room would end the store: it waits for some, until the server stops.
     fn lacks_room(&self) -> bool {
-        !self.pace.is_stopping.load(Relaxed) && !self.pace.room.has(MERGE_ROOM_BYTES)
+        !self.is_stopping() && !self.pace.room.has(MERGE_ROOM_BYTES)
     }
 
     fn is_opening(&self) -> bool {
@@ -192,7 +204,7 @@ impl Brake for ShardPace {
         if writer == Writer::Indexer && self.is_opening() {
             return ControlFlow::Continue(());
         }
-        while self.is_opening() || writer == Writer::Compaction && self.lacks_room() {
+        while self.is_opening() || writer != Writer::Indexer && self.lacks_room() {
             std::thread::sleep(LOOK);
         }
         if writer == Writer::Indexer {
@@ -202,10 +214,17 @@ impl Brake for ShardPace {
             return ControlFlow::Continue(());
         }
         self.young.lock().unwrap_or_else(PoisonError::into_inner).sync(tables);
-        if self.pace.is_stopping.load(Relaxed) {
+        if self.is_stopping() {
             return ControlFlow::Break(());
         }
-        let wait_ns = self.pace.wait_ns(bytes, steady_nanos());
+        let now_ns = steady_nanos();
+        let wait_ns = match writer {
+            Writer::Indexer => {
+                self.lanes.came(bytes, now_ns);
+                self.pace.wait_ns(bytes, now_ns)
+            }
+            Writer::Merger(lane) => self.lanes.wait_ns(lane, bytes, now_ns),
+        };
         if wait_ns > 0 {
             std::thread::sleep(Duration::from_nanos(wait_ns));
         }
@@ -258,6 +277,7 @@ fn newest(tables: &Path) -> u64 {
 mod tests {
     use super::*;
     use crate::store::view::tests::TempFolder;
+    use crate::store::view::tiers::Lane;
 
     fn pace(overlay_bytes: usize) -> Arc<Pace> {
         let metrics = Arc::new(ShardMetrics::default());
@@ -302,7 +322,7 @@ mod tests {
         let (done, is_done) = std::sync::mpsc::channel();
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                let goes_on = brake.wrote(folder.path(), 1, Writer::Compaction);
+                let goes_on = brake.wrote(folder.path(), 1, Writer::Merger(Lane::New));
                 done.send(goes_on.is_continue())
             });
             assert!(is_done.recv_timeout(LOOK * 4).is_err(), "it waits");
@@ -311,12 +331,12 @@ mod tests {
         });
         brake.hurry();
         let taken_until = *brake.pace.taken_until.lock().expect("no panic yet");
-        assert!(brake.wrote(folder.path(), usize::MAX, Writer::Compaction).is_continue());
+        assert!(brake.wrote(folder.path(), usize::MAX, Writer::Merger(Lane::New)).is_continue());
         let after = *brake.pace.taken_until.lock().expect("no panic yet");
         assert_eq!(after, taken_until, "an opening waits for it: it keeps to no pace");
         brake.opened();
         brake.pace.stop();
-        assert!(brake.wrote(folder.path(), 1, Writer::Compaction).is_break());
+        assert!(brake.wrote(folder.path(), 1, Writer::Merger(Lane::New)).is_break());
     }
 
     /// Invariant 5 of node::pace.
@@ -331,7 +351,7 @@ mod tests {
         let (done, is_done) = std::sync::mpsc::channel();
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                let goes_on = brake.wrote(folder.path(), 1, Writer::Compaction);
+                let goes_on = brake.wrote(folder.path(), 1, Writer::Merger(Lane::New));
                 done.send(goes_on.is_continue())
             });
             assert!(is_done.recv_timeout(LOOK * 4).is_err(), "it waits");
@@ -353,7 +373,7 @@ mod tests {
                 assert!(brake.wrote(folder.path(), 50, Writer::Indexer).is_continue());
                 assert_eq!(shown(), indexed);
             }
-            assert!(brake.wrote(folder.path(), 50, Writer::Compaction).is_continue());
+            assert!(brake.wrote(folder.path(), 50, Writer::Merger(Lane::New)).is_continue());
             assert_eq!(shown(), expected[1], "compaction makes no table of chunks");
             brake.end_table();
             assert_eq!(shown(), 0);

@@ -23,10 +23,6 @@ use crate::store::view::{Brake, View};
 use crate::store::{Position, StoreError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
-
-/// How often whoever waits for compaction looks whether it has caught up.
-const LOOK: Duration = Duration::from_millis(10);
 
 /// A store that is ready, for its shard.
 pub struct Opened {
@@ -129,13 +125,13 @@ pub fn adopt(folder: &Path, identity: u64) -> Result<(), StoreError> {
     view.apply(&[], Covered { log: identity, ..covered })
 }
 
-/// Every start makes a table. When there are too many, compaction comes first.
+/// Every start makes a table. When there are too many, merging comes first.
 fn wait_for_merging(view: &View, brake: Option<&dyn Brake>) -> Result<(), StoreError> {
-    while view.new_tables()? >= STORE_NEW_TABLES_MAX {
+    if view.new_tables() >= STORE_NEW_TABLES_MAX {
         if let Some(brake) = brake {
             brake.hurry();
         }
-        std::thread::sleep(LOOK);
+        view.merge_to(STORE_NEW_TABLES_MAX)?;
     }
     Ok(())
 }

@@ -31,10 +31,6 @@ use std::fs::{self, File};
 use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-/// How often whoever waits for compaction looks whether it has caught up.
-const LOOK: Duration = Duration::from_millis(20);
 
 /// Bytes of table blocks that each new store keeps in memory while it is written.
 const CACHE_BYTES: u64 = 1024 * 1024;
@@ -307,9 +303,7 @@ impl Writing {
                 view.write(batch).map_err(refused)?;
                 batch.clear();
             }
-            while view.new_tables().map_err(refused)? > STORE_NEW_TABLES_CALM {
-                std::thread::sleep(LOOK);
-            }
+            view.merge_to(STORE_NEW_TABLES_CALM).map_err(refused)?;
         }
         Ok(())
     }

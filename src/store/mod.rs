@@ -29,7 +29,7 @@ pub mod parts;
 pub mod recent;
 pub mod rows;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tree;
 pub mod view;
 pub mod warmth;

@@ -13,17 +13,17 @@ fn manual() -> MemoryStore {
     MemoryStore::default().with_durability(memory::Durability::Manual)
 }
 
-pub(super) fn put(store: &mut impl Store, key: &[u8], value: &[u8]) -> Position {
+pub(crate) fn put(store: &mut impl Store, key: &[u8], value: &[u8]) -> Position {
     let mut batch = Batch::new();
     batch.put(key, value);
     store.write(&batch).expect("the store is well")
 }
 
-pub(super) fn value(store: &impl Store, key: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn value(store: &impl Store, key: &[u8]) -> Option<Vec<u8>> {
     store.get(key, <[u8]>::to_vec).expect("the store is well")
 }
 
-pub(super) fn rows(
+pub(crate) fn rows(
     store: &impl Store,
     (from, to): (&[u8], &[u8]),
     direction: Direction,

@@ -15,11 +15,12 @@
 use super::log::format::{COVERED_KEY, Covered};
 use super::overlay::chunk::{Chunk, lasting};
 use super::{Batch, Direction, Position, Range, Store, StoreError, Visit, batch::Change};
-use crate::limits::{STORE_FILES_MAX, STORE_MERGED_TABLES, STORE_TABLE_BYTES, STORE_THREADS};
+use crate::limits::STORE_FILES_MAX;
 use brake::{Braked, Meter};
-use fjall::compaction::Leveled;
 use fjall::compaction::filter::Factory;
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use fjall::{AbstractTree, Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use lsm_tree::InternalValue;
+use lsm_tree::compaction::{CompactionStrategy, MoveDown, PullDown};
 use std::fs::{self, File};
 use std::io;
 use std::ops::ControlFlow;
@@ -28,10 +29,14 @@ use std::sync::Arc;
 
 mod brake;
 mod link;
+mod listed;
 #[cfg(test)]
 pub(crate) mod tests;
+pub mod tiers;
 
 pub use brake::{Brake, Writer};
+use listed::Listed;
+use tiers::{Lane, Levels, Step};
 
 const KEYSPACE: &str = "rows";
 /// Where a keyspace has its tables.
@@ -40,6 +45,7 @@ const TABLES: &str = "tables";
 /// A store in a folder of its own. Positions are counted from 0 again after each opening: what
 /// was found is durable.
 pub struct View {
+    listed: Listed,
     // Dropped before the database: the last handle of the database waits for its threads.
     rows: Keyspace,
     database: Database,
@@ -56,20 +62,20 @@ impl View {
         if View::is_absent(folder)? {
             create(folder, beginning)?;
         }
-        View::open_existing(folder, cache_bytes, STORE_THREADS)
+        View::open_existing(folder, cache_bytes)
     }
 
     /// Opens a store that is there, to read it. No row changes and no table is made or merged: all
     /// that fjall does is to take its lock, sync its journal, and remove tables and lists of tables
     /// that are not in force, as every opening does.
     pub fn open_to_read(folder: &Path, cache_bytes: u64) -> Result<View, StoreError> {
-        View::open_existing(folder, cache_bytes, 0)
+        View::open_existing(folder, cache_bytes)
     }
 
-    fn open_existing(folder: &Path, cache_bytes: u64, threads: usize) -> Result<View, StoreError> {
+    fn open_existing(folder: &Path, cache_bytes: u64) -> Result<View, StoreError> {
         refuse_damage(folder)?;
         let braked = Braked::default();
-        let database = open_database(folder, cache_bytes, threads, &braked)?;
+        let database = open_database(folder, cache_bytes, &braked)?;
         if !database.keyspace_exists(KEYSPACE) {
             return Err(damaged(folder, "its rows"));
         }
@@ -78,8 +84,13 @@ impl View {
     }
 
     fn new(rows: Keyspace, database: Database, braked: Braked) -> View {
+        let listed = Listed::of(&rows.tree);
+        View::showing(listed, rows, database, braked)
+    }
+
+    fn showing(listed: Listed, rows: Keyspace, database: Database, braked: Braked) -> View {
         let (written, synced) = (Position::default(), Position::default());
-        View { rows, database, braked, written, synced, failed: false }
+        View { listed, rows, database, braked, written, synced, failed: false }
     }
 
     /// Nothing was ever stored here: no such folder, or an empty one.
@@ -93,7 +104,8 @@ impl View {
 
     /// Another handle on the same rows, for reading on another thread.
     pub fn reader(&self) -> View {
-        View::new(self.rows.clone(), self.database.clone(), self.braked.clone())
+        let (rows, database) = (self.rows.clone(), self.database.clone());
+        View::showing(self.listed.clone(), rows, database, self.braked.clone())
     }
 
     /// Slows down whoever writes tables from now on, the LSM's own threads too.
@@ -116,10 +128,51 @@ impl View {
     }
 
     /// New tables that were not merged: they slow down every read.
-    pub fn new_tables(&self) -> Result<usize, StoreError> {
-        // Fails once any of the database's threads has failed.
-        self.database.persist(PersistMode::Buffer).map_err(disk)?;
-        Ok(self.rows.l0_table_count())
+    pub fn new_tables(&self) -> usize {
+        self.rows.l0_table_count()
+    }
+
+    /// What the store holds.
+    pub fn levels(&self) -> Levels {
+        let version = self.rows.tree.current_version();
+        let mut levels = Levels::default();
+        for (found, level) in version.iter_levels().zip(&mut levels.levels) {
+            (level.runs, level.tables) = (found.run_count(), found.table_count());
+            level.bytes = found.size();
+        }
+        for table in version.iter_tables() {
+            levels.rows += table.metadata.item_count;
+            levels.marks += table.metadata.tombstone_count;
+        }
+        levels
+    }
+
+    /// Merges or moves tables. The result is on disk when this returns, after seconds to minutes;
+    /// others read, apply and merge meanwhile, but not the same levels. Given up with an error when
+    /// the brake says so: then nothing has changed.
+    pub fn merge(&self, lane: Lane, step: Step) -> Result<(), StoreError> {
+        brake::merge_in(lane);
+        // Every reader reads what is newest, so nothing older is kept for any.
+        let newest = self.rows.tree.get_highest_seqno().unwrap_or(0);
+        let strategy: Arc<dyn CompactionStrategy> = match step {
+            Step::Merge(from, to) => Arc::new(PullDown(from, to)),
+            Step::Move(from, to) => Arc::new(MoveDown(from, to)),
+        };
+        let outcome = self.rows.tree.compact(strategy, newest);
+        self.listed.renew(&self.rows.tree);
+        outcome.map_err(disk)?;
+        self.listed.tidy(&self.rows.tree, self.rows.path()).map_err(disk)
+    }
+
+    /// Merges until there are fewer new tables than that; nobody else merges meanwhile.
+    pub fn merge_to(&self, new_tables: usize) -> Result<(), StoreError> {
+        while self.new_tables() >= new_tables {
+            let levels = self.levels();
+            let due = |lane: &Lane| Some((*lane, lane.next(&levels)?));
+            let Some((lane, step)) = Lane::ALL.iter().find_map(due) else { break };
+            self.merge(lane, step)?;
+        }
+        Ok(())
     }
 
     /// Makes one table of changes in the order of their keys. Neither a journal nor a list in
@@ -132,6 +185,7 @@ impl View {
             return Err(StoreError::Failed);
         }
         let outcome = write_table(&self.rows, changes, self.braked.meter(Writer::Indexer));
+        self.listed.renew(&self.rows.tree);
         self.checked(outcome)
     }
 
@@ -146,7 +200,7 @@ impl View {
 
 impl Store for View {
     fn get<R>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>, StoreError> {
-        let value = self.rows.get(key).map_err(disk)?;
+        let value = self.listed.get(key).map_err(disk)?;
         Ok(value.map(|value| read(&value)))
     }
 
@@ -154,7 +208,7 @@ impl Store for View {
         if range.from >= range.to {
             return Ok(());
         }
-        let rows = self.rows.range(range.from..range.to);
+        let rows = self.listed.scan(range.from, range.to);
         match range.direction {
             Direction::Forward => visit_each(rows, visit),
             Direction::Backward => visit_each(rows.rev(), visit),
@@ -212,30 +266,26 @@ fn write_table<'a>(
 }
 
 fn visit_each(
-    rows: impl Iterator<Item = fjall::Guard>,
+    rows: impl Iterator<Item = lsm_tree::Result<InternalValue>>,
     visit: Visit<'_>,
 ) -> Result<(), StoreError> {
     for row in rows {
-        let (key, value) = row.into_inner().map_err(disk)?;
-        if let ControlFlow::Break(()) = visit(&key, &value) {
+        let row = row.map_err(disk)?;
+        if let ControlFlow::Break(()) = visit(&row.key.user_key, &row.value) {
             break;
         }
     }
     Ok(())
 }
 
-fn open_database(
-    folder: &Path,
-    cache_bytes: u64,
-    threads: usize,
-    braked: &Braked,
-) -> Result<Database, StoreError> {
+fn open_database(folder: &Path, cache_bytes: u64, braked: &Braked) -> Result<Database, StoreError> {
     let filter: Arc<dyn Factory> = Arc::new(braked.clone());
     Database::builder(folder)
         .cache_size(cache_bytes)
         .manual_journal_persist(true)
         .max_cached_files(Some(STORE_FILES_MAX))
-        .worker_threads_unchecked(threads)
+        // Nothing is flushed, and `merge` is called by those who know when.
+        .worker_threads_unchecked(0)
         .with_compaction_filter_factories(Arc::new(move |name| {
             (name == KEYSPACE).then(|| filter.clone())
         }))
@@ -244,14 +294,7 @@ fn open_database(
 }
 
 fn open_rows(database: &Database, folder: &Path) -> Result<Keyspace, StoreError> {
-    let merging = || {
-        let merging = Leveled::default().with_l0_threshold(STORE_MERGED_TABLES);
-        Arc::new(merging.with_table_target_size(STORE_TABLE_BYTES))
-    };
-    let options = || {
-        let options = KeyspaceCreateOptions::default().manual_journal_persist(true);
-        options.compaction_strategy(merging())
-    };
+    let options = || KeyspaceCreateOptions::default().manual_journal_persist(true);
     database.keyspace(KEYSPACE, options).map_err(|error| refused(folder, error))
 }
 
@@ -268,7 +311,7 @@ fn create(folder: &Path, beginning: Covered) -> Result<(), StoreError> {
         _ => {}
     }
     let braked = Braked::default();
-    let database = open_database(&unfinished, 0, STORE_THREADS, &braked)?;
+    let database = open_database(&unfinished, 0, &braked)?;
     let rows = open_rows(&database, &unfinished)?;
     let word = beginning.print();
     let word = std::iter::once((COVERED_KEY, Change::Put(&word[..])));
@@ -331,8 +374,8 @@ fn entries(
     }))
 }
 
-fn disk(error: fjall::Error) -> StoreError {
-    StoreError::Disk(Box::new(error))
+fn disk(error: impl Into<fjall::Error>) -> StoreError {
+    StoreError::Disk(Box::new(error.into()))
 }
 
 fn refused(folder: &Path, error: fjall::Error) -> StoreError {

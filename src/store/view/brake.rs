@@ -1,5 +1,5 @@
-//! Whoever writes tables, be it the indexer or the LSM's own compaction, reports to a brake, which
-//! may make it wait.
+//! Whoever writes tables, be it the indexer or a lane that merges, reports to a brake, which may
+//! make it wait.
 //!
 //! Invariants:
 //! 1. Every [`BRAKE_STEP_BYTES`] that go into tables are reported, whoever writes them.
@@ -7,14 +7,26 @@
 //! Left to others: how long to wait, and for what (`node::pace`).
 
 use crate::limits::BRAKE_STEP_BYTES;
+use crate::store::view::tiers::Lane;
 use fjall::compaction::filter::{
     CompactionFilter, CompactionFilterResult, Context, Factory, ItemAccessor, Verdict,
 };
+use std::cell::Cell;
 use std::io;
 use std::ops::ControlFlow;
 use std::panic::RefUnwindSafe;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
+
+thread_local! {
+    /// The lane that this thread merges in: the LSM does not say for which merge it wants a filter.
+    static MERGING: Cell<Lane> = const { Cell::new(Lane::New) };
+}
+
+/// This thread merges in a lane from now on.
+pub(super) fn merge_in(lane: Lane) {
+    MERGING.set(lane);
+}
 
 /// What is told of writing tables.
 pub trait Brake: Send + Sync + RefUnwindSafe {
@@ -31,8 +43,8 @@ pub trait Brake: Send + Sync + RefUnwindSafe {
 pub enum Writer {
     /// The indexer: rows that no table has.
     Indexer,
-    /// The LSM's own thread: rows that tables have.
-    Compaction,
+    /// A lane that merges: rows that tables have.
+    Merger(Lane),
 }
 
 /// The brake of one store, which may be put on later than the store is opened.
@@ -85,7 +97,7 @@ impl Factory for Braked {
     }
 
     fn make_filter(&self, _: &Context) -> Box<dyn CompactionFilter> {
-        Box::new(self.meter(Writer::Compaction))
+        Box::new(self.meter(Writer::Merger(MERGING.get())))
     }
 }
 
@@ -103,16 +115,25 @@ impl CompactionFilter for Meter {
 mod tests {
     use super::*;
     use crate::store::view::tests::{TempFolder, open};
+    use crate::store::view::tiers::Step;
     use crate::store::{Batch, Store};
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     #[derive(Default)]
-    struct Counting([AtomicUsize; 2]);
+    struct Counting {
+        indexer: AtomicUsize,
+        merger: AtomicUsize,
+    }
 
     impl Brake for Counting {
         fn wrote(&self, tables: &Path, bytes: usize, writer: Writer) -> ControlFlow<()> {
             assert!(tables.is_dir(), "{} is where tables are", tables.display());
-            self.0[writer as usize].fetch_add(bytes, Ordering::Relaxed);
+            let count = match writer {
+                Writer::Indexer => &self.indexer,
+                Writer::Merger(Lane::Middle) => &self.merger,
+                Writer::Merger(lane) => panic!("no {lane:?} merge is under way"),
+            };
+            count.fetch_add(bytes, Ordering::Relaxed);
             ControlFlow::Continue(())
         }
     }
@@ -124,7 +145,6 @@ mod tests {
         let mut view = open(&folder);
         let brake = Arc::new(Counting::default());
         view.brake(brake.clone());
-        let written = |writer| brake.0[writer as usize].load(Ordering::Relaxed);
         let mut batch = Batch::new();
         for row in 0..1_000_u32 {
             batch.put(&[&[1][..], &row.to_be_bytes()].concat(), &[7; 4_000]);
@@ -132,8 +152,8 @@ mod tests {
         let bytes = 4_000_000;
         view.write(&batch).expect("the store is well");
         let all_but_a_step = bytes - BRAKE_STEP_BYTES..bytes + 100_000;
-        assert!(all_but_a_step.contains(&written(Writer::Indexer)));
-        view.rows.major_compact().expect("the store is well");
-        assert!(all_but_a_step.contains(&written(Writer::Compaction)));
+        assert!(all_but_a_step.contains(&brake.indexer.load(Ordering::Relaxed)));
+        view.merge(Lane::Middle, Step::Merge(0, 3)).expect("the store is well");
+        assert!(all_but_a_step.contains(&brake.merger.load(Ordering::Relaxed)));
     }
 }

@@ -52,6 +52,11 @@ const RESERVED: &[Reserved] = &[
         allowed: &["src/store/view", "src/store/mod.rs"],
         words: "the LSM hides behind `Store`",
     },
+    Reserved {
+        name: "lsm_tree",
+        allowed: &["src/store/view"],
+        words: "the LSM hides behind `Store`",
+    },
 ];
 
 /// Words that stand in `node` only.

@@ -1,0 +1,171 @@
+//! The threads that merge a shard's tables: one for each lane, so that a merge of all that is old,
+//! which takes minutes, never holds up those that new tables wait for.
+//!
+//! Invariants:
+//! 1. Whatever is due is merged, as soon as the indexer has made a table or another lane a run.
+//! 2. Of all shards only one at a time merges what is old, and only when the disk has room for it:
+//!    such a merge writes all of a shard again before anything is removed.
+//! 3. An error ends the merging of that shard and is told, once.
+//! 4. Dropped, the threads end and let go of the store, in the midst of a merge, too.
+//!
+//! Left to others: what is due (`store::view::tiers`), how fast (`pace`).
+
+use crate::ids::ShardId;
+use crate::limits::{DISK_MARGIN_BYTES, MERGE_RETRY_MS};
+use crate::node::pace::ShardPace;
+use crate::node::room::Room;
+use crate::store::StoreError;
+use crate::store::view::View;
+use crate::store::view::tiers::{Lane, Levels, Step};
+use std::io;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// What all shards' threads share.
+pub struct Turns {
+    room: Arc<Room>,
+    /// Held by whoever merges what is old.
+    old: Mutex<()>,
+}
+
+/// One shard's threads. Dropped, it waits for them to end: not long if the pace was stopped before.
+pub struct Merger {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+struct Shared {
+    view: View,
+    pace: Arc<ShardPace>,
+    turns: Arc<Turns>,
+    /// Wakes each lane up.
+    pokes: Vec<SyncSender<()>>,
+    failed: Mutex<Option<StoreError>>,
+    is_closing: AtomicBool,
+}
+
+impl Turns {
+    /// For shards whose stores are all on this disk.
+    pub fn new(room: Arc<Room>) -> Arc<Turns> {
+        Arc::new(Turns { room, old: Mutex::new(()) })
+    }
+}
+
+impl Merger {
+    /// Starts a shard's threads. They have the priority and the cores of the caller.
+    pub fn start(
+        shard: ShardId,
+        view: &View,
+        pace: &Arc<ShardPace>,
+        turns: &Arc<Turns>,
+    ) -> io::Result<Merger> {
+        let (pokes, wakes): (Vec<_>, Vec<_>) = Lane::ALL.iter().map(|_| sync_channel(1)).unzip();
+        let (view, failed) = (view.reader(), Mutex::new(None));
+        let (pace, turns, is_closing) = (pace.clone(), turns.clone(), AtomicBool::new(false));
+        let shared = Arc::new(Shared { view, pace, turns, pokes, failed, is_closing });
+        let threads = Lane::ALL.iter().zip(wakes).map(|(lane, wake)| {
+            let (shared, lane) = (shared.clone(), *lane);
+            let name = format!("merger-{shard}-{lane:?}").to_lowercase();
+            std::thread::Builder::new().name(name).spawn(move || shared.run(lane, &wake))
+        });
+        let threads = threads.collect::<io::Result<_>>()?;
+        let merger = Merger { shared, threads };
+        merger.poke();
+        Ok(merger)
+    }
+
+    /// There is a new table.
+    pub fn poke(&self) {
+        self.shared.poke();
+    }
+
+    /// The error that has ended it, given once.
+    pub fn failure(&self) -> Option<StoreError> {
+        self.shared.failed.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl Drop for Merger {
+    fn drop(&mut self) {
+        self.shared.is_closing.store(true, Relaxed);
+        self.poke();
+        for thread in self.threads.drain(..) {
+            // A panic in it has been printed, and the store is closed all the same.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    fn poke(&self) {
+        self.pace.lanes().see(&self.view.levels());
+        for poke in &self.pokes {
+            // One that is full has not been looked at yet.
+            let _ = poke.try_send(());
+        }
+    }
+
+    fn is_closing(&self) -> bool {
+        self.is_closing.load(Relaxed)
+    }
+
+    fn run(&self, lane: Lane, wake: &Receiver<()>) {
+        let retry = Duration::from_millis(MERGE_RETRY_MS);
+        while wake.recv_timeout(retry) != Err(RecvTimeoutError::Disconnected) {
+            if let Err(error) = self.work(lane) {
+                // A merge that was given up is none that failed.
+                if !self.is_closing() && !self.pace.is_stopping() {
+                    let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+                    failed.get_or_insert(error);
+                }
+                return;
+            }
+            if self.is_closing() {
+                return;
+            }
+        }
+    }
+
+    /// Does all that is due in a lane.
+    fn work(&self, lane: Lane) -> Result<(), StoreError> {
+        while !self.is_closing() {
+            let levels = self.view.levels();
+            let Some(step) = lane.next(&levels) else { break };
+            let is_done = match lane {
+                Lane::Old => self.merge_old(step, &levels)?,
+                Lane::New | Lane::Middle => {
+                    self.merge(lane, step, &levels)?;
+                    true
+                }
+            };
+            if !is_done {
+                break;
+            }
+            self.poke();
+        }
+        Ok(())
+    }
+
+    /// Returns whether there was room for it.
+    fn merge_old(&self, step: Step, levels: &Levels) -> Result<bool, StoreError> {
+        let _turn = self.turns.old.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.is_closing() || !self.turns.room.has(step.bytes(levels) + DISK_MARGIN_BYTES) {
+            return Ok(false);
+        }
+        self.merge(Lane::Old, step, levels)?;
+        Ok(true)
+    }
+
+    fn merge(&self, lane: Lane, step: Step, levels: &Levels) -> Result<(), StoreError> {
+        self.pace.lanes().begin(lane, lane.haste(levels));
+        self.view.merge(lane, step)
+    }
+}
+
+#[cfg(test)]
+#[path = "merger_tests.rs"]
+mod tests;
