@@ -84,6 +84,10 @@ pub struct Config {
     pub durability: Durability,
     /// Room on the disk, MiB, below which nothing new is stored.
     pub disk_reserve_mb: u32,
+    /// Days that messages are kept; `None`: for ever.
+    pub retain_days: Option<u32>,
+    /// Messages that are kept of each history; `None`: all.
+    pub retain_messages: Option<u64>,
     /// What keeps the rows.
     pub store: StoreKind,
     /// How refused calls are answered.
@@ -177,6 +181,8 @@ fn read(sources: &Sources, utc_offset_seconds: i32) -> Result<Config, ConfigErro
         disk_reserve_mb: sources
             .read("disk_reserve_mb", MEBIBYTES, |text| text.parse().ok())?
             .unwrap_or(1024),
+        retain_days: sources.read("retain_days", DAYS, days)?.flatten(),
+        retain_messages: sources.read("retain_messages", MESSAGES, messages)?.flatten(),
         store: sources.read("store", "disk, memory or nothing", store)?.unwrap_or(StoreKind::Disk),
         errors: sources.read("errors", "seed or rest", errors)?.unwrap_or(ErrorStyle::Seed),
         utc_offset_seconds: sources
@@ -191,11 +197,15 @@ const SHARDS: &str = "a whole number, 1 to 256";
 const CORE: &str = "the place of a core among those allowed, 0 to 65535";
 const INDEXER: &str = "the place of a core among those allowed, 0 to 65535, or shared";
 const MEBIBYTES: &str = "a whole number of MiB, 0 to 4294967295";
+const DAYS: &str = "a whole number of days, 1 to 36500, or 0 for ever";
+const MESSAGES: &str = "a whole number, at least 100, or 0 for all";
 const OFFSET: &str = "hours and minutes from UTC, such as +08:00, at most 18 hours";
 const FILTER: &str = "a filter such as info, or warn,anser=debug";
 const AUTH: &str = "open";
 
 const _: () = assert!(limits::SHARDS_MAX == 256, "the text above says so");
+const _: () = assert!(limits::RETAINED_DAYS_MAX == 36_500, "and so");
+const _: () = assert!(limits::RETAINED_MESSAGES_MIN == 100, "and so");
 
 fn folder(text: &str) -> Option<PathBuf> {
     (!text.is_empty()).then(|| PathBuf::from(text))
@@ -203,6 +213,22 @@ fn folder(text: &str) -> Option<PathBuf> {
 
 fn shards(text: &str) -> Option<u16> {
     text.parse().ok().filter(|count| (1..=limits::SHARDS_MAX).contains(count))
+}
+
+/// `Some(None)`: for ever.
+fn days(text: &str) -> Option<Option<u32>> {
+    match text.parse().ok()? {
+        0 => Some(None),
+        days => (days <= limits::RETAINED_DAYS_MAX).then_some(Some(days)),
+    }
+}
+
+/// `Some(None)`: all.
+fn messages(text: &str) -> Option<Option<u64>> {
+    match text.parse().ok()? {
+        0 => Some(None),
+        count => (count >= limits::RETAINED_MESSAGES_MIN).then_some(Some(count)),
+    }
 }
 
 fn core(text: &str) -> Option<u16> {

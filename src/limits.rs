@@ -163,6 +163,22 @@ pub const DISK_RESERVE_PARTS: u64 = 8;
 /// Room that there must be beside what is about to be written: tables are a little larger than
 /// their rows, and lists of tables must be written, too.
 pub const DISK_MARGIN_BYTES: u64 = 16 * 1024 * 1024;
+/// Messages that retention keeps of each history at least.
+pub const RETAINED_MESSAGES_MIN: u64 = 100;
+/// Days that retention keeps at most: a century.
+pub const RETAINED_DAYS_MAX: u32 = 36_500;
+/// Messages that one event forgets. If there are more its user is looked at again.
+pub const FORGET_STEP: u64 = 16;
+/// Messages put into a history between two looks at whether some are to be forgotten.
+pub const FORGET_EACH: u64 = 8;
+/// Users who wait to be looked at. Beyond: the next sweep finds them.
+pub const FORGET_DUE_MAX: usize = 4 * 1024;
+/// Time in which every user is looked at, ms.
+pub const FORGET_SWEEP_MS: u64 = 60 * 60 * 1000;
+/// Users that a sweep looks at in each tick.
+pub const FORGET_TICK_USERS: usize = 64;
+/// Users looked at in each turn at least; for each four requests of it another.
+pub const FORGET_TURN_USERS: usize = 16;
 /// How often a merge that found no room looks again, ms.
 pub const MERGE_RETRY_MS: u64 = 10_000;
 /// Room without which compaction waits.

@@ -56,6 +56,7 @@ figures! {
         Refused = "refusals_total", "Requests and frames refused.";
         Cut = "connections_cut_total", "Connections closed because a bound was reached.";
         MeshFull = "mesh_full_total", "Times a parcel found the mesh full.";
+        Forgotten = "messages_forgotten_total", "Messages of a history that retention has removed.";
         Parked = "parked_total", "Requests and parts of lists that waited for rows on a slow disk.";
         Turns = "turns_total", "Turns taken.";
         Syncs = "syncs_total", "Writes to the commit log, or syncs of a store without one.";

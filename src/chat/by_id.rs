@@ -72,6 +72,14 @@ impl<S: Store> Records<S> {
         Ok(())
     }
 
+    /// Removes a block whose messages are all gone.
+    pub fn remove_id_block(&mut self, owner: UserId, block: &IdBlockRow) -> Result<(), StoreError> {
+        let lowest = MessageId::new(block.entries[0].id).ok_or(RowError::Damaged)?;
+        self.remove(&Key::id_block(owner, lowest));
+        self.last_block = None;
+        Ok(())
+    }
+
     /// Appends the seqs of all messages in a history that came under an id. A rising id costs no
     /// read, any other a row and a short scan.
     pub fn find_id(

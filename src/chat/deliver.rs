@@ -93,6 +93,7 @@ impl<S: Store> Shard<S> {
         }
         self.records.put_message(owner, seq, &writing);
         self.records.index_id(owner, letter.id, seq)?;
+        self.forgetting.note(owner, seq);
         if !is_first_of_id {
             self.expected.forget(owner, letter.id);
         } else if is_present {

@@ -30,6 +30,13 @@ pub enum Event<'a> {
         /// What is asked.
         request: Request<'a>,
     },
+    /// Time to forget some of a user's oldest messages, as [`Shard::next_to_forget`] has said.
+    ///
+    /// [`Shard::next_to_forget`]: crate::chat::shard::Shard::next_to_forget
+    Forget {
+        /// Whose.
+        user: UserId,
+    },
     /// An authenticated connection is gone.
     Closed {
         /// Which.
@@ -114,6 +121,13 @@ pub struct Letter {
     pub timestamp_ms: i64,
     /// Single.
     pub chat_type: ChatType,
+}
+
+impl Letter {
+    /// The one that `owner`, who is its author or its recipient, has this chat with.
+    pub fn other(&self, owner: UserId) -> UserId {
+        if self.from == owner { self.to } else { self.from }
+    }
 }
 
 /// How far a reader has come with an author's messages. Later notices hold all earlier ones.

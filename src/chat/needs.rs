@@ -131,6 +131,7 @@ impl<S: Store> Shard<S> {
             for seq in self.seqs_of_id(author, id, needs)? {
                 self.lacks_message(author, seq, needs);
             }
+            self.lacks_row(here, &Key::forgotten(author), needs);
         }
         Ok(())
     }
@@ -300,7 +301,7 @@ impl<S: Store> Shard<S> {
     }
 
     /// Whether a row is lacking, here or at another shard.
-    fn lacks_row(&self, at: ShardId, key: &[u8], needs: &mut Needs) -> bool {
+    pub(super) fn lacks_row(&self, at: ShardId, key: &[u8], needs: &mut Needs) -> bool {
         let is_at_hand = at == self.place.shard && self.records.is_at_hand(key);
         let is_lacking = !is_at_hand && !self.warmth.has(Tag::of_row(key));
         if is_lacking {
@@ -360,7 +361,7 @@ impl<S: Store> Shard<S> {
     }
 
     /// Whether it is lacking which messages wait around a place; the user's row is not.
-    fn lacks_marks(
+    pub(super) fn lacks_marks(
         &mut self,
         owner: UserId,
         seq: u64,

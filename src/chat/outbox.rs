@@ -7,6 +7,7 @@
 //! 4. At most [`UNCONFIRMED_RELAYS_MAX`] relays of a stream are posted and not confirmed.
 
 use crate::chat::event::{Effect, Letter, Relay, StreamPosition};
+use crate::chat::pending::Pending;
 use crate::chat::records::Records;
 use crate::chat::shard::{Place, Shard};
 use crate::chat::turn::{Turn, When};
@@ -44,6 +45,8 @@ pub struct Outbox {
     epoch: u64,
     outgoing: Vec<Outgoing>,
     incoming: Vec<Incoming>,
+    /// `None`: nobody wants to know.
+    pending: Option<Pending>,
 }
 
 impl Outbox {
@@ -56,6 +59,7 @@ impl Outbox {
             epoch: before + 1,
             outgoing: vec![Outgoing::default(); usize::from(place.shards)],
             incoming: vec![Incoming::default(); usize::from(place.shards)],
+            pending: None,
         };
         records.put(&Key::of(Kind::Epoch), &NumberRow(outbox.epoch));
         for other in 0..place.shards {
@@ -156,6 +160,41 @@ impl Outbox {
         Ok(true)
     }
 
+    /// Keeps in mind from now on which messages are on their way. Reads all rows of relays.
+    pub(super) fn watch_pending<S: Store>(
+        &mut self,
+        records: &mut Records<S>,
+    ) -> Result<(), StoreError> {
+        let mut pending = Pending::new(self.outgoing.len());
+        for to in (0..self.outgoing.len() as u16).map(ShardId) {
+            let (from, end) = (Key::outbox_of(to), Key::outbox_of(to).after());
+            let mut outcome = Ok(());
+            records.scan(&from, &end, Direction::Forward, &mut |key, value| {
+                match outbox_row(to, key, value) {
+                    Ok((position, row)) => pending.begin(to, position, row),
+                    Err(error) => outcome = Err(error),
+                }
+                if outcome.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            })?;
+            outcome?;
+        }
+        self.pending = Some(pending);
+        Ok(())
+    }
+
+    /// A message has been put on its way.
+    pub(super) fn note_pending(&mut self, to: ShardId, position: StreamPosition, row: OutboxRow) {
+        if let Some(pending) = &mut self.pending {
+            pending.begin(to, position, row);
+        }
+    }
+
+    /// Whether a message may still have to be read for its relay.
+    pub(super) fn is_pending(&self, author: UserId, seq: u64) -> bool {
+        let Some(pending) = &self.pending else { return true };
+        pending.has(OutboxRow { author: author.number(), seq })
+    }
+
     /// The streams whose senders wait for a confirm.
     fn take_confirms(&mut self) -> impl Iterator<Item = (ShardId, StreamPosition)> + '_ {
         self.incoming.iter_mut().enumerate().filter_map(|(from, incoming)| {
@@ -225,6 +264,9 @@ impl<S: Store> Shard<S> {
             return Ok(());
         }
         let before = std::mem::replace(&mut outgoing.confirmed, to);
+        if let Some(pending) = &mut self.outbox.pending {
+            pending.end(by, to);
+        }
         if before.epoch == to.epoch {
             for sequence in before.sequence + 1..=to.sequence {
                 self.records.remove(&Key::outbox(by, to.epoch, sequence));

@@ -17,8 +17,8 @@ use crate::ids::{ChatId, MessageId, SLOTS, Slot, UserId};
 use crate::limits::NAME_BYTES_MAX;
 use crate::store::keys::Key;
 use crate::store::rows::{
-    ChatIdRow, ChatRow, IdEntry, LateIdRow, MarksRow, MessageRow, NumberRow, ProfileRow,
-    RowSerializer, RowWriter, SlotRow, UserRow, WAITING_BLOCK, WaitingRow,
+    ChatIdRow, ChatRow, ID_BLOCK, IdEntry, LateIdRow, MarksRow, MessageRow, NumberRow, PAIR_BLOCK,
+    ProfileRow, RowSerializer, RowWriter, SlotRow, UserRow, WAITING_BLOCK, WaitingRow,
 };
 use rkyv::Serialize as Row;
 use serde::{Deserialize, Serialize};
@@ -40,6 +40,34 @@ pub struct UserItem<'a> {
     pub third_user_id: Cow<'a, str>,
     pub name: Option<Cow<'a, str>>,
     pub registered_ms: i64,
+    /// What retention has removed of his history.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forgotten: Option<ForgottenItem>,
+}
+
+/// The forgotten part of a history: what later messages build upon.
+#[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[allow(missing_docs)] // See `UserRow`; ids in decimal.
+pub struct ForgottenItem {
+    pub last_seq: u64,
+    pub highest_sent: String,
+    pub highest_received: String,
+    pub indexed_up_to: String,
+    pub highest_late: String,
+    pub recent_ids: Vec<(String, u64)>,
+}
+
+/// The forgotten part of a chat.
+#[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[allow(missing_docs)] // See `ChatRow`.
+pub struct ForgottenChatItem {
+    pub messages: u64,
+    pub recent: Vec<u64>,
+    pub last_seq: u64,
+    pub received: u64,
+    pub sent: u64,
 }
 
 /// How far messages of one direction have come, by their ordinals.
@@ -71,6 +99,9 @@ pub struct ChatItem {
     pub peer_read_up_to: u64,
     /// The peer is still to be told of these marks.
     pub marks_due: bool,
+    /// What retention has removed of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forgotten: Option<ForgottenChatItem>,
 }
 
 /// A message of the history of the user before.
@@ -165,6 +196,8 @@ struct Owner {
     row: UserRow,
     chats: BTreeMap<UserId, ChatRow>,
     late_ids: BTreeMap<MessageId, LateIdRow>,
+    /// The seq before the first message that is to come.
+    forgotten: u64,
 }
 
 /// Makes rows of items.
@@ -244,9 +277,17 @@ impl Builder {
         self.put(&Key::profile(user), &profile, put);
         self.put(&Key::tenant(user), &NumberRow(u64::from(tenant)), put);
         let name = item.name.as_deref().map(Into::into);
-        let row = UserRow { tenant, name, ..UserRow::default() };
+        let row = match &item.forgotten {
+            None => UserRow::default(),
+            Some(forgotten) => {
+                let row = forgotten_user(forgotten)?;
+                self.put(&Key::forgotten(user), &row, put);
+                row
+            }
+        };
+        let (forgotten, row) = (row.last_seq, UserRow { tenant, name, ..row });
         let (chats, late_ids) = (BTreeMap::new(), BTreeMap::new());
-        self.owner = Some(Owner { user, row, chats, late_ids });
+        self.owner = Some(Owner { user, row, chats, late_ids, forgotten });
         Ok(())
     }
 
@@ -255,6 +296,7 @@ impl Builder {
         let peer = person(item.peer, "peer")?;
         let id = i64::try_from(item.id).ok().and_then(ChatId::new);
         let id = id.filter(|id| id.slot() == owner.user.slot()).ok_or(ItemError::Range("id"))?;
+        let forgotten = item.forgotten.as_ref().map(forgotten_chat).transpose()?;
         let chat = ChatRow {
             id: item.id,
             created_ms: item.created_ms,
@@ -267,9 +309,9 @@ impl Builder {
             peer_pushed: marks(&item.peer_pushed),
             peer_acked: marks(&item.peer_acked),
             peer_read_up_to: item.peer_read_up_to,
-            ..ChatRow::default()
+            ..forgotten.clone().unwrap_or_default()
         };
-        if owner.row.last_seq > 0 || owner.chats.insert(peer, chat).is_some() {
+        if owner.row.last_seq > owner.forgotten || owner.chats.insert(peer, chat).is_some() {
             return Err(ItemError::Order);
         }
         owner.row.listed += u32::from(item.listed);
@@ -278,6 +320,9 @@ impl Builder {
         slot.next_chat = slot.next_chat.max(item.id / u64::from(SLOTS) + 1);
         let pair = ChatIdRow { owner: user.number(), peer: peer.number() };
         self.put(&Key::chat_id(id), &pair, put);
+        if let Some(forgotten) = forgotten {
+            self.put(&Key::forgotten_chat(user, peer), &forgotten, put);
+        }
         if item.marks_due {
             self.put(&Key::marks_due(user, peer), &NumberRow(0), put);
         }
@@ -362,6 +407,32 @@ impl Builder {
 
 fn person(number: u32, field: &'static str) -> Result<UserId, ItemError> {
     UserId::new(i64::from(number)).ok_or(ItemError::Range(field))
+}
+
+fn forgotten_user(item: &ForgottenItem) -> Result<UserRow, ItemError> {
+    let id = |text: &str| text.parse().map_err(|_| ItemError::Range("an id in `forgotten`"));
+    let entry = |(text, seq): &(String, u64)| Ok(IdEntry { id: id(text)?, seq: *seq });
+    if item.recent_ids.len() >= ID_BLOCK {
+        return Err(ItemError::Range("recentIds"));
+    }
+    Ok(UserRow {
+        last_seq: item.last_seq,
+        highest_sent: id(&item.highest_sent)?,
+        highest_received: id(&item.highest_received)?,
+        indexed_up_to: id(&item.indexed_up_to)?,
+        highest_late: id(&item.highest_late)?,
+        recent_ids: item.recent_ids.iter().map(entry).collect::<Result<_, _>>()?,
+        ..UserRow::default()
+    })
+}
+
+fn forgotten_chat(item: &ForgottenChatItem) -> Result<ChatRow, ItemError> {
+    let ForgottenChatItem { messages, ref recent, last_seq, received, sent } = *item;
+    if recent.len() as u64 != messages % PAIR_BLOCK as u64 {
+        return Err(ItemError::Range("recent"));
+    }
+    let recent = recent.clone();
+    Ok(ChatRow { messages, recent, last_seq, received, sent, ..ChatRow::default() })
 }
 
 fn marks(item: &MarksItem) -> MarksRow {

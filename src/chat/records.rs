@@ -269,7 +269,7 @@ impl<S: Store> Records<S> {
     }
 
     /// Notes that a row of this user was changed, one that is not his own.
-    fn touch(&mut self, user: UserId) -> Result<(), StoreError> {
+    pub fn touch(&mut self, user: UserId) -> Result<(), StoreError> {
         let position = self.next_position();
         let place = self.place_of_user(user)?;
         self.users.at(place).touched = position;

@@ -98,6 +98,10 @@ impl<S: Store> Shard<S> {
             match self.sent_before(author, id, draft)? {
                 Some(Is::Same) => return Ok(Verdict::Again(id)),
                 Some(Is::Another) => return Ok(Verdict::Refused(Refusal::IdUsed)),
+                // It may be the one of a message that is forgotten, and that its recipient has.
+                None if self.is_among_forgotten(author, id)? => {
+                    return Ok(Verdict::Refused(Refusal::IdUsed));
+                }
                 None => {}
             }
         }
@@ -170,6 +174,7 @@ impl<S: Store> Shard<S> {
         };
         self.records.put_message(author, seq, &writing);
         self.records.index_id(author, id, seq)?;
+        self.forgetting.note(author, seq);
         self.metrics.count(Counter::Sent, 1);
 
         let mut span = None;
@@ -197,6 +202,7 @@ impl<S: Store> Shard<S> {
         let position = self.outbox.next_position(home);
         let row = OutboxRow { author: author.number(), seq };
         self.records.put(&Key::outbox(home, position.epoch, position.sequence), &row);
+        self.outbox.note_pending(home, position, row);
         let relay = Relay {
             position,
             letter: writing.letter,

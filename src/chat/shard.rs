@@ -13,6 +13,7 @@ use crate::chat::acknowledge::Chores;
 use crate::chat::directory::Directory;
 use crate::chat::event::{Effect, Event, Now, Relay, StreamPosition};
 use crate::chat::expected::Expected;
+use crate::chat::forget::Forgetting;
 use crate::chat::marks_relay::MarksRelay;
 use crate::chat::message_ids::MessageIds;
 use crate::chat::notices::Notices;
@@ -75,6 +76,7 @@ pub struct Shard<S: Store> {
     pub(super) chores: Chores,
     pub(super) notices: Notices,
     pub(super) expected: Expected,
+    pub(super) forgetting: Forgetting,
     pub(super) warmth: Warmth,
     /// Scratch memory for places of a history.
     pub(super) seqs: Vec<u64>,
@@ -113,6 +115,7 @@ impl<S: Store> Shard<S> {
             chores: Chores::default(),
             notices: Notices::default(),
             expected: Expected::default(),
+            forgetting: Forgetting::default(),
             warmth: Warmth::default(),
             seqs: Vec::new(),
         })
@@ -140,6 +143,7 @@ impl<S: Store> Shard<S> {
                 self.marks_applied(receipt);
                 Ok(())
             }
+            Event::Forget { user } => self.forget(user, now),
             Event::Tick => self.tick(now, turn),
         }
     }
@@ -242,7 +246,7 @@ impl<S: Store> Shard<S> {
         self.relay_marks(now, turn)?;
         self.do_chores(now, turn)?;
         self.extend_mint_bound(now);
-        Ok(())
+        self.sweep_users(now)
     }
 
     /// Ends a turn: writes the rows it changed and sets `turn.position`.

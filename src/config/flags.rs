@@ -15,6 +15,8 @@ pub const SETTINGS: &[&str] = &[
     "indexer_core",
     "durability",
     "disk_reserve_mb",
+    "retain_days",
+    "retain_messages",
     "store",
     "auth",
     "i_know_this_is_open",
@@ -108,6 +110,12 @@ pub struct Serve {
     /// [default: 1024]
     #[arg(long, value_name = "MIB", help_heading = "Running")]
     disk_reserve_mb: Option<OsString>,
+    /// Days that messages are kept, 1 to 36500; 0: for ever [default: 0]
+    #[arg(long, value_name = "DAYS", help_heading = "Running")]
+    retain_days: Option<OsString>,
+    /// Messages that are kept of each user's history, 100 at least; 0: all [default: 0]
+    #[arg(long, value_name = "COUNT", help_heading = "Running")]
+    retain_messages: Option<OsString>,
     /// disk, or memory or nothing: then nothing survives; for measuring [default: disk]
     #[arg(long, value_name = "KIND", help_heading = "Running")]
     store: Option<OsString>,

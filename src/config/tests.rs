@@ -56,6 +56,7 @@ fn nothing_said_means_the_documented_defaults() {
     assert_eq!(config.data_dir, PathBuf::from("./data"));
     assert_eq!((config.shards, config.pin_from), (None, 0));
     assert_eq!(config.disk_reserve_mb, 1024);
+    assert_eq!((config.retain_days, config.retain_messages), (None, None));
     assert_eq!(config.indexer_core, IndexerCore::Last);
     assert_eq!((config.errors, config.utc_offset_seconds), (ErrorStyle::Seed, 3600));
     assert_eq!((config.durability_word(), config.log.as_str()), ("sync", "info"));
@@ -78,6 +79,16 @@ fn flag_beats_variable_beats_file_beats_default() {
 #[test]
 fn an_earlier_source_hides_a_wrong_value_of_a_later_one() {
     assert_eq!(config(&["--shards", "2"], &[("ANSER_SHARDS", "many")]).shards, Some(2));
+}
+
+#[test]
+fn retention_is_off_with_0() {
+    let of = |flags: &[&str]| {
+        let config = config(flags, &[]);
+        (config.retain_days, config.retain_messages)
+    };
+    assert_eq!(of(&["--retain-days", "0", "--retain-messages", "0"]), (None, None));
+    assert_eq!(of(&["--retain-days", "30", "--retain-messages", "100"]), (Some(30), Some(100)));
 }
 
 #[test]
@@ -109,6 +120,10 @@ fn every_setting_refuses_nonsense_and_names_itself() {
         ("indexer-core", "last"),
         ("durability", "fast"),
         ("disk-reserve-mb", "1G"),
+        ("retain-days", "36501"),
+        ("retain-days", "a week"),
+        ("retain-messages", "99"),
+        ("retain-messages", "-1"),
         ("store", "tape"),
         ("auth", "none"),
         ("i-know-this-is-open", "perhaps"),

@@ -12,6 +12,7 @@
 
 use crate::admin::status::Readiness;
 use crate::chat::directory::Directory;
+use crate::chat::forget::Retention;
 use crate::chat::shard::{Place, Shard};
 use crate::config::{self, Config, StoreKind};
 use crate::ids::ShardId;
@@ -24,6 +25,7 @@ use crate::node::cuts::Cuts;
 use crate::node::data_folder::{self, DataFolderError, FolderLock, Shards};
 use crate::node::desk::{Desk, Fittings};
 use crate::node::doctor::{self, Verdict};
+use crate::node::forgetting;
 use crate::node::indexer::{self, Link, Opening};
 use crate::node::listener::{Listeners, bind_all};
 use crate::node::log_writer::LogWriter;
@@ -112,6 +114,7 @@ struct Berth {
     directory: Arc<Directory>,
     metrics: Arc<ShardMetrics>,
     options: WireOptions,
+    retention: Retention,
     stage: Arc<Stage>,
     cuts: Arc<Cuts>,
     reports: Sender<Report>,
@@ -152,6 +155,7 @@ pub fn serve(config: &Config) -> Result<(), ServeError> {
             directory: directory.clone(),
             metrics: metrics[index].clone(),
             options: wire_options(config),
+            retention: forgetting::retention(config),
             stage: stage.clone(),
             cuts: cuts.clone(),
             reports: reports.clone(),
@@ -460,7 +464,8 @@ async fn run<S: Store>(
     berth: Berth,
 ) -> Result<(), ShardError> {
     let Berth { place, mesh, listeners, directory, metrics, options, .. } = berth;
-    let shard = Shard::open(store, place, directory.clone(), metrics.clone())?;
+    let mut shard = Shard::open(store, place, directory.clone(), metrics.clone())?;
+    shard.retain(berth.retention)?;
     let control = Control::new(berth.stage, berth.cuts, berth.reports);
     let mut clock = Clock::new(Reading::take(), directory.shown());
     let now = clock.now(Reading::take(), directory.shown());

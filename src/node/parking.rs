@@ -39,6 +39,8 @@ pub enum Waiting {
     Request(ConnectionId, Option<UserId>, KeptRequest),
     /// A part of a list, for a connection.
     Part(ConnectionId, Box<Listing>, Part),
+    /// What retention lets a user forget.
+    Chore(UserId),
 }
 
 struct Parked {
@@ -173,6 +175,7 @@ impl<S: Store> Desk<S> {
     fn go_on(&mut self, waiting: Waiting, stages: u8) -> Result<(), StoreError> {
         let (to, user, kept) = match waiting {
             Waiting::Part(to, listing, part) => return self.give_part(to, listing, part, stages),
+            Waiting::Chore(user) => return self.forget(user, stages),
             Waiting::Request(to, user, kept) => (to, user, kept),
         };
         let needs = kept.lend(|request| self.shard.needs(user, &request))?;

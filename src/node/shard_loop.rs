@@ -199,6 +199,7 @@ impl<S: Store> ShardLoop<S> {
         self.depart()?;
         if takes_requests {
             self.decode()?;
+            self.desk.forget_some()?;
         }
         self.end_turn(start)?;
         self.sync_if_awaited()?;

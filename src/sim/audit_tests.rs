@@ -2,6 +2,7 @@
 
 use crate::api::{Acked, Request};
 use crate::chat::audit::{self, Counts, Finding};
+use crate::chat::forget::Retention;
 use crate::ids::{ChatId, MessageId, ShardId, UserId};
 use crate::sim::users::{Person, text};
 use crate::sim::world::{Sent, World};
@@ -38,6 +39,7 @@ fn rows() -> Rows {
 /// A day of a few users, with nothing under way.
 pub(super) fn settled_world() -> (World, Vec<UserId>, Vec<Person>) {
     let mut world = World::new(3);
+    world.retain(Retention { messages: Some(140), days: None });
     let users: Vec<UserId> = (0..6).map(|n| world.register(&format!("u{n}"))).collect();
     let people: Vec<_> = users.iter().map(|user| world.connect(*user)).collect();
     for step in 0..320_i64 {
@@ -61,6 +63,8 @@ pub(super) fn settled_world() -> (World, Vec<UserId>, Vec<Person>) {
     world.call(Request::ClearUnread(chat(1)));
     world.settle();
     world.pass(1000);
+    (0..3).for_each(|shard| assert!(world.forget(shard) > 0, "some histories are long"));
+    world.settle();
     (world, users, people)
 }
 
@@ -244,6 +248,7 @@ fn any_other_row_that_says_something_else_is_found() {
     doctor::<WaitingRow>(&mut rows, Kind::Waiting, &[|row| row.0 ^= 1 << 77]);
     doctor::<OutboxRow>(&mut rows, Kind::Outbox, &[|row| row.seq = 1 << 40]);
     doctor::<StreamRow>(&mut rows, Kind::Applied, &[|row| row.epoch += 9]);
+    let all = rows.all();
     for (shard, key, value) in some(&rows, Kind::Message) {
         let Some(Parts::Message { owner, .. }) = Parts::of(&key) else { panic!("a message") };
         let mut other = value.clone();
@@ -251,8 +256,15 @@ fn any_other_row_that_says_something_else_is_found() {
         other[at.expect("its text")] = b'j';
         let note = crate::store::rows::read::<crate::store::rows::ArchivedMessageRow<'_>>(&value);
         let note = note.expect("it is whole");
-        // A note to self has no other end.
-        if note.from != note.to {
+        // A note to self has no other end, nor has what the other one has forgotten.
+        let other_end = if owner.number() == note.from { note.to } else { note.from };
+        let peer = UserId::new(i64::from(other_end.to_native())).expect("positive");
+        let forgotten =
+            all.get(&(usize::from(peer.home(3).0), Key::forgotten_chat(peer, owner).to_vec()));
+        let forgotten = forgotten.map(|row| read_owned::<ChatRow>(row).expect("it is whole"));
+        let ordinals = forgotten.map_or((0, 0), |chat| (chat.received, chat.sent));
+        let first = if owner.number() == note.from { ordinals.0 } else { ordinals.1 };
+        if note.from != note.to && note.ordinal > first {
             rows.is_found(shard, &key, Some(&other), &value);
         }
         assert_eq!(owner.home(3), ShardId(shard as u16));

@@ -2,7 +2,9 @@
 
 use crate::api::{Acked, DeliveryState, Reply, Request};
 use crate::chat::audit::{self, Finding};
+use crate::chat::forget::Retention;
 use crate::ids::{ShardId, UserId};
+use crate::limits::FORGET_SWEEP_MS;
 use crate::sim::prng::Prng;
 use crate::sim::users::{Person, text};
 use crate::sim::world::{Sent, World};
@@ -18,9 +20,12 @@ struct Known {
     acked: BTreeMap<(UserId, i64), (UserId, String)>,
     /// All that were ever sent.
     sent: BTreeMap<(UserId, i64), (UserId, String)>,
+    /// Messages of each history that are kept; `None`: all.
+    kept: Option<u64>,
 }
 
-/// Runs one seed; returns a digest of all rows at its end. With an odd one the disks are slow.
+/// Runs one seed; returns a digest of all rows at its end. With an odd one the disks are slow, with
+/// one of five histories are forgotten but for the newest few messages.
 ///
 /// # Panics
 /// When anything acked was lost, doubled, changed or reordered, or a count does not add up.
@@ -32,6 +37,10 @@ pub fn run(seed: u64) -> u64 {
     let mut people: Vec<Person> = users.iter().map(|user| world.connect(*user)).collect();
     let mut known = Known::default();
     let mut cut = None;
+    let retention =
+        Retention { messages: seed.is_multiple_of(5).then(|| prng.below(30)), days: None };
+    world.retain(retention);
+    known.kept = retention.messages;
     let is_cold = seed % 2 == 1;
     if is_cold {
         world.make_cold(seed);
@@ -53,6 +62,7 @@ pub fn run(seed: u64) -> u64 {
         }
         if prng.once_in(60) {
             world = world.crash();
+            world.retain(retention);
             if is_cold {
                 world.make_cold(seed + step as u64);
             }
@@ -62,13 +72,16 @@ pub fn run(seed: u64) -> u64 {
         if prng.once_in(20) && cut.is_none() && world.want_cut() {
             cut = Some((users.clone(), known.acked.clone()));
         }
+        if prng.once_in(4) {
+            world.forget(prng.below(world.shards.len() as u64) as usize);
+        }
         if prng.once_in(3) {
             world.look_for_cut(prng.below(world.shards.len() as u64) as usize);
         }
         if world.has_cut()
             && let Some((certain, acked)) = cut.take()
         {
-            let known = Known { acked, sent: known.sent.clone() };
+            let known = Known { acked, ..known.clone() };
             check_cut(world.restored(), &mut prng, (&certain, &users), known);
         }
     }
@@ -76,6 +89,7 @@ pub fn run(seed: u64) -> u64 {
     note_acks(&mut world, &people, &mut known);
     world.pass(1000);
     check(&mut world, &users, &known);
+    check_forgotten(&mut world, &users, &known);
     digest(&world)
 }
 
@@ -167,7 +181,7 @@ fn note_acks(world: &mut World, people: &[Person], known: &mut Known) {
 }
 
 /// Whatever crashed when, the rows of all shards agree.
-pub(super) fn audit(stores: &[&MemoryStore]) {
+pub(crate) fn audit(stores: &[&MemoryStore]) {
     let mut report = |finding: Finding| panic!("{finding}");
     audit::run(stores, &mut report).expect("memory does not fail");
 }
@@ -184,14 +198,36 @@ fn check(world: &mut World, users: &[UserId], known: &Known) {
             assert_eq!((&kept.to, &kept.content), (to, content), "a message was changed");
             assert_eq!(seen.insert(key, kept.seq), None, "a message is there twice");
         }
+        // Who has fewer than are kept has forgotten none.
+        let has_all = known.kept.is_none_or(|kept| (history.len() as u64) < kept);
         for (key, (to, _)) in &known.acked {
-            if key.0 == *user || to == user {
+            if has_all && (key.0 == *user || to == user) {
                 assert!(seen.contains_key(key), "{user:?} lost the acked message {key:?}");
             }
         }
         check_counts(world, *user, &history);
     }
-    check_order(world, users);
+    check_order(world, users, known);
+}
+
+/// When all was looked at, histories have as many messages as are kept.
+fn check_forgotten(world: &mut World, users: &[UserId], known: &Known) {
+    let Some(kept) = known.kept else { return };
+    world.pass(FORGET_SWEEP_MS);
+    for _ in 0..40 {
+        world.pass(100);
+        for shard in 0..world.shards.len() {
+            world.forget(shard);
+        }
+        world.settle();
+    }
+    check(world, users, known);
+    for user in users {
+        let history = world.history(*user);
+        let newest = history.first().map_or(0, |kept| kept.seq);
+        assert_eq!(history.len() as u64, newest.min(kept), "{user:?} of {newest}");
+        assert!(history.iter().map(|kept| kept.seq).rev().is_sorted());
+    }
 }
 
 /// Offline list, states and unread counts, recomputed from the history.
@@ -210,15 +246,22 @@ fn check_counts(world: &mut World, user: UserId, history: &[crate::sim::world::K
 }
 
 /// Both ends of a pair have the same messages in the same order of one author, in the same state.
-fn check_order(world: &mut World, users: &[UserId]) {
+fn check_order(world: &mut World, users: &[UserId], known: &Known) {
     for author in users {
         let sent = world.history(*author);
         for reader in users.iter().filter(|reader| *reader != author) {
             let of_pair =
                 |kept: &&crate::sim::world::Kept| kept.from == *author && kept.to == *reader;
             let shown = |kept: &crate::sim::world::Kept| (kept.id, kept.state, kept.is_read);
-            let there: Vec<_> = world.history(*reader).iter().filter(of_pair).map(shown).collect();
-            let here: Vec<_> = sent.iter().filter(of_pair).map(shown).collect();
+            let mut there: Vec<_> =
+                world.history(*reader).iter().filter(of_pair).map(shown).collect();
+            let mut here: Vec<_> = sent.iter().filter(of_pair).map(shown).collect();
+            if known.kept.is_some() {
+                // One of the two may have forgotten more, of the oldest, which come last.
+                let both = here.len().min(there.len());
+                here.truncate(both);
+                there.truncate(both);
+            }
             assert_eq!(here, there, "{author:?} to {reader:?}");
         }
     }

@@ -186,6 +186,21 @@ impl World {
         self.shards[shard].store_mut().take_reads();
     }
 
+    /// Fetches what forgetting lacks.
+    pub(super) fn warm_forgetting(&mut self, shard: usize, user: UserId) {
+        let now = self.now();
+        while self.cold.is_some() {
+            let needs = self.shards[shard].needs_to_forget(user, &now);
+            let needs = needs.expect("memory does not fail");
+            if needs.is_empty() {
+                break;
+            }
+            needs.iter().for_each(|need| self.fetch(shard, need));
+            self.cold.iter_mut().for_each(|cold| cold.parked += 1);
+        }
+        self.shards[shard].store_mut().take_reads();
+    }
+
     /// Fetches all that anybody waits for.
     pub fn thaw(&mut self) {
         while self.thaw_one() {}

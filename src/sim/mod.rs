@@ -18,6 +18,8 @@ mod cold_tests;
 mod cuts;
 pub mod disk;
 #[cfg(test)]
+mod forget_tests;
+#[cfg(test)]
 mod log_tests;
 pub mod machine;
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use crate::api::{DeliveryState, MessageType, Refusal, Reply, Request};
 use crate::chat::directory::Directory;
 use crate::chat::event::{Effect, Event, MarksNotice, MarksReceipt, Now, Relay, StreamPosition};
+use crate::chat::forget::Retention;
 use crate::chat::shard::{Item, Place, Shard};
 use crate::chat::turn::Turn;
 use crate::ids::{ConnectionId, MessageId, MintClock, ShardId, UserId, number_at};
@@ -367,6 +368,25 @@ impl World {
     /// What a connection was sent since it was last asked.
     pub fn take_sent(&mut self, connection: ConnectionId) -> Vec<Sent> {
         self.sent.remove(&connection).unwrap_or_default()
+    }
+
+    /// Says how much every shard keeps; to be said again after each crash.
+    pub fn retain(&mut self, retention: Retention) {
+        for shard in &mut self.shards {
+            shard.retain(retention).expect("memory does not fail");
+        }
+    }
+
+    /// Lets a shard forget what is due, a turn for each user. Returns how many were looked at.
+    pub fn forget(&mut self, shard: usize) -> usize {
+        let mut users = 0;
+        while let Some(user) = self.shards[shard].next_to_forget() {
+            users += 1;
+            self.warm_forgetting(shard, user);
+            self.turn(shard, |_| Event::Forget { user });
+            self.check_reads(shard);
+        }
+        users
     }
 
     /// Makes a call at its home and waits for the answer.

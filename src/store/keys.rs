@@ -56,6 +56,10 @@ pub enum Kind {
     LateId = 21,
     /// owner, block -> which places of his history wait for his ack.
     Waiting = 22,
+    /// user -> the forgotten part of his history, as a user of its own.
+    Forgotten = 23,
+    /// owner, peer -> the forgotten part of a chat, as a chat of its own.
+    ForgottenChat = 24,
 }
 
 /// A key, built in place.
@@ -170,6 +174,16 @@ impl Key {
     /// See [`Kind::Waiting`].
     pub fn waiting(owner: UserId, block: u64) -> Key {
         Key::of(Kind::Waiting).with_user(owner).with_number(block)
+    }
+
+    /// See [`Kind::Forgotten`].
+    pub fn forgotten(user: UserId) -> Key {
+        Key::of(Kind::Forgotten).with_user(user)
+    }
+
+    /// See [`Kind::ForgottenChat`].
+    pub fn forgotten_chat(owner: UserId, peer: UserId) -> Key {
+        Key::of(Kind::ForgottenChat).with_user(owner).with_user(peer)
     }
 
     /// See [`Kind::Chat`].
@@ -342,8 +356,10 @@ mod tests {
             Kind::IdBlock,
             Kind::LateId,
             Kind::Waiting,
+            Kind::Forgotten,
+            Kind::ForgottenChat,
         ];
-        let numbers = (1..=8).chain(13..=22);
+        let numbers = (1..=8).chain(13..=24);
         assert!(kinds.into_iter().map(|kind| kind as u8).eq(numbers), "they are on disk");
     }
 }

@@ -32,10 +32,12 @@ pub enum Parts<'a> {
     IdBlock { owner: UserId, lowest: MessageId },
     LateId { owner: UserId, id: MessageId },
     Waiting { owner: UserId, block: u64 },
+    Forgotten(UserId),
+    ForgottenChat { owner: UserId, peer: UserId },
 }
 
 /// All kinds, in the order of their numbers.
-pub const KINDS: [Kind; 18] = [
+pub const KINDS: [Kind; 20] = [
     Kind::Epoch,
     Kind::MintBound,
     Kind::Slot,
@@ -54,6 +56,8 @@ pub const KINDS: [Kind; 18] = [
     Kind::IdBlock,
     Kind::LateId,
     Kind::Waiting,
+    Kind::Forgotten,
+    Kind::ForgottenChat,
 ];
 
 /// The kind of a key.
@@ -96,6 +100,8 @@ impl<'a> Parts<'a> {
             Kind::IdBlock => Parts::IdBlock { owner: read.user()?, lowest: id(read)? },
             Kind::LateId => Parts::LateId { owner: read.user()?, id: id(read)? },
             Kind::Waiting => Parts::Waiting { owner: read.user()?, block: read.number()? },
+            Kind::Forgotten => Parts::Forgotten(read.user()?),
+            Kind::ForgottenChat => Parts::ForgottenChat { owner: read.user()?, peer: read.user()? },
         };
         read.is_at_end().then_some(parts)
     }
@@ -114,7 +120,10 @@ impl<'a> Parts<'a> {
     /// Whose row it is, if it is a user's.
     pub fn owner(&self) -> Option<UserId> {
         match *self {
-            Parts::Tenant(owner) | Parts::Profile(owner) | Parts::User(owner) => Some(owner),
+            Parts::Tenant(owner)
+            | Parts::Profile(owner)
+            | Parts::User(owner)
+            | Parts::Forgotten(owner) => Some(owner),
             Parts::Message { owner, .. }
             | Parts::Chat { owner, .. }
             | Parts::HiddenChat { owner, .. }
@@ -122,7 +131,8 @@ impl<'a> Parts<'a> {
             | Parts::PairBlock { owner, .. }
             | Parts::IdBlock { owner, .. }
             | Parts::LateId { owner, .. }
-            | Parts::Waiting { owner, .. } => Some(owner),
+            | Parts::Waiting { owner, .. }
+            | Parts::ForgottenChat { owner, .. } => Some(owner),
             _ => None,
         }
     }
@@ -191,6 +201,10 @@ impl fmt::Display for Parts<'_> {
             Parts::Waiting { owner, block } => {
                 write!(to, "waiting {}/{block}", owner.number())
             }
+            Parts::Forgotten(user) => write!(to, "forgotten {}", user.number()),
+            Parts::ForgottenChat { owner, peer } => {
+                write!(to, "forgotten chat {}/{}", owner.number(), peer.number())
+            }
         }
     }
 }
@@ -241,6 +255,8 @@ mod tests {
             (Key::outbox(ShardId(2), 3, 4).to_vec(), "outbox 2/3/4"),
             (Key::id_block(user(5), message).to_vec(), "id block 5/1152921504606846976"),
             (Key::waiting(user(5), 0).to_vec(), "waiting 5/0"),
+            (Key::forgotten(user(5)).to_vec(), "forgotten 5"),
+            (Key::forgotten_chat(user(5), user(6)).to_vec(), "forgotten chat 5/6"),
         ];
         for (key, expected) in &keys {
             assert_eq!(words(key), *expected);

@@ -11,6 +11,7 @@ use crate::store::parts::{Parts, owned};
 use crate::store::rows::{ChatIdRow, ChatRow, NumberRow, PAIR_BLOCK, PairBlockRow, read_owned};
 use crate::store::{Store, StoreError};
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// A chat being looked at.
 #[derive(Default)]
@@ -19,12 +20,17 @@ pub(super) struct Pair {
     pub found: Option<ChatRow>,
     /// Its row as it follows from the messages.
     pub expected: ChatRow,
+    /// The forgotten part of it.
+    pub forgotten: ChatRow,
+    /// The last ordinals sent and received that one of the two has forgotten; looked up once.
+    horizon: Option<(u64, u64)>,
 }
 
 impl Pair {
-    /// Blocks that are whole.
-    pub fn blocks(&self) -> u64 {
-        self.expected.messages / PAIR_BLOCK as u64
+    /// Blocks that are whole, and not all forgotten.
+    pub fn blocks(&self) -> Range<u64> {
+        let block = PAIR_BLOCK as u64;
+        self.forgotten.messages / block..self.expected.messages / block
     }
 }
 
@@ -57,14 +63,50 @@ impl<S: Store> Audit<'_, S> {
                 let Ok(row) = read_owned::<ChatRow>(value) else { return Ok(()) };
                 self.counts.chats += 1;
                 self.expect((shard, key), "listed", is_listed, row.listed);
-                let pair = Pair { found: Some(row), expected: ChatRow::default() };
+                let pair = Pair { found: Some(row), ..Pair::default() };
                 if pairs.insert(peer, pair).is_some() {
                     self.miss((shard, key), "a chat in the list or out of it", "both");
                 }
                 Ok(())
             })?;
         }
+        let (from, to) = owned(Kind::ForgottenChat, user);
+        scan(self.store(shard), &from, &to, |key, value| {
+            if let Some(Parts::ForgottenChat { peer, .. }) = Parts::of(key)
+                && let Ok(row) = read_owned::<ChatRow>(value)
+            {
+                let pair: &mut Pair = pairs.entry(peer).or_default();
+                (pair.expected, pair.forgotten) = (row.clone(), row);
+            }
+            Ok(())
+        })?;
         Ok(pairs)
+    }
+
+    /// Whether one of the two has forgotten a message, so that it has one row at most.
+    pub(super) fn is_forgotten_by_either(
+        &self,
+        walk: &mut Walk<'_, S>,
+        letter: &Letter,
+        ordinal: u64,
+    ) -> Result<bool, StoreError> {
+        let (user, peer) = (walk.user, letter.other(walk.user));
+        let pair = walk.pairs.entry(peer).or_default();
+        let (sent, received) = match pair.horizon {
+            Some(known) => known,
+            None => {
+                let known = (self.horizon(user, peer)?, self.horizon(peer, user)?);
+                *pair.horizon.insert(known)
+            }
+        };
+        Ok(ordinal <= if letter.from == user { sent } else { received })
+    }
+
+    /// The last of what one sent the other that either of them has forgotten.
+    pub(super) fn horizon(&self, from: UserId, to: UserId) -> Result<u64, StoreError> {
+        let sent = row::<ChatRow>(self.home(from), &Key::forgotten_chat(from, to))?;
+        let received = row::<ChatRow>(self.home(to), &Key::forgotten_chat(to, from))?;
+        Ok(sent.map_or(0, |chat| chat.sent).max(received.map_or(0, |chat| chat.received)))
     }
 
     /// Replays a message in its chat.

@@ -32,12 +32,14 @@ fn check_value(parts: &Parts<'_>, value: &[u8]) -> Result<(), RowError> {
         | Parts::MarksDue { .. } => read_owned::<NumberRow>(value).map(drop),
         Parts::Slot(_) => read_owned::<SlotRow>(value).map(drop),
         Parts::Profile(_) => read::<ArchivedProfileRow<'_>>(value).map(drop),
-        Parts::User(_) => read_owned::<UserRow>(value).map(drop),
+        Parts::User(_) | Parts::Forgotten(_) => read_owned::<UserRow>(value).map(drop),
         Parts::Message { .. } => {
             let row = read::<ArchivedMessageRow<'_>>(value)?;
             letter_of(row).map(drop).ok_or(RowError::Damaged)
         }
-        Parts::Chat { .. } | Parts::HiddenChat { .. } => read_owned::<ChatRow>(value).map(drop),
+        Parts::Chat { .. } | Parts::HiddenChat { .. } | Parts::ForgottenChat { .. } => {
+            read_owned::<ChatRow>(value).map(drop)
+        }
         Parts::ChatId(_) => read_owned::<ChatIdRow>(value).map(drop),
         Parts::Outbox { .. } => read_owned::<OutboxRow>(value).map(drop),
         Parts::Applied(_) => read_owned::<StreamRow>(value).map(drop),

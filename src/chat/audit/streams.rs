@@ -167,6 +167,9 @@ impl<S: Store> Audit<'_, S> {
             self.collect(shard, &differing, &mut messages)?;
         }
         for ((from, to, ordinal), ends) in messages {
+            if ordinal <= self.horizon(from, to)? {
+                continue;
+            }
             let (end, seq, key) = match ends {
                 Ends { sent: Some(one), arrived: Some(other) } if one.1 == other.1 => continue,
                 Ends { sent: Some((seq, _)), arrived: None } => ("arrived", seq, from),

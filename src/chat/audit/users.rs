@@ -79,8 +79,13 @@ impl<S: Store> Audit<'_, S> {
         found: UserRow,
     ) -> Result<(), StoreError> {
         let store = self.store(shard);
-        let expected = UserRow { name: found.name.clone(), ..UserRow::default() };
+        // What is forgotten was taken out of all rows but those that begin the rest.
+        let forgotten = row::<UserRow>(store, &Key::forgotten(user))?.unwrap_or_default();
         let (pairs, waiting) = (self.chats_of(shard, user)?, (u64::MAX, 0));
+        let in_chats: u64 = pairs.values().map(|pair| pair.forgotten.messages).sum();
+        let at = (shard, &Key::forgotten(user)[..]);
+        self.expect(at, "forgotten messages", in_chats, forgotten.last_seq);
+        let expected = UserRow { name: found.name.clone(), ..forgotten };
         let (id_blocks, late_ids) = (0, 0);
         let mut walk =
             Walk { shard, user, store, found, expected, pairs, id_blocks, late_ids, waiting };
@@ -125,6 +130,10 @@ impl<S: Store> Audit<'_, S> {
     ) -> Result<(), StoreError> {
         let (shard, user) = (walk.shard, walk.user);
         let Some(Parts::Message { seq, .. }) = Parts::of(key) else { return Ok(()) };
+        if seq <= walk.expected.last_seq {
+            self.miss((shard, key), "none: it is forgotten", "a message");
+            return Ok(());
+        }
         for missing in (walk.expected.last_seq + 1..seq).take(8) {
             self.miss((shard, &Key::message(user, missing)), "a message", "none");
         }
@@ -136,7 +145,9 @@ impl<S: Store> Audit<'_, S> {
             self.miss((shard, key), "a message from or to its owner", "one between others");
             return Ok(());
         }
-        self.sums.add(user, &letter, message);
+        if !self.is_forgotten_by_either(walk, &letter, message.ordinal.to_native())? {
+            self.sums.add(user, &letter, message);
+        }
         self.check_index(walk, letter.id, seq)?;
         let is_waiting = self.is_waiting(walk, seq)?;
         self.check_pair(walk, key, &letter, Reading { seq, ordinal: message.ordinal.to_native() })?;
@@ -240,8 +251,8 @@ impl<S: Store> Audit<'_, S> {
         let (from, to) = owned(Kind::PairBlock, walk.user);
         scan(walk.store, &from, &to, |key, value| {
             let Some(Parts::PairBlock { peer, block, .. }) = Parts::of(key) else { return Ok(()) };
-            let blocks = walk.pairs.get(&peer).map_or(0, |pair| pair.blocks());
-            if block >= blocks && read_owned::<PairBlockRow>(value).is_ok() {
+            let blocks = walk.pairs.get(&peer).map_or(0..0, |pair| pair.blocks());
+            if !blocks.contains(&block) && read_owned::<PairBlockRow>(value).is_ok() {
                 extra.push(key.to_vec());
             }
             Ok(())

@@ -1,6 +1,6 @@
 //! Items taken out of the rows of a stopped server.
 
-use super::{ChatItem, Item, MarksItem, MessageItem, UserItem};
+use super::{ChatItem, ForgottenChatItem, ForgottenItem, Item, MarksItem, MessageItem, UserItem};
 use crate::api::{ChatType, EventType, MessageType};
 use crate::ids::UserId;
 use crate::store::keys::{Key, Kind};
@@ -90,6 +90,7 @@ fn visit_user(
     row: UserRow,
     visit: Visit<'_>,
 ) -> Result<ControlFlow<()>, StoreError> {
+    let gone = store.get(&Key::forgotten(user), read_owned::<UserRow>)?.transpose()?;
     let show = |bytes: &[u8], visit: Visit<'_>| {
         let profile = read::<ArchivedProfileRow<'_>>(bytes)?;
         Ok::<_, RowError>(visit(&Item::User(UserItem {
@@ -99,6 +100,7 @@ fn visit_user(
             third_user_id: (*profile.third_user_id).into(),
             name: row.name.as_deref().map(Into::into),
             registered_ms: profile.registered_ms.to_native(),
+            forgotten: gone.as_ref().map(forgotten),
         })))
     };
     let shown = store.get(&Key::profile(user), |bytes| show(bytes, visit))?;
@@ -146,6 +148,7 @@ fn chat(
     };
     let row = read_owned::<ChatRow>(value)?;
     let marks_due = store.get(&Key::marks_due(owner, peer), |_| ())?.is_some();
+    let gone = store.get(&Key::forgotten_chat(owner, peer), read_owned::<ChatRow>)?;
     Ok(visit(&Item::Chat(ChatItem {
         id: row.id,
         peer: peer.number(),
@@ -160,7 +163,25 @@ fn chat(
         peer_acked: marks(row.peer_acked),
         peer_read_up_to: row.peer_read_up_to,
         marks_due,
+        forgotten: gone.transpose()?.map(|row| ForgottenChatItem {
+            messages: row.messages,
+            recent: row.recent,
+            last_seq: row.last_seq,
+            received: row.received,
+            sent: row.sent,
+        }),
     })))
+}
+
+fn forgotten(row: &UserRow) -> ForgottenItem {
+    ForgottenItem {
+        last_seq: row.last_seq,
+        highest_sent: row.highest_sent.to_string(),
+        highest_received: row.highest_received.to_string(),
+        indexed_up_to: row.indexed_up_to.to_string(),
+        highest_late: row.highest_late.to_string(),
+        recent_ids: row.recent_ids.iter().map(|it| (it.id.to_string(), it.seq)).collect(),
+    }
 }
 
 fn marks(row: MarksRow) -> MarksItem {

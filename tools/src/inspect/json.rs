@@ -74,6 +74,10 @@ pub fn key(key: &[u8]) -> Value {
         Parts::Waiting { owner, block } => {
             json!({"kind": "waiting", "owner": owner.number(), "block": number(block)})
         }
+        Parts::Forgotten(user) => json!({"kind": "forgotten", "user": user.number()}),
+        Parts::ForgottenChat { owner, peer } => {
+            json!({"kind": "forgottenChat", "owner": owner.number(), "peer": peer.number()})
+        }
     }
 }
 
@@ -106,9 +110,11 @@ fn value(parts: &Parts<'_>, row: &[u8], contents: Contents) -> Result<Value, Row
                 "registeredMs": row.registered_ms.to_native(),
             })
         }
-        Parts::User(_) => user(&read_owned::<UserRow>(row)?),
+        Parts::User(_) | Parts::Forgotten(_) => user(&read_owned::<UserRow>(row)?),
         Parts::Message { .. } => message(read::<ArchivedMessageRow<'_>>(row)?, contents),
-        Parts::Chat { .. } | Parts::HiddenChat { .. } => chat(&read_owned::<ChatRow>(row)?),
+        Parts::Chat { .. } | Parts::HiddenChat { .. } | Parts::ForgottenChat { .. } => {
+            chat(&read_owned::<ChatRow>(row)?)
+        }
         Parts::ChatId(_) => {
             let ChatIdRow { owner, peer } = read_owned(row)?;
             json!({"owner": owner, "peer": peer})
