@@ -208,3 +208,20 @@ fn operators_see_health_and_figures() {
     assert!(!figures.contains("of many"), "no contents in figures");
     assert!(!server.log().contains("of many"), "no contents in logs");
 }
+
+/// Holds invariant 4 of `data_folder`.
+#[test]
+fn a_shards_folder_that_is_missing_is_refused_and_not_made_anew() {
+    let stopped = Setup::shards(2).start().stop();
+    let data = stopped.data();
+    let (lost, aside) = (data.join("shard-1"), data.with_file_name("aside"));
+    std::fs::rename(&lost, &aside).expect("it was made");
+    let folder = data.to_string_lossy().into_owned();
+    let ports = ["--http", "127.0.0.1:0", "--ws", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+    let refused = run(&[&["serve", "--data-dir", &folder], &ports[..]].concat(), &[]);
+    assert_eq!(refused.code, Some(1), "{}", refused.said);
+    assert!(refused.said.contains("shard-1 is missing or empty"), "{}", refused.said);
+    assert!(!lost.exists());
+    std::fs::rename(&aside, &lost).expect("temporary");
+    stopped.start();
+}

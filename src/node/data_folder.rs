@@ -5,6 +5,8 @@
 //!    and the operating system gives it back however the process ends.
 //! 2. The manifest is there whole or not at all.
 //! 3. A folder that is not ours is left as it was found.
+//! 4. Once all shards of a folder were made it says so, on disk before anybody is served. From then
+//!    on one that is missing is never made anew, empty: the folder is refused.
 //!
 //! Left to others: what the manifest means (`store::manifest`), the rows (`store::view`).
 
@@ -15,8 +17,13 @@ use std::path::{Path, PathBuf};
 
 /// The name of a data folder's manifest.
 pub const MANIFEST: &str = "manifest.toml";
-const UNFINISHED_MANIFEST: &str = "manifest.toml.new";
+/// The end of a file's name while it is written.
+const UNFINISHED: &str = ".new";
 const LOCK: &str = "lock";
+/// The file that says that all shards were made.
+const COMPLETE: &str = "complete";
+const COMPLETE_TEXT: &str = "All shards of this folder were made. Never remove this file: without \
+    it a shard that is lost would be made anew, empty.\n";
 
 /// The folder is ours until this is dropped.
 #[derive(Debug)]
@@ -68,6 +75,16 @@ pub enum DataFolderError {
         /// The folder.
         folder: PathBuf,
     },
+    /// What was there is gone.
+    #[error(
+        "{} is missing or empty, and messages were in it: nothing was changed; put it back from a \
+         copy of the same moment as the rest, or restore a backup",
+        shard.display()
+    )]
+    ShardMissing {
+        /// The folder of a shard.
+        shard: PathBuf,
+    },
     /// The manifest says no.
     #[error("the data folder {}: {source}", folder.display())]
     Manifest {
@@ -97,12 +114,55 @@ pub fn open_or_create(
     let manifest = match fs::read_to_string(folder.join(MANIFEST)) {
         Ok(text) => Manifest::parse(&text).and_then(|found| found.agree(shards.asked)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            write_whole(folder, &new.print()).map_err(system("write its manifest.toml"))?;
+            write_whole(folder, MANIFEST, &new.print())
+                .map_err(system("write its manifest.toml"))?;
             Ok(new)
         }
         Err(error) => return Err(system("read its manifest.toml")(error)),
     };
-    Ok((manifest.map_err(refused)?, lock))
+    let manifest = manifest.map_err(refused)?;
+    refuse_missing(folder, &manifest)?;
+    Ok((manifest, lock))
+}
+
+/// All shards are made: syncs the folders that they are in, and says so for good.
+pub fn complete(folder: &Path, manifest: &Manifest) -> Result<(), DataFolderError> {
+    if folder.join(COMPLETE).exists() {
+        return Ok(());
+    }
+    let doing = "sync its folders";
+    let refused = |source| DataFolderError::System { folder: folder.to_owned(), doing, source };
+    for shard in (0..manifest.shards).map(crate::ids::ShardId) {
+        sync_folders(&home(folder, manifest, shard)).map_err(refused)?;
+    }
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(refused)?;
+    write_whole(folder, COMPLETE, COMPLETE_TEXT).map_err(refused)
+}
+
+/// Syncs a folder and all folders in it, the innermost first.
+fn sync_folders(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            sync_folders(&entry.path())?;
+        }
+    }
+    File::open(folder)?.sync_all()
+}
+
+/// Refuses a folder that had all of its shards and lacks one.
+fn refuse_missing(folder: &Path, manifest: &Manifest) -> Result<(), DataFolderError> {
+    if !folder.join(COMPLETE).exists() {
+        return Ok(());
+    }
+    for shard in (0..manifest.shards).map(crate::ids::ShardId) {
+        let shard = home(folder, manifest, shard);
+        let is_empty = fs::read_dir(&shard).map_or(true, |mut entries| entries.next().is_none());
+        if is_empty {
+            return Err(DataFolderError::ShardMissing { shard });
+        }
+    }
+    Ok(())
 }
 
 /// Takes the lock of a data folder that is there and in nobody's use, and reads its manifest.
@@ -115,9 +175,10 @@ pub fn open_stopped(folder: &Path) -> Result<(Manifest, FolderLock), DataFolderE
 
 /// Makes a folder that holds everything else a data folder: its manifest comes last.
 pub fn finish(folder: &Path, manifest: &Manifest) -> Result<(), DataFolderError> {
+    complete(folder, manifest)?;
     let doing = "write its manifest.toml";
     let refused = |source| DataFolderError::System { folder: folder.to_owned(), doing, source };
-    write_whole(folder, &manifest.print()).map_err(refused)
+    write_whole(folder, MANIFEST, &manifest.print()).map_err(refused)
 }
 
 /// Where a shard's rows and log are, in the generation that the manifest names.
@@ -168,7 +229,8 @@ fn is_foreign(folder: &Path) -> io::Result<bool> {
             return Ok(false);
         }
         let is_probe = PROBES.iter().any(|probe| name.to_string_lossy().starts_with(probe));
-        others |= name != LOCK && name != UNFINISHED_MANIFEST && !is_probe;
+        let is_unfinished = name.to_string_lossy() == format!("{MANIFEST}{UNFINISHED}");
+        others |= name != LOCK && !is_unfinished && !is_probe;
     }
     Ok(others)
 }
@@ -197,13 +259,13 @@ fn lock(folder: &Path) -> Result<FolderLock, DataFolderError> {
     Ok(FolderLock { _file: file })
 }
 
-/// Writes the manifest under another name, syncs it, and only then gives it its name.
-fn write_whole(folder: &Path, text: &str) -> io::Result<()> {
-    let unfinished = folder.join(UNFINISHED_MANIFEST);
+/// Writes a file under another name, syncs it, and only then gives it its name.
+fn write_whole(folder: &Path, name: &str, text: &str) -> io::Result<()> {
+    let unfinished = folder.join(format!("{name}{UNFINISHED}"));
     let mut file = File::create(&unfinished)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
-    fs::rename(&unfinished, folder.join(MANIFEST))?;
+    fs::rename(&unfinished, folder.join(name))?;
     File::open(folder)?.sync_all()?;
     match folder.canonicalize()?.parent() {
         Some(parent) => File::open(parent)?.sync_all(),
@@ -260,9 +322,9 @@ mod tests {
     fn a_manifest_is_there_whole_or_not_at_all() {
         let folder = TempFolder::new();
         fs::create_dir_all(folder.path()).expect("temporary");
-        fs::write(folder.path().join(UNFINISHED_MANIFEST), "format = ").expect("temporary");
+        fs::write(folder.path().join("manifest.toml.new"), "format = ").expect("temporary");
         assert_eq!(open(&folder, Some(1)).expect("an early death is ours").shards, 1);
-        assert!(!folder.path().join(UNFINISHED_MANIFEST).exists());
+        assert!(!folder.path().join("manifest.toml.new").exists());
         fs::write(folder.path().join(MANIFEST), "format = ").expect("temporary");
         let refusal = open(&folder, None).expect_err("cut");
         assert!(matches!(refusal, DataFolderError::Manifest { .. }), "{refusal}");
@@ -276,6 +338,30 @@ mod tests {
             fs::write(folder.path().join(format!("{probe}123")), "").expect("temporary");
         }
         assert_eq!(open(&folder, Some(1)).expect("an early death is ours").shards, 1);
+    }
+
+    /// Invariant 4 of node::data_folder.
+    #[test]
+    fn a_shard_that_is_missing_is_refused_and_never_made_anew() {
+        let folder = TempFolder::new();
+        let manifest = open(&folder, Some(2)).expect("new");
+        let shards = [0, 1].map(|shard| home(folder.path(), &manifest, crate::ids::ShardId(shard)));
+        // A first start that died in the midst of making them goes on.
+        fs::create_dir_all(shards[0].join("rows")).expect("temporary");
+        open(&folder, None).expect("it was never complete");
+        assert!(complete(folder.path(), &manifest).is_err(), "one is not made");
+        fs::create_dir_all(shards[1].join("rows")).expect("temporary");
+        complete(folder.path(), &manifest).expect("all are made");
+        open(&folder, None).expect("all are there");
+        for shard in &shards {
+            fs::remove_dir(shard.join("rows")).expect("temporary");
+            let refusal = open(&folder, None).expect_err("it is empty").to_string();
+            assert!(refusal.contains(&shard.display().to_string()), "{refusal}");
+            fs::remove_dir(shard).expect("temporary");
+            assert!(matches!(open(&folder, None), Err(DataFolderError::ShardMissing { .. })));
+            fs::create_dir_all(shard.join("rows")).expect("temporary");
+        }
+        open(&folder, None).expect("they were put back");
     }
 
     #[test]

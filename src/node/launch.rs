@@ -4,23 +4,22 @@
 //! 1. What can be refused is refused before any shard starts, and in words.
 //! 2. `ready` is printed once, when every shard has applied what outboxes held at start.
 //! 3. After a signal the server stops accepting, finishes what was begun, syncs, and ends within
-//!    [`DRAIN_MS_MAX`] and a little.
+//!    `limits::DRAIN_MS_MAX` and a little.
 //! 4. A shard whose store fails acks nothing more; the others are drained and the server ends
 //!    with an error. A panic anywhere ends the process: it never limps on.
 //!
 //! Left to others: what the machine must have (`doctor`), the data folder (`data_folder`).
 
-use crate::admin::status::Readiness;
 use crate::chat::directory::Directory;
 use crate::chat::forget::Retention;
 use crate::chat::shard::{Place, Shard};
 use crate::config::{self, Config, StoreKind};
 use crate::ids::ShardId;
-use crate::limits::{DRAIN_MS_MAX, SHARDS_MAX};
+use crate::limits::SHARDS_MAX;
 use crate::metrics::ShardMetrics;
 use crate::node::admin_port::{AdminPort, AdminState};
 use crate::node::clock::{Clock, Reading, steady_nanos};
-use crate::node::control::{Control, Phase, Report, Stage};
+use crate::node::control::{Control, Report, Stage};
 use crate::node::cuts::Cuts;
 use crate::node::data_folder::{self, DataFolderError, FolderLock, Shards};
 use crate::node::desk::{Desk, Fittings};
@@ -35,6 +34,7 @@ use crate::node::readers::{Fetcher, Jobs, fetchers};
 use crate::node::recover::Opened;
 use crate::node::room::Room;
 use crate::node::shard_loop::{ShardError, ShardLoop};
+use crate::node::watch::{Addresses, Watch};
 use crate::store::Store;
 use crate::store::keys::Kind;
 use crate::store::log::Durability;
@@ -46,11 +46,10 @@ use glommio::{LocalExecutorBuilder, Placement};
 use rustix::fd::OwnedFd;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use std::io::{self, Write};
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::time::{Duration, Instant};
+use std::sync::mpsc::{Receiver, Sender, channel};
 
 /// Requests of a shard's executor that wait for the kernel: its one task waits in its own ring.
 const EXECUTOR_DEPTH: usize = 8;
@@ -90,13 +89,6 @@ pub enum ServeError {
     /// A shard failed.
     #[error("shard {0} failed")]
     Shard(ShardId, #[source] ShardError),
-}
-
-/// Where everything listens.
-struct Addresses {
-    http: SocketAddr,
-    ws: SocketAddr,
-    admin: SocketAddr,
 }
 
 /// How many shards, and lanes, and the lock that makes the folder ours.
@@ -167,7 +159,8 @@ pub fn serve(config: &Config) -> Result<(), ServeError> {
     }
     let addresses = Addresses { http, ws, admin };
     let shards = layout.shards;
-    Watch { config, stage, inbox, admin_state, addresses, shards, indexed }.run()
+    let folder = layout.folder.as_ref().map(|(manifest, _)| manifest);
+    Watch { config, folder, stage, inbox, admin_state, addresses, shards, indexed }.run()
 }
 
 /// Cuts of the data folder, where there is one, are made anew in each run.
@@ -217,121 +210,6 @@ fn opening(config: &Config, shard: ShardId, layout: &Layout) -> Opening {
             config::Durability::Async => Durability::Async,
         },
         cache_bytes: CACHE_BYTES / u64::from(layout.shards),
-    }
-}
-
-/// The main thread's part: it waits for reports and moves the server on.
-struct Watch<'a> {
-    config: &'a Config,
-    stage: Arc<Stage>,
-    inbox: Receiver<Report>,
-    admin_state: Arc<AdminState>,
-    addresses: Addresses,
-    shards: u16,
-    indexed: Option<Receiver<()>>,
-}
-
-/// What the main thread has heard so far.
-#[derive(Default)]
-struct Heard {
-    opened: u16,
-    replayed: u16,
-    drained: u16,
-    ended: u16,
-    failure: Option<(ShardId, ShardError)>,
-    is_told_to_stop: bool,
-}
-
-impl Watch<'_> {
-    fn run(self) -> Result<(), ServeError> {
-        let mut heard = Heard::default();
-        let mut deadline = None;
-        while heard.ended < self.shards {
-            let Some(report) = self.next(deadline) else { break };
-            heard.note(report);
-            if heard.opened == self.shards {
-                self.stage.advance(Phase::Replaying);
-            }
-            if heard.replayed == self.shards && self.stage.phase() == Phase::Replaying {
-                self.stage.advance(Phase::Serving);
-                self.say_ready();
-            }
-            if heard.is_told_to_stop && deadline.is_none() {
-                self.admin_state.set_readiness(Readiness::Draining);
-                self.stage.advance(Phase::Draining);
-                deadline = Some(Instant::now() + Duration::from_millis(DRAIN_MS_MAX));
-            }
-            if heard.drained >= self.shards {
-                self.stage.advance(Phase::Stopping);
-            }
-        }
-        self.wait_for_indexer(deadline);
-        tracing::info!("stopped");
-        match heard.failure {
-            Some((shard, error)) => Err(ServeError::Shard(shard, error)),
-            None => Ok(()),
-        }
-    }
-
-    /// Waits until the indexer has put away what it was given, as long as there is time: what it
-    /// does not get done the next start does.
-    fn wait_for_indexer(&self, deadline: Option<Instant>) {
-        let Some(end) = &self.indexed else { return };
-        let left = deadline.map_or(Duration::ZERO, |end| end.duration_since(Instant::now()));
-        if end.recv_timeout(left) == Err(RecvTimeoutError::Timeout) {
-            tracing::info!("the next start replays a part of the commit log");
-        }
-    }
-
-    /// The next report; `None`: draining took too long.
-    fn next(&self, deadline: Option<Instant>) -> Option<Report> {
-        let Some(deadline) = deadline else { return self.inbox.recv().ok() };
-        let left = deadline.saturating_duration_since(Instant::now());
-        match self.inbox.recv_timeout(left) {
-            Ok(report) => Some(report),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                tracing::warn!("draining took too long: stopping all the same");
-                None
-            }
-        }
-    }
-
-    fn say_ready(&self) {
-        self.admin_state.set_readiness(Readiness::Ready);
-        let Addresses { http, ws, admin } = self.addresses;
-        let (shards, durability) = (self.shards, self.config.durability_word());
-        let data = self.config.data_dir.display();
-        let mut out = io::stdout().lock();
-        // A closed standard output is the operator's choice.
-        let _ = writeln!(
-            out,
-            "ready http={http} ws={ws} admin={admin} shards={shards} durability={durability} \
-             data={data}"
-        );
-        let _ = out.flush();
-        tracing::info!(%http, %ws, %admin, shards, durability, "ready");
-    }
-}
-
-impl Heard {
-    fn note(&mut self, report: Report) {
-        match report {
-            Report::Opened => self.opened += 1,
-            Report::Replayed => self.replayed += 1,
-            Report::Drained => self.drained += 1,
-            Report::Ended(_, Ok(())) => self.ended += 1,
-            Report::Ended(shard, Err(error)) => {
-                tracing::error!(%shard, %error, "a shard has failed: the server stops");
-                self.ended += 1;
-                self.drained += 1;
-                self.is_told_to_stop = true;
-                self.failure.get_or_insert((shard, error));
-            }
-            Report::Signal => {
-                tracing::info!("told to stop: draining");
-                self.is_told_to_stop = true;
-            }
-        }
     }
 }
 
@@ -404,7 +282,7 @@ fn wire_options(config: &Config) -> WireOptions {
 }
 
 /// A shard that has panicked holds what others wait for: nothing goes on without it.
-fn abort_on_panic() {
+pub(super) fn abort_on_panic() {
     let print = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         print(panic);
@@ -487,7 +365,3 @@ fn is_no_message(key: &[u8]) -> bool {
         [Kind::Message, Kind::PairBlock, Kind::IdBlock, Kind::LateId].map(|kind| kind as u8);
     key.first().is_none_or(|kind| !thrown_away.contains(kind))
 }
-
-#[cfg(test)]
-#[path = "launch_tests.rs"]
-mod tests;

@@ -54,5 +54,6 @@ pub mod settle;
 pub mod shard_loop;
 pub mod stopped;
 pub mod sweep;
+pub mod watch;
 
 pub use launch::{ServeError, serve};

@@ -1,9 +1,13 @@
 //! Tests of the main thread's part: what it tells the shards when, and what ends the process.
 
 use super::*;
+use crate::config;
+use crate::node::launch::abort_on_panic;
+use crate::node::mesh::bells;
 use crate::store::StoreError;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
+use std::sync::mpsc::{Sender, channel};
 
 /// The main thread over shards that only report.
 struct Server {
@@ -27,9 +31,9 @@ fn serve_reports(shards: u16) -> Server {
         .expect("defaults");
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let addresses = Addresses { http: any, ws: any, admin: any };
-        let indexed = None;
-        Watch { config: &config, stage: its_stage, inbox, admin_state, addresses, shards, indexed }
-            .run()
+        let (folder, indexed) = (None, None);
+        let (config, stage) = (&config, its_stage);
+        Watch { config, folder, stage, inbox, admin_state, addresses, shards, indexed }.run()
     });
     Server { reports, stage, state, main }
 }
@@ -67,6 +71,7 @@ impl Server {
 }
 
 /// Invariant 2 of node::launch.
+/// Invariant 1 of node::watch.
 #[test]
 fn ready_waits_for_every_shards_replay() {
     let server = serve_reports(2);
@@ -89,6 +94,7 @@ fn ready_waits_for_every_shards_replay() {
 }
 
 /// Invariant 3 of node::launch.
+/// Invariant 3 of node::watch.
 #[test]
 fn after_a_signal_shards_drain_and_stop_when_all_have_or_when_the_time_is_over() {
     let server = serve_reports(2);
@@ -111,6 +117,7 @@ fn after_a_signal_shards_drain_and_stop_when_all_have_or_when_the_time_is_over()
 }
 
 /// Invariant 4 of node::launch.
+/// Invariant 2 of node::watch.
 #[test]
 fn when_a_shard_fails_the_others_are_drained_and_the_server_ends_with_its_error() {
     let server = serve_reports(2);
@@ -134,7 +141,7 @@ fn a_panic_anywhere_ends_the_process() {
         return;
     }
     let own = std::env::current_exe().expect("/proc is mounted");
-    let name = "node::launch::tests::a_panic_anywhere_ends_the_process";
+    let name = "node::watch::tests::a_panic_anywhere_ends_the_process";
     let child = Command::new(own).args(["--exact", name]).env(CHILD, "1").output();
     let child = child.expect("it starts");
     assert_eq!(child.status.signal(), Some(6), "SIGABRT: {child:?}");
