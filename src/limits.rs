@@ -274,9 +274,8 @@ const _: () = {
     assert!(INDEX_BYTES > 4 * TURN_BYTES_MAX, "a table holds many turns");
     assert!(OVERLAY_BYTES_MAX >= 3 * INDEX_BYTES, "chunks are gathered while a table is made");
     assert!(
-        FIRST_SEGMENT_BYTES as usize
-            > LOG_WAITING_BYTES_MAX + TURN_BYTES_MAX + PARCEL_RELAYS_MAX * FRAME_BYTES_MAX,
-        "a segment holds what waits, and a turn that ends with a whole parcel"
+        FIRST_SEGMENT_BYTES as usize > LOG_WAITING_BYTES_MAX + TURN_BYTES_MAX + BODY_BYTES_MAX,
+        "a segment holds what waits, and a turn that ends with the largest request"
     );
     assert!(OVERLAY_BYTES_MAX >= 8 * CHUNK_BYTES, "a chunk can be indexed while others fill");
     assert!(CHUNK_LOG_BYTES as u64 <= SEGMENT_BYTES / 2, "a chunk holds few segments");

@@ -196,7 +196,7 @@ impl Mesh {
     }
 
     /// Appends the parcels that wait for this shard.
-    pub fn drain(&mut self, parcels: &mut Vec<(ShardId, Parcel)>) {
+    pub fn drain(&mut self, parcels: &mut impl Extend<(ShardId, Parcel)>) {
         for (from, receiver) in self.incoming.iter().enumerate() {
             let waiting = receiver.try_iter().take(MESH_PARCELS_MAX);
             parcels.extend(waiting.map(|parcel| (ShardId(from as u16), parcel)));

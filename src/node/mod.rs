@@ -25,6 +25,7 @@ pub mod data_folder;
 pub mod desk;
 pub mod doctor;
 pub mod durable;
+pub mod exchange;
 pub mod forgetting;
 pub mod handoff;
 #[cfg(test)]

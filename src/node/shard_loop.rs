@@ -71,8 +71,8 @@ pub struct ShardLoop<S: Store> {
     pub(super) cut: CutOrder,
     listeners: Listeners,
     clock: Clock,
-    parcels: Vec<(ShardId, Parcel)>,
-    deferred: VecDeque<(ShardId, Parcel)>,
+    pub(super) parcels: VecDeque<(ShardId, Parcel)>,
+    pub(super) deferred: VecDeque<(ShardId, Parcel)>,
     inbox: VecDeque<(Token, Filled)>,
     is_tick_due: bool,
     ticked_ms: u64,
@@ -110,7 +110,7 @@ impl<S: Store> ShardLoop<S> {
             cut: CutOrder::default(),
             listeners,
             clock,
-            parcels: Vec::new(),
+            parcels: VecDeque::new(),
             deferred: VecDeque::new(),
             inbox: VecDeque::new(),
             is_tick_due: true,
@@ -197,7 +197,8 @@ impl<S: Store> ShardLoop<S> {
         }
         self.tick_if_due()?;
         self.depart()?;
-        if takes_requests {
+        // Whoever asks sees all that was relayed before.
+        if takes_requests && self.parcels.is_empty() {
             self.decode()?;
             self.desk.forget_some()?;
         }
@@ -308,69 +309,6 @@ impl<S: Store> ShardLoop<S> {
             Err(_) => connection.flags.dead = true,
         }
         self.desk.touch(token);
-    }
-
-    /// Drains the mesh. What streams bring is applied at once; requests wait for the second look.
-    fn exchange(&mut self) -> Result<(), StoreError> {
-        self.drain_mesh()?;
-        let requests = self.deferred.len();
-        if requests == 0 {
-            return Ok(());
-        }
-        self.drain_mesh()?;
-        for _ in 0..requests {
-            if self.desk.is_turn_full() {
-                break;
-            }
-            let Some((from, parcel)) = self.deferred.pop_front() else { break };
-            match parcel {
-                Parcel::Forward(forwarded) => {
-                    let (connection, request) = *forwarded;
-                    self.desk.admit(connection, None, request)?;
-                }
-                Parcel::Answer(to, answer) => self.desk.receive_answer(from, to, answer),
-                Parcel::NextPart(to) => self.desk.next_part_abroad(to)?,
-                Parcel::Abandon(to) => self.desk.abandon_list(to),
-                Parcel::Move(moving) => self.take_over(*moving)?,
-                _ => unreachable!("streams were applied before"),
-            }
-        }
-        Ok(())
-    }
-
-    pub(super) fn drain_mesh(&mut self) -> Result<(), StoreError> {
-        let mut parcels = std::mem::take(&mut self.parcels);
-        self.desk.mesh.drain(&mut parcels);
-        self.desk.metrics.set(Gauge::MeshDepth, (parcels.len() + self.deferred.len()) as u64);
-        for (from, parcel) in parcels.drain(..) {
-            if self.desk.is_turn_full() {
-                self.end_turn(steady_nanos())?;
-            }
-            match parcel {
-                Parcel::Relays(relays) => {
-                    for relay in relays {
-                        self.desk.apply(Event::Relay { from, relay })?;
-                    }
-                }
-                Parcel::Confirm(stream) => {
-                    self.desk.apply(Event::Confirmed { by: from, stream })?;
-                }
-                Parcel::Marks(notices) => {
-                    for notice in notices {
-                        self.desk.apply(Event::Marks { from, notice })?;
-                    }
-                }
-                Parcel::MarksApplied(receipts) => {
-                    for receipt in receipts {
-                        self.desk.apply(Event::MarksApplied { by: from, receipt })?;
-                    }
-                }
-                Parcel::Marker(number) => self.begin_cut(number)?,
-                request => self.deferred.push_back((from, request)),
-            }
-        }
-        self.parcels = parcels;
-        Ok(())
     }
 
     fn tick_if_due(&mut self) -> Result<(), ShardError> {

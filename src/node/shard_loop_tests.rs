@@ -251,6 +251,7 @@ fn ask_behind_relays(mut ends: [Mesh; 2], user: UserId, rounds: u64) {
 }
 
 /// Invariant 2 of node::shard_loop.
+/// Invariant 2 of node::exchange.
 #[test]
 fn a_request_from_the_mesh_finds_every_relay_that_was_posted_before_it() {
     let mut house = House::new(3);
