@@ -51,6 +51,8 @@ pub struct Desk<S: Store> {
     pub mesh: Mesh,
     /// The moment of this turn.
     pub now: Now,
+    /// Ms in which nothing was read from anybody.
+    deaf_ms: u64,
     /// The turn being made.
     pub turn: Turn,
     /// Events applied in it.
@@ -117,6 +119,7 @@ impl<S: Store> Desk<S> {
             metrics,
             mesh,
             now,
+            deaf_ms: 0,
             turn: Turn::default(),
             applied: 0,
             pending: VecDeque::new(),
@@ -136,9 +139,18 @@ impl<S: Store> Desk<S> {
         }
     }
 
-    /// Steady time in ms, wrapping: only differences mean anything.
+    /// The time by which connections are judged, in ms, wrapping: only differences mean anything.
+    /// It stands still while the store is full, because peers are not heard then.
     pub fn now_ms(&self) -> u32 {
-        self.now.steady_ms as u32
+        (self.now.steady_ms - self.deaf_ms) as u32
+    }
+
+    /// Another moment has come.
+    pub fn begin_round(&mut self, now: Now) {
+        if self.shard.store().is_full() {
+            self.deaf_ms += now.steady_ms.saturating_sub(self.now.steady_ms);
+        }
+        self.now = now;
     }
 
     /// Applies one event in the turn being made.

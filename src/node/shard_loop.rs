@@ -185,7 +185,8 @@ impl<S: Store> ShardLoop<S> {
             self.clock = Clock::new(Reading::take(), self.desk.directory.shown());
         }
         self.desk.parking.begin_round(start);
-        self.desk.now = self.clock.now(Reading::take(), self.desk.directory.shown());
+        let now = self.clock.now(Reading::take(), self.desk.directory.shown());
+        self.desk.begin_round(now);
         self.desk.now.is_disk_full = self.desk.metrics.gauge(Gauge::DiskFull) != 0;
         self.reap(phase);
         self.move_log()?;
@@ -414,7 +415,7 @@ impl<S: Store> ShardLoop<S> {
                 let owes = connection.session.is_awaiting() || connection.is_held();
                 if !owes && !connection.is_over() {
                     self.desk.close(token, CloseCode::GoingAway);
-                    self.desk.table.begin(token, now_ms as u32);
+                    self.desk.table.begin(token, self.desk.now_ms());
                 }
             }
         }

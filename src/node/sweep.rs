@@ -4,6 +4,7 @@
 //! 1. A connection needs no timer: two numbers beside it say all there is to know.
 //! 2. A deadline is noticed at most [`SWEEP_MS`] late and never early.
 //! 3. Whoever answers a ping is never closed for silence.
+//! 4. While the store is full, and nothing is read from anybody, no deadline comes nearer.
 //!
 //! Left to others: what a close looks like (`wire`).
 

@@ -114,3 +114,36 @@ fn a_deadline_is_noticed_by_the_sweep_that_follows_it_and_not_before() {
     (0..PARTS).for_each(|part| desk.sweep(part));
     assert_eq!(dead(&mut desk), 25, "one sweep, {SWEEP_MS} ms, looks at everybody");
 }
+
+/// Invariant 4 of node::sweep.
+#[test]
+fn while_nothing_is_read_no_deadline_comes_nearer() {
+    let mut desk = lone_desk();
+    let begun = desk.now_ms();
+    let mut speaker = authenticated();
+    speaker.flags.pinged = true;
+    let tokens = [connection(), after(UPGRADE), speaker].map(|one| desk.table.insert(one, begun));
+    let pass = |desk: &mut crate::node::desk::Desk<MemoryStore>, ms: u64| {
+        let now = crate::chat::event::Now { steady_ms: desk.now.steady_ms + ms, ..desk.now };
+        desk.begin_round(now);
+        (0..PARTS).for_each(|part| desk.sweep(part));
+    };
+    let open = |desk: &mut crate::node::desk::Desk<MemoryStore>| {
+        let is_open = |token: &&Token| {
+            let one = desk.table.get(**token);
+            one.is_some_and(|one| !one.flags.dead && !one.session.is_closing())
+        };
+        tokens.iter().filter(is_open).count()
+    };
+    pass(&mut desk, UNAUTHENTICATED_MS_MAX / 2);
+    desk.shard.store_mut().set_full(true);
+    (0..10).for_each(|_| pass(&mut desk, IDLE_MS_MAX));
+    assert_eq!(open(&mut desk), 3, "nobody was heard");
+    desk.shard.store_mut().set_full(false);
+    pass(&mut desk, UNAUTHENTICATED_MS_MAX / 2);
+    assert_eq!(open(&mut desk), 3, "their time goes on where it stood");
+    pass(&mut desk, 1);
+    assert_eq!(open(&mut desk), 1);
+    pass(&mut desk, IDLE_MS_MAX);
+    assert_eq!(open(&mut desk), 0);
+}
