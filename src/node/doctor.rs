@@ -11,7 +11,7 @@
 mod disk;
 mod uring;
 
-use crate::config::{Config, StoreKind};
+use crate::config::{Config, IndexerCore, StoreKind};
 use rustix::process::{Resource, Rlimit};
 use std::fmt;
 
@@ -63,7 +63,7 @@ pub fn examine(config: &Config) -> Vec<Check> {
         locked_memory(),
         open_files(),
         backlog(),
-        cores(config.shards),
+        cores(config),
     ];
     match config.store {
         StoreKind::Disk => checks.extend(disk::examine(&config.data_dir)),
@@ -154,7 +154,7 @@ fn judge_backlog(connections: Option<u32>) -> (Verdict, String) {
     }
 }
 
-fn cores(shards: Option<u16>) -> Check {
+fn cores(config: &Config) -> Check {
     let allowed = match rustix::thread::sched_getaffinity(None) {
         Ok(set) => set.count(),
         Err(error) => {
@@ -163,8 +163,22 @@ fn cores(shards: Option<u16>) -> Check {
             return Check::new("cores", Verdict::Warn, words);
         }
     };
-    let (verdict, words) = judge_cores(allowed, shards);
+    let (verdict, words) = judge_cores(allowed, config.shards);
+    let named = match config.indexer_core {
+        IndexerCore::At(place) => vec![("--pin-from", config.pin_from), ("--indexer-core", place)],
+        IndexerCore::Last | IndexerCore::Shared => vec![("--pin-from", config.pin_from)],
+    };
+    let (verdict, words) = judge_places(allowed, &named).unwrap_or((verdict, words));
     Check::new("cores", verdict, words)
+}
+
+/// Something to say when a setting names a core that there is not.
+fn judge_places(allowed: u32, named: &[(&str, u16)]) -> Option<(Verdict, String)> {
+    let (setting, place) = named.iter().find(|(_, place)| u32::from(*place) >= allowed)?;
+    let last = allowed.saturating_sub(1);
+    let words =
+        format!("{setting} {place} names none of the {allowed} allowed, which are 0 to {last}");
+    Some((Verdict::Fail, words))
 }
 
 fn judge_cores(allowed: u32, shards: Option<u16>) -> (Verdict, String) {

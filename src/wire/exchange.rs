@@ -227,7 +227,10 @@ impl Exchange {
                 Step::Handled
             }
             Verdict::Required => {
-                let lines = ["Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"];
+                let lines = [
+                    "Connection: Upgrade\r\nUpgrade: websocket\r\n",
+                    "Sec-WebSocket-Version: 13\r\n",
+                ];
                 self.fault(Fault::UpgradeRequired, &lines, manner, out)
             }
             Verdict::Malformed => self.fault(Fault::Malformed, &[], manner, out),

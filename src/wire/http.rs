@@ -103,6 +103,9 @@ impl Lines {
     fn note(&mut self, name: &str, value: &[u8], head: &[u8]) -> Result<(), Fault> {
         let is = |known: &str| name.eq_ignore_ascii_case(known);
         if is("Host") {
+            if !is_host(value) {
+                return Err(Fault::Malformed);
+            }
             self.hosts += 1;
         } else if is("Content-Length") {
             let length = content_length(value)?;
@@ -183,6 +186,23 @@ fn content_length(value: &[u8]) -> Result<usize, Fault> {
     Ok(digits.fold(0_usize, |length, digit| {
         length.saturating_mul(10).saturating_add(usize::from(digit - b'0'))
     }))
+}
+
+/// Whether this is a name or address with or without a port, as a URI has them; or nothing.
+fn is_host(value: &[u8]) -> bool {
+    let (host, port) = match value.iter().rposition(|byte| *byte == b':') {
+        Some(at) if value[at + 1..].iter().all(u8::is_ascii_digit) => value.split_at(at),
+        _ => (value, &[][..]),
+    };
+    let in_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(byte);
+    let is_port = port.len() <= 6;
+    is_port
+        && match host {
+            [b'[', address @ .., b']'] => {
+                !address.is_empty() && address.iter().all(|byte| in_name(byte) || *byte == b':')
+            }
+            name => name.iter().all(in_name),
+        }
 }
 
 /// Whether a comma-separated list holds a token.

@@ -33,6 +33,16 @@ fn every_verdict_but_ok_says_what_to_do() {
 }
 
 #[test]
+fn a_core_that_there_is_not_is_refused_by_the_setting_that_names_it() {
+    assert_eq!(judge_places(2, &[("--pin-from", 1), ("--indexer-core", 0)]), None);
+    let (verdict, words) =
+        judge_places(2, &[("--pin-from", 0), ("--indexer-core", 2)]).expect("no");
+    assert_eq!(verdict, Verdict::Fail);
+    assert_eq!(words, "--indexer-core 2 names none of the 2 allowed, which are 0 to 1");
+    assert!(judge_places(64, &[("--pin-from", 999)]).is_some());
+}
+
+#[test]
 fn a_ring_that_is_refused_becomes_words() {
     let of = |code| io::Error::from_raw_os_error(code);
     let (eperm, enomem, einval, enosys) = (1, 12, 22, 38);

@@ -128,6 +128,40 @@ fn other_faults_leave_the_connection_open() {
 }
 
 #[test]
+fn a_host_is_one_of_a_uri() {
+    for (host, status) in [
+        ("", 200),
+        ("h:", 200),
+        ("chat.example.com:8093", 200),
+        ("127.0.0.1", 200),
+        ("[::1]:6666", 200),
+        ("a%20b", 200),
+        ("a b", 400),
+        ("a/c", 400),
+        ("a:80:80", 400),
+        ("a:http", 400),
+        ("a:1234567", 400),
+        ("[]", 400),
+        ("[::1", 400),
+        ("user@h", 400),
+        ("h?x", 400),
+    ] {
+        let raw = format!("GET /im/test HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        assert_eq!(outcome(raw.as_bytes()), (status, status == 400), "{host}");
+    }
+}
+
+#[test]
+fn who_has_to_upgrade_is_told_how() {
+    let mut peer = Peer::new(Port::Http);
+    peer.give(b"GET /ws HTTP/1.1\r\nHost: h\r\n\r\n");
+    let text = peer.text();
+    for line in ["HTTP/1.1 426 ", "Connection: Upgrade\r\n", "Upgrade: websocket\r\n"] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+}
+
+#[test]
 fn only_the_upgrade_exists_on_the_websocket_port() {
     let mut peer = Peer::new(Port::WebSocket);
     peer.give(&call("/im/message/get/id", "{}"));
