@@ -202,8 +202,8 @@ pub const ADMISSION_WAIT_MS_MAX: u64 = 10;
 pub const SPARE_CHUNKS_MAX: usize = 4;
 /// Time after which what was written to the log is on disk in async mode.
 pub const LOG_SYNC_MS: u64 = 100;
-/// Bytes that go into tables of the LSM until they are synced, and whoever writes them looks
-/// whether to wait.
+/// Bytes that go into tables of the LSM until they are handed to the disk, and whoever writes them
+/// looks whether to wait.
 pub const BRAKE_STEP_BYTES: usize = 1024 * 1024;
 /// Bytes a second that go into tables while there is time: little enough that a write to the
 /// commit log hardly waits for them.
