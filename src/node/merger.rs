@@ -142,7 +142,8 @@ impl Shared {
                     true
                 }
             };
-            if !is_done {
+            // A merge that the LSM has declined is not tried again at once.
+            if !is_done || self.view.levels() == levels {
                 break;
             }
             self.poke();
