@@ -216,6 +216,10 @@ pub const PACE_AHEAD_MS_MAX: u64 = 50;
 pub const OPENING_MS_MAX: u64 = 10_000;
 /// Tables that are watched while they are written. Beyond: the oldest is left to its own sync.
 pub const YOUNG_TABLES_MAX: usize = 8;
+/// Neighbouring rows of one owner that share a row of a table.
+pub const PACK_ROWS: u64 = 16;
+/// Bytes of them at most, but for one that is larger alone: who reads one row reads all of them.
+pub const PACK_BYTES: usize = 16 * 1024;
 /// Bytes of chunks that become one table of the LSM.
 pub const INDEX_BYTES: usize = 32 * 1024 * 1024;
 /// Age of a chunk at which a table is made though it is small. Memory and the log hold its rows

@@ -151,6 +151,11 @@ impl Key {
         Key::of(Kind::Message).with_user(owner).with_number(seq)
     }
 
+    /// A key of what [`counted`] gives.
+    pub fn numbered(prefix: &[u8], number: u64) -> Key {
+        Key { bytes: [0; KEY_BYTES_MAX], length: 0 }.with(prefix).with_number(number)
+    }
+
     /// See [`Kind::PairBlock`].
     pub fn pair_block(owner: UserId, peer: UserId, block: u64) -> Key {
         Key::of(Kind::PairBlock).with_user(owner).with_user(peer).with_number(block)
@@ -237,6 +242,18 @@ pub fn message_of(key: &[u8]) -> Option<(UserId, u64)> {
     let mut reader = KeyReader::new(key);
     let is_message = key.first() == Some(&(Kind::Message as u8));
     if is_message { Some((reader.user()?, reader.number()?)) } else { None }
+}
+
+/// Rows that are numbered without gaps, are put once and then only removed, from the oldest end:
+/// what the keys of all of one owner begin with, and the number. `None`: rows of this kind are not.
+pub fn counted(key: &[u8]) -> Option<(&[u8], u64)> {
+    const MESSAGE: u8 = Kind::Message as u8;
+    const PAIR_BLOCK: u8 = Kind::PairBlock as u8;
+    let (prefix, number) = key.split_last_chunk()?;
+    match (prefix.first()?, prefix.len()) {
+        (&MESSAGE, 5) | (&PAIR_BLOCK, 9) => Some((prefix, u64::from_be_bytes(*number))),
+        _ => None,
+    }
 }
 
 /// Reads big-endian numbers off a key, after its kind byte.
@@ -332,6 +349,17 @@ mod tests {
         assert_eq!((reader.number(), reader.number()), (Some(7), Some(9)));
         assert_eq!(reader.number(), None);
         assert_eq!(KeyReader::new(&[]).user(), None);
+    }
+
+    #[test]
+    fn messages_and_blocks_are_counted() {
+        let (owner, peer) = (user(5), user(6));
+        for key in [Key::message(owner, 77), Key::pair_block(owner, peer, 77)] {
+            let (prefix, number) = counted(&key).expect("it is numbered");
+            assert_eq!((Key::numbered(prefix, number), number), (key, 77));
+            assert_eq!(counted(&key[..key.len() - 1]), None);
+        }
+        assert_eq!(counted(&Key::waiting(owner, 77)), None);
     }
 
     /// Invariant 3 of store::keys.

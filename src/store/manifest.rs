@@ -14,7 +14,7 @@ use crate::limits::SHARDS_MAX;
 use serde::{Deserialize, Serialize};
 
 /// The format that this server writes, and the only one it reads.
-pub const FORMAT: u32 = 3;
+pub const FORMAT: u32 = 4;
 
 /// Facts of a data folder that never change.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -211,7 +211,7 @@ mod tests {
             assert_eq!(Manifest::new(shards).expect("in range").lanes, lanes);
         }
         for wrong in [(2, 1), (2, 3), (0, 1), (257, 512)] {
-            let text = format!("format = 3\nshards = {}\nlanes = {}\nnode = 0\n", wrong.0, wrong.1);
+            let text = format!("format = 4\nshards = {}\nlanes = {}\nnode = 0\n", wrong.0, wrong.1);
             assert!(Manifest::parse(&text).is_err(), "{text}");
         }
         assert!(Manifest::new(0).is_err() && Manifest::new(257).is_err());

@@ -7,7 +7,7 @@ use super::{Batch, Direction, Position, Range, Store, StoreError};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-pub(super) type Row = (Vec<u8>, Vec<u8>);
+pub(crate) type Row = (Vec<u8>, Vec<u8>);
 
 fn manual() -> MemoryStore {
     MemoryStore::default().with_durability(memory::Durability::Manual)
@@ -38,10 +38,10 @@ pub(crate) fn rows(
 }
 
 /// A small fixed-seed generator (xorshift).
-pub(super) struct Dice(pub(super) u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
-    pub(super) fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;

@@ -16,7 +16,7 @@ use super::log::format::{COVERED_KEY, Covered};
 use super::overlay::chunk::{Chunk, lasting};
 use super::{Batch, Direction, Position, Range, Store, StoreError, Visit, batch::Change};
 use crate::limits::STORE_FILES_MAX;
-use brake::{Braked, Meter};
+use brake::Braked;
 use fjall::compaction::filter::Factory;
 use fjall::{AbstractTree, Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use lsm_tree::InternalValue;
@@ -30,12 +30,15 @@ use std::sync::Arc;
 mod brake;
 mod link;
 mod listed;
+mod packs;
+mod table;
 #[cfg(test)]
 pub(crate) mod tests;
 pub mod tiers;
 
 pub use brake::{Brake, Writer};
 use listed::Listed;
+use packs::Numbered;
 use tiers::{Lane, Levels, Step};
 
 const KEYSPACE: &str = "rows";
@@ -184,34 +187,43 @@ impl View {
         if self.failed {
             return Err(StoreError::Failed);
         }
-        let outcome = write_table(&self.rows, changes, self.braked.meter(Writer::Indexer));
+        let meter = self.braked.meter(Writer::Indexer);
+        let outcome = table::write(&self.rows, &self.listed, changes, meter);
         self.listed.renew(&self.rows.tree);
         self.checked(outcome)
     }
 
     /// Keeps the first error in mind for good.
-    fn checked<T>(&mut self, outcome: Result<T, fjall::Error>) -> Result<T, StoreError> {
-        outcome.map_err(|error| {
-            self.failed = true;
-            StoreError::Disk(Box::new(error))
-        })
+    fn checked<T>(&mut self, outcome: Result<T, StoreError>) -> Result<T, StoreError> {
+        outcome.inspect_err(|_| self.failed = true)
     }
 }
 
 impl Store for View {
     fn get<R>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>, StoreError> {
-        let value = self.listed.get(key).map_err(disk)?;
-        Ok(value.map(|value| read(&value)))
+        let Some(row) = Numbered::of(key) else {
+            let value = self.listed.get(key).map_err(disk)?;
+            return Ok(value.map(|value| read(&value)));
+        };
+        for home in row.homes() {
+            if let Some(value) = self.listed.get(&home.key(home.number)).map_err(disk)?
+                && let Some(value) = home.find(row.number, &value)?
+            {
+                return Ok(Some(read(value)));
+            }
+        }
+        Ok(None)
     }
 
     fn scan(&self, range: Range<'_>, visit: Visit<'_>) -> Result<(), StoreError> {
         if range.from >= range.to {
             return Ok(());
         }
-        let rows = self.listed.scan(range.from, range.to);
+        let floor = Numbered::beginning(range.from);
+        let rows = self.listed.scan(floor.as_deref().unwrap_or(range.from), range.to);
         match range.direction {
-            Direction::Forward => visit_each(rows, visit),
-            Direction::Backward => visit_each(rows.rev(), visit),
+            Direction::Forward => visit_each(rows, range, visit),
+            Direction::Backward => visit_each(rows.rev(), range, visit),
         }
     }
 
@@ -244,34 +256,30 @@ impl Store for View {
     }
 }
 
-fn write_table<'a>(
-    rows: &Keyspace,
-    changes: impl Iterator<Item = (&'a [u8], Change<'a>)>,
-    mut meter: Meter,
-) -> Result<(), fjall::Error> {
-    let mut table = rows.start_ingestion()?;
-    for (key, change) in changes {
-        assert!(!key.is_empty(), "a row has a key");
-        assert!(key.len() <= usize::from(u16::MAX), "fjall counts a key's bytes in 16 bits");
-        match change {
-            Change::Put(value) => {
-                table.write(key, value)?;
-                // The indexer goes on in any case: it has what no table has.
-                let _ = meter.add(key.len() + value.len());
-            }
-            Change::Remove => table.write_tombstone(key)?,
-        }
-    }
-    table.finish()
-}
-
+/// Shows rows as they were given, whatever packs they lie in.
 fn visit_each(
     rows: impl Iterator<Item = lsm_tree::Result<InternalValue>>,
+    range: Range<'_>,
     visit: Visit<'_>,
 ) -> Result<(), StoreError> {
     for row in rows {
         let row = row.map_err(disk)?;
-        if let ControlFlow::Break(()) = visit(&row.key.user_key, &row.value) {
+        let (key, value) = (&row.key.user_key, &row.value);
+        let flow = match Numbered::of(key) {
+            None => visit(key, value),
+            Some(home) => {
+                let mut show = |(number, value): (u64, &[u8])| {
+                    let key = home.key(number);
+                    let is_meant = *range.from <= *key && *key < *range.to;
+                    if is_meant { visit(&key, value) } else { ControlFlow::Continue(()) }
+                };
+                match range.direction {
+                    Direction::Forward => home.rows(value)?.try_for_each(&mut show),
+                    Direction::Backward => home.rows(value)?.rev().try_for_each(&mut show),
+                }
+            }
+        };
+        if flow.is_break() {
             break;
         }
     }
@@ -315,8 +323,7 @@ fn create(folder: &Path, beginning: Covered) -> Result<(), StoreError> {
     let rows = open_rows(&database, &unfinished)?;
     let word = beginning.print();
     let word = std::iter::once((COVERED_KEY, Change::Put(&word[..])));
-    write_table(&rows, word, braked.meter(Writer::Indexer))
-        .map_err(|error| refused(folder, error))?;
+    table::write(&rows, &Listed::of(&rows.tree), word, braked.meter(Writer::Indexer))?;
     database.persist(PersistMode::SyncAll).map_err(|error| refused(folder, error))?;
     drop((rows, database));
     let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty());

@@ -1,6 +1,6 @@
 //! What only a store on disk can be asked: what a crash leaves, and what damage does.
 
-use super::View;
+use super::{View, disk};
 use crate::store::batch::Change;
 use crate::store::log::format::Covered;
 use crate::store::overlay::chunk::Chunk;
@@ -177,7 +177,7 @@ fn a_failed_view_is_failed_for_good() {
     let mut batch = Batch::new();
     batch.put(b"a", b"1");
     view.write(&batch).expect("the store is well");
-    let failed: Result<(), _> = view.checked(Err(fjall::Error::Poisoned));
+    let failed: Result<(), _> = view.checked(Err(disk(fjall::Error::Poisoned)));
     assert!(matches!(failed, Err(StoreError::Disk(_))));
     assert!(matches!(view.write(&batch), Err(StoreError::Failed)));
     assert!(matches!(view.sync(), Err(StoreError::Failed)));
