@@ -7,6 +7,7 @@
 //! 3. However much one ack names, one turn does at most [`ACKS_PER_STEP_MAX`] of it.
 
 use crate::api::Acked;
+use crate::chat::by_id::Index;
 use crate::chat::event::Now;
 use crate::chat::expected::Received;
 use crate::chat::shard::{Device, Shard};
@@ -15,6 +16,7 @@ use crate::chat::waiting::Window;
 use crate::ids::{MessageId, UserId};
 use crate::limits::{ACKS_PER_STEP_MAX, CHORES_MAX};
 use crate::metrics::Counter;
+use crate::store::keys::Side;
 use crate::store::rows::RowError;
 use crate::store::{Store, StoreError};
 use std::collections::VecDeque;
@@ -71,7 +73,7 @@ impl<S: Store> Shard<S> {
     /// The same for ids that are not expected. Returns whether any message waited.
     fn ack_indexed(&mut self, user: UserId, id: MessageId) -> Result<bool, StoreError> {
         let mut is_acked = false;
-        self.each_of_id(user, id, |shard, seq| {
+        self.each_of_id(Index { owner: user, side: Side::Received }, id, |shard, seq| {
             is_acked |= shard.ack_seq(user, seq)?;
             Ok(())
         })?;
@@ -99,7 +101,7 @@ impl<S: Store> Shard<S> {
     /// The seq of the last waiting message of this id.
     fn last_waiting(&mut self, user: UserId, id: MessageId) -> Result<Option<u64>, StoreError> {
         let mut last = None;
-        self.each_of_id(user, id, |shard, seq| {
+        self.each_of_id(Index { owner: user, side: Side::Received }, id, |shard, seq| {
             if shard.records.is_waiting(user, seq)? {
                 last = last.max(Some(seq));
             }

@@ -1,4 +1,7 @@
-//! Where a message is, by its id: the id index of each user's history.
+//! Where a message is, by its id: the id indexes of each user's history.
+//!
+//! There are two, of what he sent and of what he received: two who write to each other draw their
+//! ids from where they like, and the ids of each rise.
 //!
 //! Clients choose ids, and nearly always let them rise. Such ids gather in the user's row and leave
 //! it in blocks, so that a message costs an eighth of a row; a late one, which does not rise, has a
@@ -9,7 +12,7 @@
 //! Invariants:
 //! 1. Every message that was put into a history is found by its id, whatever the order of ids;
 //!    nothing else is found.
-//! 2. Blocks of one user do not overlap, and an id above all blocks is in the user's row only: a
+//! 2. Blocks of one side do not overlap, and an id above all blocks is in the user's row only: a
 //!    block never changes once it is there.
 //! 3. An id above all late ones costs no read.
 //!
@@ -17,13 +20,20 @@
 
 use crate::chat::records::Records;
 use crate::ids::{MessageId, UserId};
-use crate::store::keys::Key;
-use crate::store::rows::{ID_BLOCK, IdBlockRow, IdEntry, LateIdRow, RowError, UserRow, read_owned};
+use crate::store::keys::{Key, Side};
+use crate::store::rows::{ID_BLOCK, IdBlockRow, IdEntry, IdsRow, LateIdRow, RowError, read_owned};
 use crate::store::{Direction, Store, StoreError};
 use std::ops::ControlFlow;
 
 /// The block of an index that was read last: acks of a list ask for it again and again.
-pub(super) type LastBlock = Option<(UserId, IdBlockRow)>;
+pub(super) type LastBlock = Option<(UserId, Side, IdBlockRow)>;
+
+/// One of a user's indexes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Index {
+    pub owner: UserId,
+    pub side: Side,
+}
 
 /// Where an id has to go.
 pub(super) enum Filed {
@@ -36,33 +46,34 @@ pub(super) enum Filed {
 }
 
 /// Notes an id in its user's row.
-pub(super) fn file(user: &mut UserRow, entry: IdEntry) -> Filed {
-    if entry.id <= user.indexed_up_to {
-        let is_first = entry.id > user.highest_late;
-        user.highest_late = user.highest_late.max(entry.id);
+pub(super) fn file(ids: &mut IdsRow, entry: IdEntry) -> Filed {
+    if entry.id <= ids.indexed_up_to {
+        let is_first = entry.id > ids.highest_late;
+        ids.highest_late = ids.highest_late.max(entry.id);
         return Filed::Late { is_first };
     }
-    user.recent_ids.push(entry);
-    let Ok(mut entries) = <[IdEntry; ID_BLOCK]>::try_from(user.recent_ids.as_slice()) else {
+    ids.recent.push(entry);
+    let Ok(mut entries) = <[IdEntry; ID_BLOCK]>::try_from(ids.recent.as_slice()) else {
         return Filed::InRow;
     };
     entries.sort_unstable();
-    user.recent_ids.clear();
-    user.indexed_up_to = entries[ID_BLOCK - 1].id;
+    ids.recent.clear();
+    ids.indexed_up_to = entries[ID_BLOCK - 1].id;
     Filed::InBlock(IdBlockRow { entries })
 }
 
 impl<S: Store> Records<S> {
     /// Notes under which id a message was put into a history.
-    pub fn index_id(&mut self, owner: UserId, id: MessageId, seq: u64) -> Result<(), StoreError> {
-        match file(self.change_user(owner)?, IdEntry { id: id.number(), seq }) {
+    pub fn index_id(&mut self, index: Index, id: MessageId, seq: u64) -> Result<(), StoreError> {
+        let Index { owner, side } = index;
+        match file(self.change_user(owner)?.ids_mut(side), IdEntry { id: id.number(), seq }) {
             Filed::InRow => {}
             Filed::InBlock(block) => {
                 let lowest = MessageId::new(block.entries[0].id).ok_or(RowError::Damaged)?;
-                self.put(&Key::id_block(owner, lowest), &block);
+                self.put(&Key::id_block(owner, side, lowest), &block);
             }
             Filed::Late { is_first } => {
-                let key = Key::late_id(owner, id);
+                let key = Key::late_id(owner, side, id);
                 let before = if is_first { None } else { self.get::<LateIdRow>(&key)? };
                 let mut row = before.unwrap_or_default();
                 row.seqs.push(seq);
@@ -73,47 +84,49 @@ impl<S: Store> Records<S> {
     }
 
     /// Removes a block whose messages are all gone.
-    pub fn remove_id_block(&mut self, owner: UserId, block: &IdBlockRow) -> Result<(), StoreError> {
+    pub fn remove_id_block(&mut self, index: Index, block: &IdBlockRow) -> Result<(), StoreError> {
         let lowest = MessageId::new(block.entries[0].id).ok_or(RowError::Damaged)?;
-        self.remove(&Key::id_block(owner, lowest));
+        self.remove(&Key::id_block(index.owner, index.side, lowest));
         self.last_block = None;
         Ok(())
     }
 
-    /// Appends the seqs of all messages in a history that came under an id. A rising id costs no
-    /// read, any other a row and a short scan.
+    /// Appends the seqs of all messages of one side of a history that came under an id. A rising id
+    /// costs no read, any other a row and a short scan.
     pub fn find_id(
         &mut self,
-        owner: UserId,
+        index: Index,
         id: MessageId,
         seqs: &mut Vec<u64>,
     ) -> Result<(), StoreError> {
-        let user = self.user(owner)?;
-        if id.number() > user.indexed_up_to {
-            append(&user.recent_ids, id, seqs);
+        let Index { owner, side } = index;
+        let ids = self.user(owner)?.ids(side);
+        if id.number() > ids.indexed_up_to {
+            append(&ids.recent, id, seqs);
             return Ok(());
         }
-        if id.number() <= user.highest_late
-            && let Some(late) = self.get::<LateIdRow>(&Key::late_id(owner, id))?
+        if id.number() <= ids.highest_late
+            && let Some(late) = self.get::<LateIdRow>(&Key::late_id(owner, side, id))?
         {
             seqs.extend(late.seqs);
         }
-        if let Some(block) = self.block_of(owner, id)? {
+        if let Some(block) = self.block_of(index, id)? {
             append(&block.entries, id, seqs);
         }
         Ok(())
     }
 
     /// The only block that an id can be in.
-    fn block_of(&mut self, owner: UserId, id: MessageId) -> Result<Option<IdBlockRow>, StoreError> {
-        if let Some((of, block)) = &self.last_block
-            && *of == owner
+    fn block_of(&mut self, index: Index, id: MessageId) -> Result<Option<IdBlockRow>, StoreError> {
+        let Index { owner, side } = index;
+        if let Some((of, its, block)) = &self.last_block
+            && (*of, *its) == (owner, side)
             && block.entries[0].id <= id.number()
             && id.number() <= block.entries[ID_BLOCK - 1].id
         {
             return Ok(Some(*block));
         }
-        let (from, to) = (Key::id_blocks(owner), Key::id_block(owner, id).after());
+        let (from, to) = (Key::id_blocks(owner, side), Key::id_block(owner, side, id).after());
         let mut found = None;
         self.scan(&from, &to, Direction::Backward, &mut |_, value| {
             found = Some(read_owned::<IdBlockRow>(value));
@@ -121,7 +134,7 @@ impl<S: Store> Records<S> {
         })?;
         let block = found.transpose()?;
         if let Some(block) = block {
-            self.last_block = Some((owner, block));
+            self.last_block = Some((owner, side, block));
         }
         Ok(block)
     }
@@ -137,11 +150,16 @@ mod tests {
     use super::*;
     use crate::store::keys::Kind;
     use crate::store::memory::MemoryStore;
+    use crate::store::rows::UserRow;
     use crate::store::{Batch, Position, Range, Visit};
     use std::collections::BTreeMap;
 
     fn user(number: i64) -> UserId {
         UserId::new(number).expect("positive")
+    }
+
+    fn received(owner: UserId) -> Index {
+        Index { owner, side: Side::Received }
     }
 
     fn records() -> Records<MemoryStore> {
@@ -150,10 +168,10 @@ mod tests {
         records
     }
 
-    fn found(records: &mut Records<MemoryStore>, owner: UserId, id: i64) -> Vec<u64> {
+    fn found(records: &mut Records<MemoryStore>, index: Index, id: i64) -> Vec<u64> {
         let mut seqs = Vec::new();
         let id = MessageId::new(id).expect("positive");
-        records.find_id(owner, id, &mut seqs).expect("memory does not fail");
+        records.find_id(index, id, &mut seqs).expect("memory does not fail");
         seqs.sort_unstable();
         seqs
     }
@@ -169,16 +187,21 @@ mod tests {
                 // From strictly rising to all over the place, with repetitions.
                 let id = 1 + (seq + (seed >> 33) % spread) as i64;
                 let owner = user(5 + (seed >> 60) as i64 % 2);
-                model.entry((owner, id)).or_default().push(seq);
+                let index = Index { owner, side: Side::ALL[(seed >> 50) as usize % 2] };
+                model.entry((owner, index.side, id)).or_default().push(seq);
                 let id = MessageId::new(id).expect("positive");
-                records.index_id(owner, id, seq).expect("memory does not fail");
+                records.index_id(index, id, seq).expect("memory does not fail");
                 if seq % 7 == 0 {
                     records.write_out().expect("memory does not fail");
                 }
             }
-            for (owner, id) in [5, 6].iter().flat_map(|n| (1..170).map(|id| (user(*n), id))) {
-                let expected = model.remove(&(owner, id)).unwrap_or_default();
-                assert_eq!(found(&mut records, owner, id), expected, "{owner:?} {id}");
+            let indexes = [5, 6].iter().flat_map(|n| Side::ALL.map(|side| (user(*n), side)));
+            for (owner, side) in indexes {
+                for id in 1..170 {
+                    let expected = model.remove(&(owner, side, id)).unwrap_or_default();
+                    let found = found(&mut records, Index { owner, side }, id);
+                    assert_eq!(found, expected, "{owner:?} {side:?} {id}");
+                }
             }
         }
     }
@@ -230,7 +253,7 @@ mod tests {
             // Two authors, whose ids begin far apart.
             let id = seq as i64 + if seq % 2 == 0 { 1_000_000 } else { 1_000 };
             let id = MessageId::new(id).expect("positive");
-            records.index_id(user(5), id, seq).expect("memory does not fail");
+            records.index_id(received(user(5)), id, seq).expect("memory does not fail");
             records.write_out().expect("memory does not fail");
         }
         let mut late = 0;
@@ -241,9 +264,9 @@ mod tests {
         };
         records.scan(&from, &to, Direction::Forward, count).expect("memory does not fail");
         assert!((90..=96).contains(&late), "{late}");
-        let above = records.user(user(5)).expect("there").highest_late + 1;
+        let above = records.user(user(5)).expect("there").received.highest_late + 1;
         let (above, mut seqs) = (MessageId::new(above).expect("positive"), Vec::new());
-        records.find_id(user(5), above, &mut seqs).expect("memory does not fail");
+        records.find_id(received(user(5)), above, &mut seqs).expect("memory does not fail");
         assert!(seqs.is_empty());
     }
 
@@ -254,7 +277,9 @@ mod tests {
         for seq in 1..=80 {
             // Two authors whose clocks differ a little.
             let id = MessageId::new(1000 + seq as i64 * 10 + (seq % 2) as i64 * 15);
-            records.index_id(user(5), id.expect("positive"), seq).expect("memory does not fail");
+            records
+                .index_id(received(user(5)), id.expect("positive"), seq)
+                .expect("memory does not fail");
         }
         records.write_out().expect("memory does not fail");
         let (mut last, mut blocks) = (0, 0);
@@ -269,6 +294,6 @@ mod tests {
             })
             .expect("memory does not fail");
         assert!((8..=10).contains(&blocks), "{blocks}");
-        assert_eq!(records.user(user(5)).expect("there").indexed_up_to, last);
+        assert_eq!(records.user(user(5)).expect("there").received.indexed_up_to, last);
     }
 }

@@ -7,6 +7,7 @@
 //! 3. Messages of one author reach one recipient in the order in which they were sent.
 
 use crate::api::DeliveryState;
+use crate::chat::by_id::Index;
 use crate::chat::event::{Effect, Now, Relay, Span};
 use crate::chat::expected::Received;
 use crate::chat::records::{AuthorName, Writing};
@@ -14,6 +15,7 @@ use crate::chat::shard::Shard;
 use crate::chat::turn::{Turn, When};
 use crate::ids::ShardId;
 use crate::metrics::Counter;
+use crate::store::keys::Side;
 use crate::store::{Store, StoreError};
 
 /// A message to deliver, and when it may be pushed: at once when another shard holds it safely.
@@ -92,7 +94,7 @@ impl<S: Store> Shard<S> {
             self.records.put_pair_block(owner, peer, &block);
         }
         self.records.put_message(owner, seq, &writing);
-        self.records.index_id(owner, letter.id, seq)?;
+        self.records.index_id(Index { owner, side: Side::Received }, letter.id, seq)?;
         self.forgetting.note(owner, seq);
         if !is_first_of_id {
             self.expected.forget(owner, letter.id);

@@ -19,7 +19,7 @@
 //!
 //! Left to others: when the event is offered, and fetching rows for it (`node::forgetting`).
 
-use crate::chat::by_id::{Filed, file};
+use crate::chat::by_id::{Filed, Index, file};
 use crate::chat::directory::first_index;
 use crate::chat::event::{Letter, Now};
 use crate::chat::needs::Needs;
@@ -27,7 +27,7 @@ use crate::chat::shard::Shard;
 use crate::ids::{MessageId, SLOTS, Slot, UserId};
 use crate::limits::{FORGET_DUE_MAX, FORGET_EACH, FORGET_STEP, FORGET_SWEEP_MS, FORGET_TICK_USERS};
 use crate::metrics::Counter;
-use crate::store::keys::Key;
+use crate::store::keys::{Key, Side};
 use crate::store::rows::{ChatRow, IdEntry, LateIdRow, RowError, UserRow};
 use crate::store::warmth::Need;
 use crate::store::{Store, StoreError};
@@ -187,8 +187,9 @@ impl<S: Store> Shard<S> {
             self.lacks_chat(user, peer, &mut needs);
             self.lacks_row(self.place.shard, &Key::forgotten_chat(user, peer), &mut needs);
             self.lacks_marks(user, seq, &mut needs)?;
-            if found.letter.id.number() <= self.records.user(user)?.highest_late {
-                let key = Key::late_id(user, found.letter.id);
+            let (id, side) = (found.letter.id, Side::of(user, found.letter.from));
+            if id.number() <= self.records.user(user)?.ids(side).highest_late {
+                let key = Key::late_id(user, side, id);
                 self.lacks_row(self.place.shard, &key, &mut needs);
             }
         }
@@ -273,11 +274,13 @@ impl<S: Store> Shard<S> {
         let (letter, peer) = (&found.letter, found.letter.other(user));
         self.records.remove(&Key::message(user, seq));
         gone.user.last_seq = seq;
-        let id = letter.id;
-        match file(&mut gone.user, IdEntry { id: id.number(), seq }) {
+        let (id, index) = (letter.id, Index { owner: user, side: Side::of(user, letter.from) });
+        match file(gone.user.ids_mut(index.side), IdEntry { id: id.number(), seq }) {
             Filed::InRow => {}
-            Filed::InBlock(block) => self.records.remove_id_block(user, &block)?,
-            Filed::Late { .. } => self.forget_late(user, &Key::late_id(user, id), seq)?,
+            Filed::InBlock(block) => self.records.remove_id_block(index, &block)?,
+            Filed::Late { .. } => {
+                self.forget_late(user, &Key::late_id(user, index.side, id), seq)?;
+            }
         }
         let chat = match gone.chats.entry(peer) {
             std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),

@@ -14,12 +14,13 @@
 //! Left to others: lists (`history::ahead`), fetching (`node`).
 
 use crate::api::{Acked, Draft, Identity, PageStart, Request};
+use crate::chat::by_id::Index;
 use crate::chat::by_number;
 use crate::chat::shard::Shard;
 use crate::chat::waiting::{self, Window};
 use crate::ids::{ChatId, MessageId, ShardId, UserId};
 use crate::limits::{ACKS_PER_STEP_MAX, CHATS_MAX, NEEDS_MAX};
-use crate::store::keys::Key;
+use crate::store::keys::{Key, Side};
 use crate::store::warmth::{Need, Tag};
 use crate::store::{Direction, Store, StoreError};
 
@@ -113,22 +114,23 @@ impl<S: Store> Shard<S> {
             return Ok(());
         }
         let here = self.place.shard;
-        let pairs = [(author, draft.to), (draft.to, author)];
-        for (owner, peer) in pairs {
+        let pairs = [(author, draft.to, Side::Sent), (draft.to, author, Side::Received)];
+        for (owner, peer, side) in pairs {
             if owner.home(self.place.shards) != here {
                 continue;
             }
             if self.records.chat(owner, peer)?.is_none() {
                 self.lacks_row(here, &Key::slot(owner.slot()), needs);
             }
-            let is_late = self.records.user(owner)?.indexed_up_to;
+            let is_late = self.records.user(owner)?.ids(side).indexed_up_to;
             if let Some(id) = draft.id.filter(|id| id.number() <= is_late) {
-                self.lacks_row(here, &Key::late_id(owner, id), needs);
+                self.lacks_row(here, &Key::late_id(owner, side, id), needs);
             }
         }
         let highest_sent = self.records.user(author)?.highest_sent;
         if let Some(id) = draft.id.filter(|id| id.number() <= highest_sent) {
-            for seq in self.seqs_of_id(author, id, needs)? {
+            let index = Index { owner: author, side: Side::Sent };
+            for seq in self.seqs_of_id(index, id, needs)? {
                 self.lacks_message(author, seq, needs);
             }
             self.lacks_row(here, &Key::forgotten(author), needs);
@@ -168,7 +170,7 @@ impl<S: Store> Shard<S> {
             self.lacks_chat(received.author, user, needs);
             return Ok(());
         }
-        for seq in self.seqs_of_id(user, id, needs)? {
+        for seq in self.seqs_of_id(Index { owner: user, side: Side::Received }, id, needs)? {
             self.needs_to_ack_seq(user, seq, needs)?;
         }
         Ok(())
@@ -197,7 +199,7 @@ impl<S: Store> Shard<S> {
         id: MessageId,
         needs: &mut Needs,
     ) -> Result<(), StoreError> {
-        let seqs = self.seqs_of_id(user, id, needs)?;
+        let seqs = self.seqs_of_id(Index { owner: user, side: Side::Received }, id, needs)?;
         for seq in &seqs {
             self.lacks_marks(user, *seq, needs)?;
         }
@@ -284,19 +286,19 @@ impl<S: Store> Shard<S> {
     /// The seqs of an id, as far as finding them lacks nothing.
     fn seqs_of_id(
         &mut self,
-        owner: UserId,
+        index: Index,
         id: MessageId,
         needs: &mut Needs,
     ) -> Result<Vec<u64>, StoreError> {
-        let mut seqs = Vec::new();
-        if id.number() <= self.records.user(owner)?.indexed_up_to {
-            let lacks_row = self.lacks_row(self.place.shard, &Key::late_id(owner, id), needs);
-            let range = (Key::id_blocks(owner), Key::id_block(owner, id).after());
+        let (mut seqs, Index { owner, side }) = (Vec::new(), index);
+        if id.number() <= self.records.user(owner)?.ids(side).indexed_up_to {
+            let lacks_row = self.lacks_row(self.place.shard, &Key::late_id(owner, side, id), needs);
+            let range = (Key::id_blocks(owner, side), Key::id_block(owner, side, id).after());
             if self.lacks_range(range, Direction::Backward, 1, needs) || lacks_row {
                 return Ok(seqs);
             }
         }
-        self.records.find_id(owner, id, &mut seqs)?;
+        self.records.find_id(index, id, &mut seqs)?;
         Ok(seqs)
     }
 

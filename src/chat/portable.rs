@@ -15,10 +15,10 @@ use crate::chat::by_id::{Filed, file};
 use crate::chat::directory::{first_index, tenant_number};
 use crate::ids::{ChatId, MessageId, SLOTS, Slot, UserId};
 use crate::limits::NAME_BYTES_MAX;
-use crate::store::keys::Key;
+use crate::store::keys::{Key, Side};
 use crate::store::rows::{
-    ChatIdRow, ChatRow, ID_BLOCK, IdEntry, LateIdRow, MarksRow, MessageRow, NumberRow, PAIR_BLOCK,
-    ProfileRow, RowSerializer, RowWriter, SlotRow, UserRow, WAITING_BLOCK, WaitingRow,
+    ChatIdRow, ChatRow, ID_BLOCK, IdEntry, IdsRow, LateIdRow, MarksRow, MessageRow, NumberRow,
+    PAIR_BLOCK, ProfileRow, RowSerializer, RowWriter, SlotRow, UserRow, WAITING_BLOCK, WaitingRow,
 };
 use rkyv::Serialize as Row;
 use serde::{Deserialize, Serialize};
@@ -53,9 +53,18 @@ pub struct ForgottenItem {
     pub last_seq: u64,
     pub highest_sent: String,
     pub highest_received: String,
+    pub sent: ForgottenIdsItem,
+    pub received: ForgottenIdsItem,
+}
+
+/// The forgotten part of the ids of what was sent, or received.
+#[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[allow(missing_docs)] // See `IdsRow`; ids in decimal.
+pub struct ForgottenIdsItem {
     pub indexed_up_to: String,
     pub highest_late: String,
-    pub recent_ids: Vec<(String, u64)>,
+    pub recent: Vec<(String, u64)>,
 }
 
 /// The forgotten part of a chat.
@@ -195,7 +204,7 @@ struct Owner {
     user: UserId,
     row: UserRow,
     chats: BTreeMap<UserId, ChatRow>,
-    late_ids: BTreeMap<MessageId, LateIdRow>,
+    late_ids: BTreeMap<(Side, MessageId), LateIdRow>,
     /// The seq before the first message that is to come.
     forgotten: u64,
 }
@@ -353,18 +362,19 @@ impl Builder {
         owner.row.offline += u64::from(waits);
         let whole = chat.add_message(seq);
         self.wait(&mut owner, waits, put);
+        let side = Side::of(user, from);
         if from == user {
             owner.row.highest_sent = owner.row.highest_sent.max(row.id);
         } else {
             owner.row.highest_received = owner.row.highest_received.max(row.id);
         }
-        match file(&mut owner.row, IdEntry { id: row.id, seq }) {
+        match file(owner.row.ids_mut(side), IdEntry { id: row.id, seq }) {
             Filed::InRow => {}
             Filed::InBlock(block) => {
                 let lowest = MessageId::new(block.entries[0].id).ok_or(ItemError::Range("id"))?;
-                self.put(&Key::id_block(user, lowest), &block, put);
+                self.put(&Key::id_block(user, side, lowest), &block, put);
             }
-            Filed::Late { .. } => owner.late_ids.entry(id).or_default().seqs.push(seq),
+            Filed::Late { .. } => owner.late_ids.entry((side, id)).or_default().seqs.push(seq),
         }
         if let Some(whole) = whole {
             self.put(&Key::pair_block(user, peer, whole.number), &whole.row, put);
@@ -398,8 +408,8 @@ impl Builder {
             };
             self.put(&key, chat, put);
         }
-        for (id, row) in &owner.late_ids {
-            self.put(&Key::late_id(user, *id), row, put);
+        for ((side, id), row) in &owner.late_ids {
+            self.put(&Key::late_id(user, *side, *id), row, put);
         }
         self.put(&Key::user(user), &owner.row, put);
     }
@@ -410,20 +420,30 @@ fn person(number: u32, field: &'static str) -> Result<UserId, ItemError> {
 }
 
 fn forgotten_user(item: &ForgottenItem) -> Result<UserRow, ItemError> {
-    let id = |text: &str| text.parse().map_err(|_| ItemError::Range("an id in `forgotten`"));
-    let entry = |(text, seq): &(String, u64)| Ok(IdEntry { id: id(text)?, seq: *seq });
-    if item.recent_ids.len() >= ID_BLOCK {
-        return Err(ItemError::Range("recentIds"));
-    }
     Ok(UserRow {
         last_seq: item.last_seq,
-        highest_sent: id(&item.highest_sent)?,
-        highest_received: id(&item.highest_received)?,
-        indexed_up_to: id(&item.indexed_up_to)?,
-        highest_late: id(&item.highest_late)?,
-        recent_ids: item.recent_ids.iter().map(entry).collect::<Result<_, _>>()?,
+        highest_sent: forgotten_id(&item.highest_sent)?,
+        highest_received: forgotten_id(&item.highest_received)?,
+        sent: forgotten_ids(&item.sent)?,
+        received: forgotten_ids(&item.received)?,
         ..UserRow::default()
     })
+}
+
+fn forgotten_ids(item: &ForgottenIdsItem) -> Result<IdsRow, ItemError> {
+    let entry = |(text, seq): &(String, u64)| Ok(IdEntry { id: forgotten_id(text)?, seq: *seq });
+    if item.recent.len() >= ID_BLOCK {
+        return Err(ItemError::Range("recent"));
+    }
+    Ok(IdsRow {
+        recent: item.recent.iter().map(entry).collect::<Result<_, _>>()?,
+        indexed_up_to: forgotten_id(&item.indexed_up_to)?,
+        highest_late: forgotten_id(&item.highest_late)?,
+    })
+}
+
+fn forgotten_id(text: &str) -> Result<i64, ItemError> {
+    text.parse().map_err(|_| ItemError::Range("an id in `forgotten`"))
 }
 
 fn forgotten_chat(item: &ForgottenChatItem) -> Result<ChatRow, ItemError> {

@@ -9,8 +9,10 @@ fn changed_users_and_chats_count_as_what_they_come_to() {
     let mut records = Records::new(MemoryStore::default());
     let user = UserId::FIRST;
     let name = Some("n".repeat(256).into());
-    let recent_ids = vec![rows::IdEntry { id: 5, seq: 6 }; rows::ID_BLOCK - 1];
-    records.add_user(user, UserRow { name, recent_ids, ..UserRow::default() });
+    let recent = vec![rows::IdEntry { id: 5, seq: 6 }; rows::ID_BLOCK - 1];
+    let sent = rows::IdsRow { recent, ..rows::IdsRow::default() };
+    let received = sent.clone();
+    records.add_user(user, UserRow { name, sent, received, ..UserRow::default() });
     let ranges = (0..256).map(|gap| (gap * 3 + 2, gap * 3 + 3)).collect();
     let marks = rows::MarksRow { up_to: 0, ranges };
     let row = ChatRow { acked: marks.clone(), peer_pushed: marks, ..ChatRow::default() };

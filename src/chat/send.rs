@@ -6,6 +6,7 @@
 //! 3. What is refused changes no row.
 
 use crate::api::{ChatType, DeliveryState, Draft, Field, Refusal, StoredMessage};
+use crate::chat::by_id::Index;
 use crate::chat::deliver::Delivery;
 use crate::chat::event::{Effect, Letter, Now, Relay, Span};
 use crate::chat::records::{AuthorName, Writing};
@@ -13,7 +14,7 @@ use crate::chat::shard::{Device, Shard};
 use crate::chat::turn::{Turn, When};
 use crate::ids::{MessageId, MintError, UserId};
 use crate::metrics::Counter;
-use crate::store::keys::Key;
+use crate::store::keys::{Key, Side};
 use crate::store::rows::OutboxRow;
 use crate::store::{Store, StoreError};
 
@@ -128,7 +129,7 @@ impl<S: Store> Shard<S> {
             is_his.then_some(if is_same { Is::Same } else { Is::Another })
         };
         let mut found = None;
-        self.each_of_id(author, id, |shard, seq| {
+        self.each_of_id(Index { owner: author, side: Side::Sent }, id, |shard, seq| {
             found = found.or(shard.records.message(author, seq, compare)?.flatten());
             Ok(())
         })?;
@@ -173,7 +174,7 @@ impl<S: Store> Shard<S> {
             name: AuthorName::Of(author),
         };
         self.records.put_message(author, seq, &writing);
-        self.records.index_id(author, id, seq)?;
+        self.records.index_id(Index { owner: author, side: Side::Sent }, id, seq)?;
         self.forgetting.note(author, seq);
         self.metrics.count(Counter::Sent, 1);
 

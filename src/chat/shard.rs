@@ -10,6 +10,7 @@
 
 use crate::api::{Acked, ChatEntry, Refusal, Reply, Request, StoredMessage};
 use crate::chat::acknowledge::Chores;
+use crate::chat::by_id::Index;
 use crate::chat::directory::Directory;
 use crate::chat::event::{Effect, Event, Now, Relay, StreamPosition};
 use crate::chat::expected::Expected;
@@ -310,16 +311,16 @@ impl<S: Store> Shard<S> {
         &mut self.warmth
     }
 
-    /// Does something with the place of each message of a history that came under an id.
+    /// Does something with the place of each message of one side of a history of an id.
     pub(super) fn each_of_id(
         &mut self,
-        owner: UserId,
+        index: Index,
         id: MessageId,
         mut act: impl FnMut(&mut Self, u64) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let mut seqs = std::mem::take(&mut self.seqs);
         seqs.clear();
-        let found = self.records.find_id(owner, id, &mut seqs);
+        let found = self.records.find_id(index, id, &mut seqs);
         let outcome = found.and_then(|()| seqs.iter().try_for_each(|seq| act(self, *seq)));
         self.seqs = seqs;
         outcome

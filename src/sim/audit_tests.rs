@@ -6,7 +6,7 @@ use crate::chat::forget::Retention;
 use crate::ids::{ChatId, MessageId, ShardId, UserId};
 use crate::sim::users::{Person, text};
 use crate::sim::world::{Sent, World};
-use crate::store::keys::{Key, Kind};
+use crate::store::keys::{Key, Kind, Side};
 use crate::store::memory::MemoryStore;
 use crate::store::parts::{Parts, kind_of};
 use crate::store::rows::{
@@ -196,13 +196,15 @@ fn a_users_or_chats_row_that_says_something_else_is_found() {
         |row| row.listed += 1,
         |row| row.unread += 1,
         |row| row.waiting ^= 4,
-        |row| row.recent_ids.truncate(row.recent_ids.len().saturating_sub(1)),
-        |row| row.indexed_up_to += 1,
-        |row| row.highest_late += 1,
+        |row| row.sent.recent.truncate(row.sent.recent.len().saturating_sub(1)),
+        |row| row.sent.indexed_up_to += 1,
+        |row| row.sent.highest_late += 1,
+        |row| row.received.indexed_up_to += 1,
+        |row| row.received.highest_late += 1,
     ];
     for (way, name) in user.iter().zip(0..) {
         // A user whose newest ids are in a block has none to lose.
-        let is_empty = |row: &UserRow| row.recent_ids.is_empty();
+        let is_empty = |row: &UserRow| row.sent.recent.is_empty();
         for (shard, key, value) in some(&rows, Kind::User) {
             let mut row = read_owned::<UserRow>(&value).expect("it is whole");
             if name == 8 && is_empty(&row) {
@@ -273,7 +275,7 @@ fn any_other_row_that_says_something_else_is_found() {
     let user = some(&rows, Kind::User)[0].1.clone();
     let Some(Parts::User(user)) = Parts::of(&user) else { panic!("a user") };
     let extra: [(Vec<u8>, Vec<u8>); 4] = [
-        (Key::late_id(user, alien).to_vec(), bytes_of(&LateIdRow { seqs: vec![1] })),
+        (Key::late_id(user, Side::Sent, alien).to_vec(), bytes_of(&LateIdRow { seqs: vec![1] })),
         (Key::waiting(user, 70).to_vec(), bytes_of(&WaitingRow(1))),
         (Key::pair_block(user, user, 70).to_vec(), bytes_of(&PairBlockRow { seqs: [1; 8] })),
         (Key::outbox(user.home(3), 90, 1).to_vec(), bytes_of(&OutboxRow { author: 5, seq: 1 })),

@@ -50,9 +50,10 @@ pub enum Kind {
     MarksDue = 18,
     /// owner, peer, block -> seqs: the messages of one chat, numbered densely from 1.
     PairBlock = 19,
-    /// owner, lowest id -> the ids of a block of his history and where they are.
+    /// owner, side, lowest id -> the ids of a block of that side and where they are.
     IdBlock = 20,
-    /// owner, id -> where it is: of ids that came when a higher one was in a block already.
+    /// owner, side, id -> where it is: of ids that came when a higher one of that side was in a
+    /// block already.
     LateId = 21,
     /// owner, block -> which places of his history wait for his ack.
     Waiting = 22,
@@ -60,6 +61,26 @@ pub enum Kind {
     Forgotten = 23,
     /// owner, peer -> the forgotten part of a chat, as a chat of its own.
     ForgottenChat = 24,
+}
+
+/// Which messages of a history.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[repr(u8)]
+pub enum Side {
+    /// Those that its owner sent.
+    Sent = 0,
+    /// Those that he received.
+    Received = 1,
+}
+
+impl Side {
+    /// Both of them.
+    pub const ALL: [Side; 2] = [Side::Sent, Side::Received];
+
+    /// Where in a user's history a message of this author is.
+    pub fn of(owner: UserId, author: UserId) -> Side {
+        if author == owner { Side::Sent } else { Side::Received }
+    }
 }
 
 /// A key, built in place.
@@ -162,18 +183,19 @@ impl Key {
     }
 
     /// See [`Kind::IdBlock`].
-    pub fn id_block(owner: UserId, lowest: MessageId) -> Key {
-        Key::of(Kind::IdBlock).with_user(owner).with_number(lowest.number() as u64)
+    pub fn id_block(owner: UserId, side: Side, lowest: MessageId) -> Key {
+        Key::id_blocks(owner, side).with_number(lowest.number() as u64)
     }
 
-    /// All of a user's id index: a prefix of [`Key::id_block`].
-    pub fn id_blocks(owner: UserId) -> Key {
-        Key::of(Kind::IdBlock).with_user(owner)
+    /// All of one of a user's id indexes: a prefix of [`Key::id_block`].
+    pub fn id_blocks(owner: UserId, side: Side) -> Key {
+        Key::of(Kind::IdBlock).with_user(owner).with(&[side as u8])
     }
 
     /// See [`Kind::LateId`].
-    pub fn late_id(owner: UserId, id: MessageId) -> Key {
-        Key::of(Kind::LateId).with_user(owner).with_number(id.number() as u64)
+    pub fn late_id(owner: UserId, side: Side, id: MessageId) -> Key {
+        let owned = Key::of(Kind::LateId).with_user(owner).with(&[side as u8]);
+        owned.with_number(id.number() as u64)
     }
 
     /// See [`Kind::Waiting`].
@@ -281,6 +303,12 @@ impl<'a> KeyReader<'a> {
     /// The next 2 bytes.
     pub fn shard(&mut self) -> Option<ShardId> {
         self.take().map(u16::from_be_bytes).map(ShardId)
+    }
+
+    /// The next byte.
+    pub fn side(&mut self) -> Option<Side> {
+        let [number] = self.take()?;
+        Side::ALL.get(usize::from(number)).copied()
     }
 
     /// The next 4 bytes.

@@ -3,7 +3,7 @@
 //! Invariants:
 //! 1. Any bytes give the parts of a key that `keys` makes, or nothing.
 
-use super::keys::{Key, KeyReader, Kind};
+use super::keys::{Key, KeyReader, Kind, Side};
 use crate::api::Identity;
 use crate::ids::{ChatId, MessageId, ShardId, Slot, UserId};
 use crate::limits::NAME_BYTES_MAX;
@@ -29,8 +29,8 @@ pub enum Parts<'a> {
     Applied(ShardId),
     MarksDue { reader: UserId, author: UserId },
     PairBlock { owner: UserId, peer: UserId, block: u64 },
-    IdBlock { owner: UserId, lowest: MessageId },
-    LateId { owner: UserId, id: MessageId },
+    IdBlock { owner: UserId, side: Side, lowest: MessageId },
+    LateId { owner: UserId, side: Side, id: MessageId },
     Waiting { owner: UserId, block: u64 },
     Forgotten(UserId),
     ForgottenChat { owner: UserId, peer: UserId },
@@ -97,8 +97,12 @@ impl<'a> Parts<'a> {
                 let owner = read.user()?;
                 Parts::PairBlock { owner, peer: read.user()?, block: read.number()? }
             }
-            Kind::IdBlock => Parts::IdBlock { owner: read.user()?, lowest: id(read)? },
-            Kind::LateId => Parts::LateId { owner: read.user()?, id: id(read)? },
+            Kind::IdBlock => {
+                Parts::IdBlock { owner: read.user()?, side: read.side()?, lowest: id(read)? }
+            }
+            Kind::LateId => {
+                Parts::LateId { owner: read.user()?, side: read.side()?, id: id(read)? }
+            }
             Kind::Waiting => Parts::Waiting { owner: read.user()?, block: read.number()? },
             Kind::Forgotten => Parts::Forgotten(read.user()?),
             Kind::ForgottenChat => Parts::ForgottenChat { owner: read.user()?, peer: read.user()? },
@@ -192,11 +196,11 @@ impl fmt::Display for Parts<'_> {
             Parts::PairBlock { owner, peer, block } => {
                 write!(to, "pair block {}/{}/{block}", owner.number(), peer.number())
             }
-            Parts::IdBlock { owner, lowest } => {
-                write!(to, "id block {}/{}", owner.number(), lowest.number())
+            Parts::IdBlock { owner, side, lowest } => {
+                write!(to, "id block {}/{side:?}/{}", owner.number(), lowest.number())
             }
-            Parts::LateId { owner, id } => {
-                write!(to, "late id {}/{}", owner.number(), id.number())
+            Parts::LateId { owner, side, id } => {
+                write!(to, "late id {}/{side:?}/{}", owner.number(), id.number())
             }
             Parts::Waiting { owner, block } => {
                 write!(to, "waiting {}/{block}", owner.number())
@@ -253,7 +257,10 @@ mod tests {
             (Key::message(user(5), 7).to_vec(), "message 5/7"),
             (Key::hidden_chat(user(5), user(6)).to_vec(), "hidden chat 5/6"),
             (Key::outbox(ShardId(2), 3, 4).to_vec(), "outbox 2/3/4"),
-            (Key::id_block(user(5), message).to_vec(), "id block 5/1152921504606846976"),
+            (
+                Key::id_block(user(5), Side::Received, message).to_vec(),
+                "id block 5/Received/1152921504606846976",
+            ),
             (Key::waiting(user(5), 0).to_vec(), "waiting 5/0"),
             (Key::forgotten(user(5)).to_vec(), "forgotten 5"),
             (Key::forgotten_chat(user(5), user(6)).to_vec(), "forgotten chat 5/6"),

@@ -7,6 +7,7 @@
 //!
 //! Writing a row appends to the buffer given and allocates nothing besides, once warm.
 
+use crate::store::keys::Side;
 use rkyv::api::high::HighValidator;
 use rkyv::bytecheck::CheckBytes;
 use rkyv::rancor::Error as ArchiveError;
@@ -17,7 +18,7 @@ use rkyv::with::{InlineAsBox, Map};
 use rkyv::{Archive, Deserialize, Portable, Serialize};
 
 /// The shape of all rows below.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 /// Why bytes are not a row.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -83,14 +84,41 @@ pub struct UserRow {
     pub unread: u64,
     /// Which messages of the newest block of his history wait for an ack; see [`WaitingRow`].
     pub waiting: u128,
-    /// The newest ids of his history, in no block yet: fewer than [`ID_BLOCK`].
-    pub recent_ids: Vec<IdEntry>,
+    /// The ids of what he sent.
+    pub sent: IdsRow,
+    /// The ids of what he received.
+    pub received: IdsRow,
+    /// His name, if ever given.
+    pub name: Option<Box<str>>,
+}
+
+/// The newest end of one of a user's id indexes.
+#[derive(Archive, Serialize, Deserialize, Clone, PartialEq, Eq, Debug, Default)]
+pub struct IdsRow {
+    /// The newest ids, in no block yet: fewer than [`ID_BLOCK`].
+    pub recent: Vec<IdEntry>,
     /// The highest id that is in a block.
     pub indexed_up_to: i64,
     /// The highest id that has a row of late ids. A higher one surely has none.
     pub highest_late: i64,
-    /// His name, if ever given.
-    pub name: Option<Box<str>>,
+}
+
+impl UserRow {
+    /// The ids of one side.
+    pub fn ids(&self, side: Side) -> &IdsRow {
+        match side {
+            Side::Sent => &self.sent,
+            Side::Received => &self.received,
+        }
+    }
+
+    /// The same, to change them.
+    pub fn ids_mut(&mut self, side: Side) -> &mut IdsRow {
+        match side {
+            Side::Sent => &mut self.sent,
+            Side::Received => &mut self.received,
+        }
+    }
 }
 
 /// Ids of one block of a user's id index.

@@ -10,7 +10,7 @@ use crate::chat::event::Letter;
 use crate::chat::records::letter_of;
 use crate::ids::{MessageId, ShardId, UserId};
 use crate::limits::MARK_GAPS_MAX;
-use crate::store::keys::{Key, KeyReader, Kind};
+use crate::store::keys::{Key, KeyReader, Kind, Side};
 use crate::store::parts::{Parts, owned, range_of};
 use crate::store::rows::{
     ArchivedMessageRow, ArchivedProfileRow, IdBlockRow, IdEntry, LateIdRow, NumberRow,
@@ -148,7 +148,7 @@ impl<S: Store> Audit<'_, S> {
         if !self.is_forgotten_by_either(walk, &letter, message.ordinal.to_native())? {
             self.sums.add(user, &letter, message);
         }
-        self.check_index(walk, letter.id, seq)?;
+        self.check_index(walk, &letter, seq)?;
         let is_waiting = self.is_waiting(walk, seq)?;
         self.check_pair(walk, key, &letter, Reading { seq, ordinal: message.ordinal.to_native() })?;
         if letter.from == user {
@@ -164,22 +164,23 @@ impl<S: Store> Audit<'_, S> {
     fn check_index(
         &mut self,
         walk: &mut Walk<'_, S>,
-        id: MessageId,
+        letter: &Letter,
         seq: u64,
     ) -> Result<(), StoreError> {
         let (shard, user, store) = (walk.shard, walk.user, walk.store);
-        match file(&mut walk.expected, IdEntry { id: id.number(), seq }) {
+        let (id, side) = (letter.id, Side::of(user, letter.from));
+        match file(walk.expected.ids_mut(side), IdEntry { id: id.number(), seq }) {
             Filed::InRow => {}
             Filed::InBlock(block) => {
                 walk.id_blocks += 1;
                 let Some(lowest) = MessageId::new(block.entries[0].id) else { return Ok(()) };
-                let key = Key::id_block(user, lowest);
+                let key = Key::id_block(user, side, lowest);
                 let found = row::<IdBlockRow>(store, &key)?;
                 self.expect((shard, &key), "ids", Some(block), found);
             }
             Filed::Late { .. } => {
                 walk.late_ids += 1;
-                let key = Key::late_id(user, id);
+                let key = Key::late_id(user, side, id);
                 let found = row::<LateIdRow>(store, &key)?.unwrap_or_default().seqs;
                 if !found.contains(&seq) {
                     self.expect((shard, &key), "seqs", vec![seq], found);
@@ -236,7 +237,7 @@ impl<S: Store> Audit<'_, S> {
     /// Nothing is indexed but what the history has.
     fn check_blocks(&mut self, walk: &Walk<'_, S>) -> Result<(), StoreError> {
         let (mut id_blocks, mut late_ids, mut extra) = (0, 0, Vec::new());
-        let (from, to) = (Key::id_blocks(walk.user), Key::id_blocks(walk.user).after());
+        let (from, to) = owned(Kind::IdBlock, walk.user);
         scan(walk.store, &from, &to, |_, _| {
             id_blocks += 1;
             Ok(())
@@ -301,9 +302,12 @@ impl<S: Store> Audit<'_, S> {
         self.expect(at, "newest waiting marks", expected.waiting, found.waiting);
         self.expect(at, "listed chats", expected.listed, found.listed);
         self.expect(at, "unread", expected.unread, found.unread);
-        self.expect(at, "newest ids", &expected.recent_ids, &found.recent_ids);
-        self.expect(at, "ids in blocks", expected.indexed_up_to, found.indexed_up_to);
-        self.expect(at, "highest late id", expected.highest_late, found.highest_late);
+        for side in Side::ALL {
+            let (expected, found) = (expected.ids(side), found.ids(side));
+            self.expect(at, "newest ids", &expected.recent, &found.recent);
+            self.expect(at, "ids in blocks", expected.indexed_up_to, found.indexed_up_to);
+            self.expect(at, "highest late id", expected.highest_late, found.highest_late);
+        }
     }
 }
 

@@ -1,13 +1,16 @@
 //! Items taken out of the rows of a stopped server.
 
-use super::{ChatItem, ForgottenChatItem, ForgottenItem, Item, MarksItem, MessageItem, UserItem};
+use super::{
+    ChatItem, ForgottenChatItem, ForgottenIdsItem, ForgottenItem, Item, MarksItem, MessageItem,
+    UserItem,
+};
 use crate::api::{ChatType, EventType, MessageType};
 use crate::ids::UserId;
 use crate::store::keys::{Key, Kind};
 use crate::store::parts::{Parts, owned, range_of};
 use crate::store::rows::{
-    ArchivedMessageRow, ArchivedProfileRow, ChatRow, MarksRow, NumberRow, RowError, UserRow,
-    WAITING_BLOCK, WaitingRow, read, read_owned,
+    ArchivedMessageRow, ArchivedProfileRow, ChatRow, IdsRow, MarksRow, NumberRow, RowError,
+    UserRow, WAITING_BLOCK, WaitingRow, read, read_owned,
 };
 use crate::store::{Direction, Range, Store, StoreError};
 use std::ops::ControlFlow;
@@ -178,9 +181,16 @@ fn forgotten(row: &UserRow) -> ForgottenItem {
         last_seq: row.last_seq,
         highest_sent: row.highest_sent.to_string(),
         highest_received: row.highest_received.to_string(),
+        sent: forgotten_ids(&row.sent),
+        received: forgotten_ids(&row.received),
+    }
+}
+
+fn forgotten_ids(row: &IdsRow) -> ForgottenIdsItem {
+    ForgottenIdsItem {
         indexed_up_to: row.indexed_up_to.to_string(),
         highest_late: row.highest_late.to_string(),
-        recent_ids: row.recent_ids.iter().map(|it| (it.id.to_string(), it.seq)).collect(),
+        recent: row.recent.iter().map(|it| (it.id.to_string(), it.seq)).collect(),
     }
 }
 

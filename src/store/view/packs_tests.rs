@@ -1,3 +1,5 @@
+//! Packs, and a view whose rows are packed, against an ordered map.
+
 use super::*;
 use crate::ids::UserId;
 use crate::store::tests::{Dice, Row, rows, value};

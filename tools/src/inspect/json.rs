@@ -3,8 +3,8 @@
 use anser::api::{ChatType, EventType, MessageType};
 use anser::store::parts::{Parts, words};
 use anser::store::rows::{
-    ArchivedMessageRow, ArchivedProfileRow, ChatIdRow, ChatRow, IdBlockRow, IdEntry, LateIdRow,
-    MarksRow, NumberRow, OutboxRow, PairBlockRow, RowError, SlotRow, StreamRow, UserRow,
+    ArchivedMessageRow, ArchivedProfileRow, ChatIdRow, ChatRow, IdBlockRow, IdEntry, IdsRow,
+    LateIdRow, MarksRow, NumberRow, OutboxRow, PairBlockRow, RowError, SlotRow, StreamRow, UserRow,
     WaitingRow, read, read_owned,
 };
 use serde_json::{Value, json};
@@ -65,12 +65,14 @@ pub fn key(key: &[u8]) -> Value {
             "kind": "pairBlock", "owner": owner.number(), "peer": peer.number(),
             "block": number(block),
         }),
-        Parts::IdBlock { owner, lowest } => {
-            json!({"kind": "idBlock", "owner": owner.number(), "lowest": id(lowest.number())})
-        }
-        Parts::LateId { owner, id: late } => {
-            json!({"kind": "lateId", "owner": owner.number(), "id": id(late.number())})
-        }
+        Parts::IdBlock { owner, side, lowest } => json!({
+            "kind": "idBlock", "owner": owner.number(), "side": format!("{side:?}"),
+            "lowest": id(lowest.number()),
+        }),
+        Parts::LateId { owner, side, id: late } => json!({
+            "kind": "lateId", "owner": owner.number(), "side": format!("{side:?}"),
+            "id": id(late.number()),
+        }),
         Parts::Waiting { owner, block } => {
             json!({"kind": "waiting", "owner": owner.number(), "block": number(block)})
         }
@@ -159,7 +161,13 @@ fn user(row: &UserRow) -> Value {
         "highestSent": id(row.highest_sent), "highestReceived": id(row.highest_received),
         "waiting": number(row.offline), "newestWaiting": bits(row.waiting),
         "listed": row.listed, "unread": number(row.unread),
-        "newestIds": entries(&row.recent_ids), "idsInBlocksUpTo": id(row.indexed_up_to),
+        "sent": ids(&row.sent), "received": ids(&row.received),
+    })
+}
+
+fn ids(row: &IdsRow) -> Value {
+    json!({
+        "newestIds": entries(&row.recent), "idsInBlocksUpTo": id(row.indexed_up_to),
         "highestLateId": id(row.highest_late),
     })
 }
@@ -244,7 +252,7 @@ mod tests {
         assert_eq!(super::key(&chat)["id"], "9223372036854775807");
         assert_eq!(
             row(&key, &[9], Contents::Hidden)["error"],
-            "its version is 9, this server reads 2"
+            "its version is 9, this server reads 3"
         );
     }
 }
