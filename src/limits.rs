@@ -204,7 +204,7 @@ pub const SPARE_CHUNKS_MAX: usize = 4;
 pub const LOG_SYNC_MS: u64 = 100;
 /// Bytes that go into tables of the LSM until they are handed to the disk, and whoever writes them
 /// looks whether to wait.
-pub const BRAKE_STEP_BYTES: usize = 1024 * 1024;
+pub const BRAKE_STEP_BYTES: usize = 128 * 1024;
 /// Bytes a second that go into tables while there is time: little enough that a write to the
 /// commit log hardly waits for them.
 pub const TABLE_BYTES_PER_SECOND: u64 = 64 * 1024 * 1024;
