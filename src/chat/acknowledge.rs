@@ -44,7 +44,7 @@ impl<S: Store> Shard<S> {
                     self.ack_id(device.user, *id)?;
                 }
             }
-            Acked::UpTo(id) => match self.last_waiting(device.user, id)? {
+            Acked::UpTo(id) => match self.last_received(device.user, id)? {
                 Some(seq) => self.ack_up_to(device.user, seq)?,
                 None => self.metrics.count(Counter::IgnoredAcks, 1),
             },
@@ -98,13 +98,11 @@ impl<S: Store> Shard<S> {
         Ok(true)
     }
 
-    /// The seq of the last waiting message of this id.
-    fn last_waiting(&mut self, user: UserId, id: MessageId) -> Result<Option<u64>, StoreError> {
+    /// The seq of the last message received under an id, acked or not.
+    fn last_received(&mut self, user: UserId, id: MessageId) -> Result<Option<u64>, StoreError> {
         let mut last = None;
-        self.each_of_id(Index { owner: user, side: Side::Received }, id, |shard, seq| {
-            if shard.records.is_waiting(user, seq)? {
-                last = last.max(Some(seq));
-            }
+        self.each_of_id(Index { owner: user, side: Side::Received }, id, |_, seq| {
+            last = last.max(Some(seq));
             Ok(())
         })?;
         Ok(last)

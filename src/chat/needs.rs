@@ -200,9 +200,6 @@ impl<S: Store> Shard<S> {
         needs: &mut Needs,
     ) -> Result<(), StoreError> {
         let seqs = self.seqs_of_id(Index { owner: user, side: Side::Received }, id, needs)?;
-        for seq in &seqs {
-            self.lacks_marks(user, *seq, needs)?;
-        }
         let Some(up_to) = seqs.into_iter().max() else { return Ok(()) };
         let window = Window { after: 0, up_to, count: ACKS_PER_STEP_MAX };
         self.lacks_window(user, window, needs)?;
