@@ -7,6 +7,7 @@ pub mod accounts;
 pub mod handoff;
 pub mod idle;
 pub mod latencies;
+pub mod offline;
 pub mod open;
 pub mod pingpong;
 pub mod players;

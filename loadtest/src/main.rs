@@ -3,6 +3,7 @@
 use anser_loadtest::crash::Crash;
 use anser_loadtest::load::handoff::Handoff;
 use anser_loadtest::load::idle::Idle;
+use anser_loadtest::load::offline::Offline;
 use anser_loadtest::load::open::Open;
 use anser_loadtest::load::pingpong::PingPong;
 use clap::Parser;
@@ -18,6 +19,8 @@ enum Command {
     Pingpong(PingPong),
     /// Pairs write to each other at a fixed rate, whatever the server does.
     Open(Open),
+    /// Messages to people who are away, who then come back and fetch them.
+    Offline(Offline),
     /// Many connections do nothing but live.
     Idle(Idle),
     /// Connections write their Auth and many messages at once.
@@ -30,6 +33,7 @@ fn main() -> anyhow::Result<()> {
     let report = match Command::parse() {
         Command::Pingpong(pingpong) => pingpong.run()?,
         Command::Open(open) => open.run()?,
+        Command::Offline(offline) => offline.run()?,
         Command::Idle(idle) => idle.run()?,
         Command::Handoff(handoff) => handoff.run()?,
         Command::Crash(crash) => crash.run()?,

@@ -121,6 +121,8 @@ impl Target {
                         missing -= 1;
                         Ok(())
                     }
+                    // Messages wait for him.
+                    Some(Word::Notice) => Ok(()),
                     _ => bail!("not the Ack of an Auth: {}", text.escape_ascii()),
                 })?;
                 sockets[index].flush(poll)?;

@@ -104,6 +104,14 @@ pub fn ack(out: &mut Vec<u8>, id: i64) {
     });
 }
 
+/// Appends a client's Ack of everything up to a message.
+pub fn ack_up_to(out: &mut Vec<u8>, id: i64) {
+    frame(out, |out| {
+        let text = r#"{"chatType":"Single","msgType":"Ack","content":"{\"upTo\":"#;
+        let _ = write!(out, r#"{text}{id}}}"}}"#);
+    });
+}
+
 /// Appends a Heartbeat.
 pub fn heartbeat(out: &mut Vec<u8>, user: i64) {
     frame(out, |out| drop(write!(out, r#"{{"fromUserId":{user},"msgType":"Heartbeat"}}"#)));

@@ -1,0 +1,204 @@
+//! Messages to people who are away, and how fast they fetch them when they come back.
+//!
+//! Whoever comes back must get every message once, unchanged, in the order in which it was sent.
+//! When he has acked them nothing may be left.
+
+use super::accounts::{MessageIds, SETTLE_WITHIN, Target};
+use super::socket::{Poll, Socket};
+use super::usage::Usage;
+use super::words::{self, Word};
+use crate::http::{Client, post};
+use anyhow::{Context, Result, bail, ensure};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+/// What to run.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Offline {
+    /// Where.
+    #[command(flatten)]
+    pub target: Target,
+    /// Users who are away; as many others write to them, each to one.
+    #[arg(long, default_value_t = 1000)]
+    pub users: usize,
+    /// Messages in all.
+    #[arg(long, default_value_t = 100_000)]
+    pub messages: usize,
+    /// Messages without an Ack that each author has at most.
+    #[arg(long, default_value_t = 16)]
+    pub window: usize,
+}
+
+/// Requests in flight on the connection that fetches.
+const PIPELINED: usize = 8;
+/// The most messages that one call gives.
+const LIMIT: usize = 10_000;
+
+/// A message of an offline list, as far as it is checked.
+#[derive(Deserialize)]
+struct Kept<'a> {
+    id: i64,
+    content: &'a str,
+}
+
+impl Offline {
+    /// Runs it and reports.
+    ///
+    /// # Errors
+    /// When a message is lost, changed, repeated or out of order, or the server refuses.
+    pub fn run(&self) -> Result<Value> {
+        ensure!(self.users > 0 && self.window > 0, "there is somebody, and he may write");
+        ensure!(self.messages.is_multiple_of(self.users), "everybody gets as many messages");
+        ensure!(self.messages / self.users <= LIMIT, "at most {LIMIT} messages a user");
+        let people = self.target.register(2 * self.users)?;
+        let (authors, readers) = people.split_at(self.users);
+        let ids = MessageIds::new();
+        let stored = self.store(authors, readers, ids)?;
+        let drained = self.drain(authors, readers, ids)?;
+        Ok(json!({
+            "test": "offline",
+            "users": self.users,
+            "messages": self.messages,
+            "store": stored,
+            "drain": drained,
+        }))
+    }
+
+    fn each(&self) -> usize {
+        self.messages / self.users
+    }
+
+    /// Every author writes to his reader, who is not there; ends with the last Ack.
+    fn store(&self, authors: &[i64], readers: &[i64], ids: MessageIds) -> Result<Value> {
+        let mut poll = Poll::new()?;
+        let mut sockets = self.target.connect(&mut poll, authors)?;
+        let usage = Usage::begin(&self.target);
+        let write = |index: usize, number: usize, out: &mut Vec<u8>| {
+            let id = self.id(ids, index, number);
+            words::message(out, authors[index], readers[index], id, number as u64);
+        };
+        let mut acked = vec![0; self.users];
+        for (index, socket) in sockets.iter_mut().enumerate() {
+            (0..self.window.min(self.each())).for_each(|n| write(index, n, &mut socket.outbound));
+            socket.flush(&poll)?;
+        }
+        let (mut left, mut ready) = (self.messages, Vec::new());
+        let deadline = Instant::now() + SETTLE_WITHIN;
+        while left > 0 {
+            ensure!(Instant::now() < deadline, "{left} messages were not acked");
+            poll.wait(Duration::from_millis(50), &mut ready)?;
+            for index in ready.drain(..) {
+                let acked = &mut acked[index];
+                sockets[index].receive(&mut poll, |text, out| {
+                    match words::read(text) {
+                        Some(Word::Ack { source }) if source == self.id(ids, index, *acked) => {}
+                        _ => bail!("not the next Ack: {}", text.escape_ascii()),
+                    }
+                    let next = *acked + self.window;
+                    if next < self.each() {
+                        write(index, next, out);
+                    }
+                    (*acked, left) = (*acked + 1, left - 1);
+                    Ok(())
+                })?;
+                sockets[index].flush(&poll)?;
+            }
+        }
+        let mut report = json!({});
+        usage.report(&self.target, self.messages as u64, &mut report);
+        Ok(report)
+    }
+
+    /// Every reader comes back, fetches all, and acks it; ends when nothing is left for anybody.
+    fn drain(&self, authors: &[i64], readers: &[i64], ids: MessageIds) -> Result<Value> {
+        let mut poll = Poll::new()?;
+        let mut sockets = self.target.connect(&mut poll, readers)?;
+        let usage = Usage::begin(&self.target);
+        let mut client = Client::connect(self.target.http);
+        let everybody: Vec<usize> = (0..self.users).collect();
+        let (mut fetched_after, begun) = (0.0, Instant::now());
+        for part in everybody.chunks(PIPELINED) {
+            ask(&mut client, part, readers);
+            for index in part {
+                let answer = client.answer();
+                ensure!(answer.status == 200, "{answer:?}");
+                self.check(*index, authors[*index], ids, &answer.body)?;
+                fetched_after = begun.elapsed().as_secs_f64();
+                let last = self.id(ids, *index, self.each() - 1);
+                words::ack_up_to(&mut sockets[*index].outbound, last);
+                sockets[*index].flush(&poll)?;
+            }
+        }
+        self.until_nothing_is_left(&mut client, readers)?;
+        let mut report = json!({
+            "fetched_per_second": (self.messages as f64 / fetched_after).round(),
+        });
+        usage.report(&self.target, self.messages as u64, &mut report);
+        quiet(&mut poll, &mut sockets)?;
+        Ok(report)
+    }
+
+    /// One user's list is all that he was sent.
+    fn check(&self, index: usize, author: i64, ids: MessageIds, body: &str) -> Result<()> {
+        let kept: Vec<Kept<'_>> = serde_json::from_str(body).context("an offline list")?;
+        ensure!(kept.len() == self.each(), "{} messages wait, not {}", kept.len(), self.each());
+        let mut content = Vec::new();
+        for (number, kept) in kept.iter().enumerate() {
+            content.clear();
+            words::content(&mut content, author, number as u64);
+            let id = self.id(ids, index, number);
+            ensure!(kept.id == id, "message {} in the place of {id}", kept.id);
+            ensure!(kept.content.as_bytes() == content, "message {id} has another content");
+        }
+        Ok(())
+    }
+
+    fn until_nothing_is_left(&self, client: &mut Client, readers: &[i64]) -> Result<()> {
+        let deadline = Instant::now() + SETTLE_WITHIN;
+        let mut left: Vec<usize> = (0..self.users).collect();
+        while !left.is_empty() {
+            ensure!(Instant::now() < deadline, "{} users still have messages", left.len());
+            let mut still = Vec::new();
+            for part in left.chunks(PIPELINED) {
+                ask(client, part, readers);
+                for index in part {
+                    let answer = client.answer();
+                    ensure!(answer.status == 200, "{answer:?}");
+                    if answer.body != "[]" {
+                        still.push(*index);
+                    }
+                }
+            }
+            left = still;
+        }
+        Ok(())
+    }
+
+    /// Ids differ between authors, too.
+    fn id(&self, ids: MessageIds, index: usize, number: usize) -> i64 {
+        ids.of((number * self.users + index) as u64)
+    }
+}
+
+/// Asks for the lists of some readers.
+fn ask(client: &mut Client, indexes: &[usize], readers: &[i64]) {
+    let request = |index: &usize| {
+        let body = json!({"userId": readers[*index], "limit": LIMIT});
+        post("/im/message/offline", &body.to_string())
+    };
+    client.send(indexes.iter().map(request).collect::<String>());
+}
+
+/// Nothing more comes to anybody, but the notice that something waits.
+fn quiet(poll: &mut Poll, sockets: &mut [Socket]) -> Result<()> {
+    let mut ready = Vec::new();
+    poll.wait(Duration::ZERO, &mut ready)?;
+    for index in ready {
+        sockets[index].receive(poll, |text, _| match words::read(text) {
+            Some(Word::Notice) => Ok(()),
+            _ => bail!("nothing should come, but {}", text.escape_ascii()),
+        })?;
+    }
+    Ok(())
+}
