@@ -267,15 +267,19 @@ pub fn message_of(key: &[u8]) -> Option<(UserId, u64)> {
 }
 
 /// Rows that are numbered without gaps, are put once and then only removed, from the oldest end:
-/// what the keys of all of one owner begin with, and the number. `None`: rows of this kind are not.
-pub fn counted(key: &[u8]) -> Option<(&[u8], u64)> {
+/// what the keys of all of one owner begin with, the number, and what goes on behind it (nothing,
+/// in the key of a row). `None`: rows of this kind are not.
+pub fn counted(key: &[u8]) -> Option<(&[u8], u64, &[u8])> {
     const MESSAGE: u8 = Kind::Message as u8;
     const PAIR_BLOCK: u8 = Kind::PairBlock as u8;
-    let (prefix, number) = key.split_last_chunk()?;
-    match (prefix.first()?, prefix.len()) {
-        (&MESSAGE, 5) | (&PAIR_BLOCK, 9) => Some((prefix, u64::from_be_bytes(*number))),
-        _ => None,
-    }
+    let prefix_bytes = match *key.first()? {
+        MESSAGE => 5,
+        PAIR_BLOCK => 9,
+        _ => return None,
+    };
+    let (prefix, rest) = key.split_at_checked(prefix_bytes)?;
+    let (number, rest) = rest.split_first_chunk()?;
+    Some((prefix, u64::from_be_bytes(*number), rest))
 }
 
 /// Reads big-endian numbers off a key, after its kind byte.
@@ -383,8 +387,8 @@ mod tests {
     fn messages_and_blocks_are_counted() {
         let (owner, peer) = (user(5), user(6));
         for key in [Key::message(owner, 77), Key::pair_block(owner, peer, 77)] {
-            let (prefix, number) = counted(&key).expect("it is numbered");
-            assert_eq!((Key::numbered(prefix, number), number), (key, 77));
+            let (prefix, number, rest) = counted(&key).expect("it is numbered");
+            assert_eq!((Key::numbered(prefix, number), number, rest), (key, 77, &[][..]));
             assert_eq!(counted(&key[..key.len() - 1]), None);
         }
         assert_eq!(counted(&Key::waiting(owner, 77)), None);

@@ -15,7 +15,7 @@
 //! the values. A row alone is stored as it is.
 
 use crate::limits::{PACK_BYTES, PACK_ROWS};
-use crate::store::keys::{KEY_BYTES_MAX, Key, counted};
+use crate::store::keys::{Key, counted};
 use crate::store::rows::RowError;
 
 /// The first byte of a pack. That of a row is its version, a small number.
@@ -38,8 +38,8 @@ pub(super) struct Numbered<'k> {
 impl<'k> Numbered<'k> {
     /// `None`: rows of this key are never packed.
     pub fn of(key: &'k [u8]) -> Option<Numbered<'k>> {
-        let (prefix, number) = counted(key)?;
-        Some(Numbered { prefix, number })
+        let (prefix, number, rest) = counted(key)?;
+        rest.is_empty().then_some(Numbered { prefix, number })
     }
 
     /// Whether both may be in one pack.
@@ -82,9 +82,9 @@ impl<'k> Numbered<'k> {
 
     /// Where a scan from a key begins: the pack that has its row may begin earlier. `None`: there.
     pub fn beginning(key: &'k [u8]) -> Option<Key> {
-        // A key that goes on behind a number begins behind its row, as far as that matters.
-        let numbered = (1..=key.len().min(KEY_BYTES_MAX)).find_map(|end| Numbered::of(&key[..end]));
-        numbered.map(|numbered| numbered.floor())
+        // A key that goes on behind a number lies behind its row, and in its group.
+        let (prefix, number, _) = counted(key)?;
+        Some(Numbered { prefix, number }.floor())
     }
 
     /// The key of the first row that the group can have.
