@@ -10,10 +10,13 @@
 mod people;
 pub mod power;
 
+use crate::dice::Dice;
+use crate::outcome::{Outcome, Run, Scenario};
 use crate::server::{Folder, Server, Setup, Stopped, run_tools};
 use anyhow::{Result, ensure};
 use people::People;
 use power::Disk;
+use serde::Serialize;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -32,8 +35,12 @@ const STOPPING_MS: u64 = 40;
 const STARTING_MS: u64 = 200;
 
 /// What to run.
-#[derive(Clone, Debug, clap::Args)]
+#[derive(Clone, Debug, Serialize, clap::Args)]
 pub struct Crash {
+    /// What every scenario is told; the seed is that of the plan of crashes.
+    #[command(flatten)]
+    #[serde(skip)]
+    pub run: Run,
     /// SIGKILLs.
     #[arg(long, default_value_t = 1000)]
     pub kills: u32,
@@ -52,11 +59,9 @@ pub struct Crash {
     /// Messages of one author that wait for their ack.
     #[arg(long, default_value_t = 24)]
     pub window: u64,
-    /// The plan of crashes.
-    #[arg(long, default_value_t = 1)]
-    pub seed: u64,
     /// Where the image of the disk is made whose power is cut; by default beside the build.
     #[arg(long)]
+    #[serde(skip)]
     pub scratch: Option<PathBuf>,
     /// More arguments for the server.
     #[arg(long, allow_hyphen_values = true)]
@@ -64,17 +69,6 @@ pub struct Crash {
     /// No crash is begun later.
     #[arg(long, default_value_t = 60)]
     pub max_minutes: u64,
-}
-
-/// Numbers that look random and are the same for the same seed.
-struct Dice(u64);
-
-impl Dice {
-    /// A number below `bound`.
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963);
-        (self.0 >> 33) % bound
-    }
 }
 
 /// How a server ends.
@@ -111,12 +105,14 @@ struct Tally {
     looks: u32,
 }
 
-impl Crash {
-    /// Runs it and reports.
-    ///
-    /// # Errors
-    /// With what was lost, doubled, changed or out of order; and when the machine cannot do it.
-    pub fn run(&self) -> Result<Value> {
+impl Scenario for Crash {
+    const NAME: &'static str = "crash";
+
+    fn options(&self) -> &Run {
+        &self.run
+    }
+
+    fn run(&self, outcome: &mut Outcome) -> Result<()> {
         let begun = Instant::now();
         let plan = self.plan();
         let disk = match self.cuts {
@@ -151,11 +147,14 @@ impl Crash {
         }
         people.check_whole(server.http)?;
         verify(&server.stop())?;
-        Ok(self.report(&people, tally, begun.elapsed()))
+        outcome.add(report(&people, tally, begun.elapsed()));
+        Ok(())
     }
+}
 
+impl Crash {
     fn plan(&self) -> Vec<Planned> {
-        let mut dice = Dice(self.seed);
+        let mut dice = Dice::new(self.run.seed);
         let (mut kills, mut cuts) = (u64::from(self.kills), u64::from(self.cuts));
         let mut plan = Vec::new();
         while kills + cuts > 0 {
@@ -209,25 +208,24 @@ impl Crash {
         }
         Ok(stopped)
     }
+}
 
-    fn report(&self, people: &People, mut tally: Tally, took: Duration) -> Value {
-        tally.restart_ms.sort_unstable();
-        let restart = |part: usize| {
-            let last = tally.restart_ms.len().saturating_sub(1);
-            tally.restart_ms.get(last * part / 100).copied().unwrap_or(0)
-        };
-        json!({
-            "test": "crash", "seed": self.seed, "durability": self.durability,
-            "shards": self.shards, "pairs": self.pairs, "window": self.window,
-            "kills": tally.kills, "cuts": tally.cuts, "killed_while_starting": tally.killed_starts,
-            "acked": people.acked(), "sent_again": people.sent_again(),
-            "acked_by_recipients": people.client_acked(),
-            "lost": 0, "doubled": 0, "changed": 0, "out_of_order": 0,
-            "restart_ms": {"p50": restart(50), "p99": restart(99), "max": restart(100)},
-            "looks_at_all_rows": tally.looks + 1,
-            "seconds": took.as_secs(),
-        })
-    }
+/// What was done, and that nothing was found.
+fn report(people: &People, mut tally: Tally, took: Duration) -> Value {
+    tally.restart_ms.sort_unstable();
+    let restart = |part: usize| {
+        let last = tally.restart_ms.len().saturating_sub(1);
+        tally.restart_ms.get(last * part / 100).copied().unwrap_or(0)
+    };
+    json!({
+        "kills": tally.kills, "cuts": tally.cuts, "killed_while_starting": tally.killed_starts,
+        "acked": people.acked(), "sent_again": people.sent_again(),
+        "acked_by_recipients": people.client_acked(),
+        "lost": 0, "doubled": 0, "changed": 0, "out_of_order": 0,
+        "restart_ms": {"p50": restart(50), "p99": restart(99), "max": restart(100)},
+        "looks_at_all_rows": tally.looks + 1,
+        "seconds": took.as_secs(),
+    })
 }
 
 /// All rows and records of a stopped server agree.
@@ -252,6 +250,10 @@ mod tests {
 
     fn crash(arguments: &[&str]) -> Crash {
         Line::parse_from([&["crash", "--pairs", "4"], arguments].concat()).crash
+    }
+
+    fn run(arguments: &[&str]) -> Result<Value> {
+        Outcome::of(&crash(arguments)).and_then(|outcome| outcome.passed().cloned())
     }
 
     /// Invariant 1.
@@ -303,14 +305,14 @@ mod tests {
     /// Invariant 3.
     #[test]
     fn no_crash_is_begun_when_the_time_is_over() {
-        let report = crash(&["--max-minutes", "0"]).run().expect("nothing happened");
+        let report = run(&["--max-minutes", "0"]).expect("nothing happened");
         assert_eq!(report["kills"], 0);
     }
 
     #[test]
     fn a_few_kills_lose_nothing() {
         for durability in ["sync", "async"] {
-            let report = crash(&["--kills", "12", "--durability", durability]).run();
+            let report = run(&["--kills", "12", "--durability", durability]);
             assert_eq!(report.expect("nothing is lost")["kills"], 12);
         }
     }
@@ -320,7 +322,7 @@ mod tests {
         if let Some(missing) = Disk::is_missing() {
             return eprintln!("SKIPPED cuts of power: this machine lacks {missing}");
         }
-        let report = crash(&["--kills", "0", "--cuts", "8"]).run();
+        let report = run(&["--kills", "0", "--cuts", "8"]);
         assert_eq!(report.expect("nothing is lost")["cuts"], 8);
     }
 
@@ -330,7 +332,7 @@ mod tests {
         if let Some(missing) = Disk::is_missing() {
             return eprintln!("SKIPPED cuts of power: this machine lacks {missing}");
         }
-        let report = crash(&["--kills", "0", "--cuts", "40", "--durability", "async"]).run();
+        let report = run(&["--kills", "0", "--cuts", "40", "--durability", "async"]);
         let lost = report.expect_err("some messages were not synced").to_string();
         assert!(lost.starts_with("LOST"), "{lost}");
     }

@@ -9,14 +9,18 @@
 //! * [`world`] makes users, pairs and conversations of them, for tests that read as sentences.
 //! * [`crash`] kills a server again and again and looks for what it acked.
 //! * [`load`] is the load generator: non-blocking, one thread, every message checked.
+//! * [`outcome`] is what each of its scenarios gives back.
 
 // Tests wait for real servers with real deadlines; none of the rules' determinism is at stake.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod crash;
+pub mod dice;
 pub mod http;
 pub mod json;
+pub mod latencies;
 pub mod load;
+pub mod outcome;
 pub mod python;
 pub mod server;
 pub mod websocket;

@@ -6,12 +6,12 @@
 pub mod accounts;
 pub mod handoff;
 pub mod idle;
-pub mod latencies;
 pub mod offline;
 pub mod open;
 pub mod pingpong;
 pub mod players;
 pub mod process;
+pub mod seconds;
 pub mod socket;
 pub mod stages;
 pub mod usage;

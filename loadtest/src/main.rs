@@ -6,6 +6,7 @@ use anser_loadtest::load::idle::Idle;
 use anser_loadtest::load::offline::Offline;
 use anser_loadtest::load::open::Open;
 use anser_loadtest::load::pingpong::PingPong;
+use anser_loadtest::outcome::{Outcome, Scenario};
 use clap::Parser;
 
 #[global_allocator]
@@ -30,14 +31,23 @@ enum Command {
 }
 
 fn main() -> anyhow::Result<()> {
-    let report = match Command::parse() {
-        Command::Pingpong(pingpong) => pingpong.run()?,
-        Command::Open(open) => open.run()?,
-        Command::Offline(offline) => offline.run()?,
-        Command::Idle(idle) => idle.run()?,
-        Command::Handoff(handoff) => handoff.run()?,
-        Command::Crash(crash) => crash.run()?,
-    };
-    println!("{report}");
-    Ok(())
+    match Command::parse() {
+        Command::Pingpong(pingpong) => perform(&pingpong),
+        Command::Open(open) => perform(&open),
+        Command::Offline(offline) => perform(&offline),
+        Command::Idle(idle) => perform(&idle),
+        Command::Handoff(handoff) => perform(&handoff),
+        Command::Crash(crash) => perform(&crash),
+    }
+}
+
+/// Runs a scenario and tells what came of it in every way that was asked for.
+fn perform(scenario: &impl Scenario) -> anyhow::Result<()> {
+    let outcome = Outcome::of(scenario)?;
+    println!("{}", outcome.line());
+    outcome.flags.iter().for_each(|flag| eprintln!("warning: {flag}"));
+    if let Some(file) = &scenario.options().json {
+        std::fs::write(file, serde_json::to_vec(&outcome)?)?;
+    }
+    outcome.passed().map(drop)
 }

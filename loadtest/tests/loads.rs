@@ -7,6 +7,7 @@ use anser_loadtest::load::idle::Idle;
 use anser_loadtest::load::offline::Offline;
 use anser_loadtest::load::open::Open;
 use anser_loadtest::load::pingpong::PingPong;
+use anser_loadtest::outcome::{Outcome, Run, Scenario};
 use anser_loadtest::server::{Server, Setup};
 use serde_json::Value;
 
@@ -15,43 +16,74 @@ fn target(server: &Server) -> Target {
     Target { http, ws, server_pid: Some(server.id()), admin }
 }
 
+/// Runs a scenario that must not fail, and gives what would stand on standard output.
+#[track_caller]
+fn run(scenario: &impl Scenario) -> Value {
+    let outcome = Outcome::of(scenario).expect("settings are plain");
+    assert_eq!(outcome.error, None);
+    outcome.line()
+}
+
 fn number(report: &Value, name: &str) -> f64 {
     report[name].as_f64().unwrap_or_else(|| panic!("{name} in {report}"))
+}
+
+#[track_caller]
+fn length(report: &Value, name: &str) -> usize {
+    report[name].as_array().map(Vec::len).unwrap_or_else(|| panic!("{name} in {report}"))
 }
 
 #[test]
 fn every_scenario_runs_and_reports() {
     let server = Setup::shards(2).start();
-    let target = target(&server);
-    let pingpong =
-        PingPong { target: target.clone(), pairs: 5, window: 4, seconds: 1, warm_seconds: 0 };
-    let report = pingpong.run().expect("nothing is lost");
-    assert!(number(&report, "delivered_per_second") > 0.0);
-    let open = Open { target: target.clone(), users: 10, rate: 500, seconds: 1, warm_seconds: 0 };
-    let report = open.run().expect("nothing is lost");
-    assert_eq!(number(&report, "delivered"), 500.0);
-    let idle = Idle {
+    let (target, options) = (target(&server), Run::default());
+    let report = run(&PingPong {
         target: target.clone(),
+        run: options.clone(),
+        pairs: 5,
+        window: 4,
+        seconds: 1,
+        warm_seconds: 0,
+    });
+    assert!(number(&report, "delivered_per_second") > 0.0);
+    assert_eq!(report["delivery"]["count"], report["delivered"]);
+    let report = run(&Open {
+        target: target.clone(),
+        run: options.clone(),
+        users: 10,
+        rate: 500,
+        seconds: 2,
+        warm_seconds: 0,
+    });
+    assert_eq!((&report["test"], number(&report, "rate")), (&"open".into(), 500.0));
+    assert_eq!(number(&report, "delivered"), 1000.0);
+    let seconds = length(&report, "delivered_each_second");
+    assert!(seconds >= 1, "two seconds were measured, on a busy machine at least one: {report}");
+    for name in ["worst_ms", "own_cores", "server_cores", "server_resident_bytes"] {
+        assert_eq!(length(&report, &format!("{name}_each_second")), seconds);
+    }
+    let report = run(&Idle {
+        target: target.clone(),
+        run: options.clone(),
         connections: 20,
         heartbeat_seconds: 1,
         seconds: 1,
         rounds: 2,
         then_chat: true,
-    };
-    let report = idle.run().expect("nobody is cut");
-    assert_eq!(report["rounds"].as_array().map(Vec::len), Some(2));
-    let handoff = Handoff { target, connections: 20, frames: 5 };
-    handoff.run().expect("nothing is lost");
+    });
+    assert_eq!(length(&report, "rounds"), 2);
+    run(&Handoff { target, run: options, connections: 20, frames: 5 });
 }
 
 #[test]
 fn whoever_comes_back_gets_everything_once_and_in_order() {
     let server = Setup::shards(2).start();
-    let offline = Offline { target: target(&server), users: 20, messages: 1_000, window: 16 };
-    let report = offline.run().expect("nothing is lost");
+    let (target, options) = (target(&server), Run::default());
+    let offline = Offline { target, run: options, users: 20, messages: 1_000, window: 16 };
+    let report = run(&offline);
     for phase in ["store", "drain"] {
         assert!(number(&report[phase], "delivered_per_second") > 0.0);
     }
-    let report = Offline { messages: 999, ..offline }.run();
-    assert!(report.is_err(), "everybody gets as many");
+    let uneven = Outcome::of(&Offline { messages: 999, ..offline }).expect("settings are plain");
+    assert_eq!(uneven.error.as_deref(), Some("everybody gets as many messages"));
 }

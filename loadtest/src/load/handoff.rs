@@ -4,16 +4,23 @@
 use super::accounts::{MessageIds, SETTLE_WITHIN, Target};
 use super::socket::{Poll, Socket};
 use super::words::{self, Word};
+use crate::outcome::{Outcome, Run, Scenario};
 use anyhow::{Context, Result, bail, ensure};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
 use std::time::{Duration, Instant};
 
 /// What to run.
-#[derive(Clone, Debug, clap::Args)]
+#[derive(Clone, Debug, Serialize, clap::Args)]
 pub struct Handoff {
     /// Where.
     #[command(flatten)]
+    #[serde(skip)]
     pub target: Target,
+    /// What every scenario is told.
+    #[command(flatten)]
+    #[serde(skip)]
+    pub run: Run,
     /// Connections, each of a user of its own.
     #[arg(long, default_value_t = 10_000)]
     pub connections: usize,
@@ -22,12 +29,14 @@ pub struct Handoff {
     pub frames: u64,
 }
 
-impl Handoff {
-    /// Runs it and reports.
-    ///
-    /// # Errors
-    /// When an Ack or a message is missing, there twice or out of order.
-    pub fn run(&self) -> Result<Value> {
+impl Scenario for Handoff {
+    const NAME: &'static str = "handoff";
+
+    fn options(&self) -> &Run {
+        &self.run
+    }
+
+    fn run(&self, outcome: &mut Outcome) -> Result<()> {
         ensure!((1..=200).contains(&self.frames), "1 to 200 frames");
         let mut poll = Poll::new()?;
         let users = self.target.register(self.connections)?;
@@ -57,16 +66,17 @@ impl Handoff {
         let took = begun.elapsed();
         self.check_pages(&users, ids)?;
         let messages = users.len() as u64 * self.frames;
-        Ok(json!({
-            "test": "handoff",
-            "connections": users.len(),
+        outcome.add(json!({
             "messages": messages,
             "lost": 0,
             "acked_per_second": (messages as f64 / took.as_secs_f64()).round(),
             "seconds": took.as_secs_f64(),
-        }))
+        }));
+        Ok(())
     }
+}
 
+impl Handoff {
     /// Reads Acks, which must come in order: the Auth's first. Pushes are checked by their pages.
     fn read(
         &self,

@@ -1,9 +1,13 @@
 //! Many connections that do nothing but live; then, if wanted, they all chat.
 
 use super::accounts::{MessageIds, SETTLE_WITHIN, Target};
+use super::process;
+use super::seconds::Seconds;
 use super::socket::{Poll, Socket};
 use super::words::{self, Word};
+use crate::outcome::{Outcome, Run, Scenario};
 use anyhow::{Result, bail, ensure};
+use serde::Serialize;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -11,11 +15,16 @@ use std::time::{Duration, Instant};
 const CALM: Duration = Duration::from_secs(2);
 
 /// What to run.
-#[derive(Clone, Debug, clap::Args)]
+#[derive(Clone, Debug, Serialize, clap::Args)]
 pub struct Idle {
     /// Where.
     #[command(flatten)]
+    #[serde(skip)]
     pub target: Target,
+    /// What every scenario is told.
+    #[command(flatten)]
+    #[serde(skip)]
+    pub run: Run,
     /// Connections, each of a user of its own.
     #[arg(long, default_value_t = 15_000)]
     pub connections: usize,
@@ -33,50 +42,54 @@ pub struct Idle {
     pub then_chat: bool,
 }
 
-impl Idle {
-    /// Runs it and reports.
-    ///
-    /// # Errors
-    /// When a connection ends, or a message of the chat is lost or changed.
-    pub fn run(&self) -> Result<Value> {
+impl Scenario for Idle {
+    const NAME: &'static str = "idle";
+
+    fn options(&self) -> &Run {
+        &self.run
+    }
+
+    fn run(&self, outcome: &mut Outcome) -> Result<()> {
         ensure!(self.connections.is_multiple_of(2), "neighbours are pairs: an even number, please");
         let users = self.target.register(self.connections)?;
         std::thread::sleep(CALM);
         let before = self.target.resident_bytes();
+        outcome.add(json!({"resident_bytes_before": before}));
+        let mut seconds = Seconds::begin(&self.target, "heartbeats");
         let mut rounds = Vec::new();
         for round in 1..=self.rounds {
-            let mut report = self.round(&users, before)?;
+            let mut report = self.round(&users, before, &mut seconds)?;
             std::thread::sleep(CALM);
             report["resident_bytes_left"] =
                 json!(self.target.resident_bytes().saturating_sub(before));
             report["round"] = json!(round);
             rounds.push(report);
         }
-        let connections = self.connections;
-        Ok(json!({
-            "test": "idle",
-            "connections": connections,
-            "resident_bytes_before": before,
-            "rounds": rounds,
-        }))
+        seconds.end(outcome);
+        outcome.add(json!({"rounds": rounds}));
+        Ok(())
     }
+}
 
+impl Idle {
     /// All come, idle, chat if they are to, and leave.
-    fn round(&self, users: &[i64], resident_before: u64) -> Result<Value> {
+    fn round(&self, users: &[i64], resident_before: u64, seconds: &mut Seconds) -> Result<Value> {
         let mut poll = Poll::new()?;
         let begun = Instant::now();
         let mut sockets = self.target.connect(&mut poll, users)?;
         let connecting = begun.elapsed();
-        let cpu_before = self.target.cpu_ms();
+        let (cpu_before, own_before) = (self.target.cpu_ms(), process::own_cpu_ms());
         let begun = Instant::now();
-        self.idle(&mut poll, &mut sockets, users)?;
+        self.idle(&mut poll, &mut sockets, users, seconds)?;
         let took = begun.elapsed();
         let used_ms = self.target.cpu_ms() - cpu_before;
+        let own_ms = process::own_cpu_ms() - own_before;
         let grown = self.target.resident_bytes().saturating_sub(resident_before);
         let mut report = json!({
             "connects_per_second": (self.connections as f64 / connecting.as_secs_f64()).round(),
             "resident_bytes_per_connection": grown / self.connections.max(1) as u64,
             "server_cores": used_ms as f64 / took.as_millis() as f64,
+            "own_cores": own_ms as f64 / took.as_millis() as f64,
         });
         if self.then_chat {
             let begun = Instant::now();
@@ -87,7 +100,13 @@ impl Idle {
     }
 
     /// Heartbeats go out evenly over time; nothing but Pings comes in.
-    fn idle(&self, poll: &mut Poll, sockets: &mut [Socket], users: &[i64]) -> Result<()> {
+    fn idle(
+        &self,
+        poll: &mut Poll,
+        sockets: &mut [Socket],
+        users: &[i64],
+        seconds: &mut Seconds,
+    ) -> Result<()> {
         let begun = Instant::now();
         let (mut beaten, mut ready) = (0, Vec::new());
         while begun.elapsed() < Duration::from_secs(self.seconds) {
@@ -97,6 +116,8 @@ impl Idle {
                 words::heartbeat(&mut sockets[index].outbound, users[index]);
                 sockets[index].flush(poll)?;
             }
+            seconds.count((due - beaten) as u64);
+            seconds.look();
             beaten = due;
             poll.wait(Duration::from_millis(1), &mut ready)?;
             for index in ready.drain(..) {

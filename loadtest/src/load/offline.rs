@@ -8,17 +8,23 @@ use super::socket::{Poll, Socket};
 use super::usage::Usage;
 use super::words::{self, Word};
 use crate::http::{Client, post};
+use crate::outcome::{Outcome, Run, Scenario};
 use anyhow::{Context, Result, bail, ensure};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 use std::time::{Duration, Instant};
 
 /// What to run.
-#[derive(Clone, Debug, clap::Args)]
+#[derive(Clone, Debug, Serialize, clap::Args)]
 pub struct Offline {
     /// Where.
     #[command(flatten)]
+    #[serde(skip)]
     pub target: Target,
+    /// What every scenario is told.
+    #[command(flatten)]
+    #[serde(skip)]
+    pub run: Run,
     /// Users who are away; as many others write to them, each to one.
     #[arg(long, default_value_t = 1000)]
     pub users: usize,
@@ -42,35 +48,38 @@ struct Kept<'a> {
     content: &'a str,
 }
 
-impl Offline {
-    /// Runs it and reports.
-    ///
-    /// # Errors
-    /// When a message is lost, changed, repeated or out of order, or the server refuses.
-    pub fn run(&self) -> Result<Value> {
+impl Scenario for Offline {
+    const NAME: &'static str = "offline";
+
+    fn options(&self) -> &Run {
+        &self.run
+    }
+
+    fn run(&self, outcome: &mut Outcome) -> Result<()> {
         ensure!(self.users > 0 && self.window > 0, "there is somebody, and he may write");
         ensure!(self.messages.is_multiple_of(self.users), "everybody gets as many messages");
         ensure!(self.messages / self.users <= LIMIT, "at most {LIMIT} messages a user");
         let people = self.target.register(2 * self.users)?;
         let (authors, readers) = people.split_at(self.users);
         let ids = MessageIds::new();
-        let stored = self.store(authors, readers, ids)?;
-        let drained = self.drain(authors, readers, ids)?;
-        Ok(json!({
-            "test": "offline",
-            "users": self.users,
-            "messages": self.messages,
-            "store": stored,
-            "drain": drained,
-        }))
+        self.store(authors, readers, ids, outcome)?;
+        self.drain(authors, readers, ids, outcome)
     }
+}
 
+impl Offline {
     fn each(&self) -> usize {
         self.messages / self.users
     }
 
     /// Every author writes to his reader, who is not there; ends with the last Ack.
-    fn store(&self, authors: &[i64], readers: &[i64], ids: MessageIds) -> Result<Value> {
+    fn store(
+        &self,
+        authors: &[i64],
+        readers: &[i64],
+        ids: MessageIds,
+        outcome: &mut Outcome,
+    ) -> Result<()> {
         let mut poll = Poll::new()?;
         let mut sockets = self.target.connect(&mut poll, authors)?;
         let usage = Usage::begin(&self.target);
@@ -105,13 +114,19 @@ impl Offline {
                 sockets[index].flush(&poll)?;
             }
         }
-        let mut report = json!({});
-        usage.report(&self.target, self.messages as u64, &mut report);
-        Ok(report)
+        let used = usage.end(&self.target, self.messages as u64, outcome);
+        outcome.add(json!({"store": used}));
+        Ok(())
     }
 
     /// Every reader comes back, fetches all, and acks it; ends when nothing is left for anybody.
-    fn drain(&self, authors: &[i64], readers: &[i64], ids: MessageIds) -> Result<Value> {
+    fn drain(
+        &self,
+        authors: &[i64],
+        readers: &[i64],
+        ids: MessageIds,
+        outcome: &mut Outcome,
+    ) -> Result<()> {
         let mut poll = Poll::new()?;
         let mut sockets = self.target.connect(&mut poll, readers)?;
         let usage = Usage::begin(&self.target);
@@ -131,12 +146,10 @@ impl Offline {
             }
         }
         self.until_nothing_is_left(&mut client, readers)?;
-        let mut report = json!({
-            "fetched_per_second": (self.messages as f64 / fetched_after).round(),
-        });
-        usage.report(&self.target, self.messages as u64, &mut report);
-        quiet(&mut poll, &mut sockets)?;
-        Ok(report)
+        let mut used = usage.end(&self.target, self.messages as u64, outcome);
+        used["fetched_per_second"] = json!((self.messages as f64 / fetched_after).round());
+        outcome.add(json!({"drain": used}));
+        quiet(&mut poll, &mut sockets)
     }
 
     /// One user's list is all that he was sent.

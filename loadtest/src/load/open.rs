@@ -6,16 +6,22 @@
 use super::accounts::Target;
 use super::players::Players;
 use super::usage::Usage;
+use crate::outcome::{Outcome, Run, Scenario};
 use anyhow::{Result, ensure};
-use serde_json::{Value, json};
+use serde::Serialize;
 use std::time::Duration;
 
 /// What to run.
-#[derive(Clone, Debug, clap::Args)]
+#[derive(Clone, Debug, Serialize, clap::Args)]
 pub struct Open {
     /// Where.
     #[command(flatten)]
+    #[serde(skip)]
     pub target: Target,
+    /// What every scenario is told.
+    #[command(flatten)]
+    #[serde(skip)]
+    pub run: Run,
     /// Users, in pairs.
     #[arg(long, default_value_t = 1000)]
     pub users: usize,
@@ -33,12 +39,14 @@ pub struct Open {
 /// The longest wait for the server when nothing is due.
 const WAIT_US: u64 = 50_000;
 
-impl Open {
-    /// Runs it and reports.
-    ///
-    /// # Errors
-    /// When a message is lost, changed, repeated or out of order, or the server refuses.
-    pub fn run(&self) -> Result<Value> {
+impl Scenario for Open {
+    const NAME: &'static str = "open";
+
+    fn options(&self) -> &Run {
+        &self.run
+    }
+
+    fn run(&self, outcome: &mut Outcome) -> Result<()> {
         ensure!(self.users > 0 && self.users.is_multiple_of(2), "users come in pairs");
         ensure!(self.rate > 0, "a rate is at least one message a second");
         let mut players = Players::join(&self.target, self.users)?;
@@ -48,14 +56,16 @@ impl Open {
         self.play(&mut players, start_us, 0..warm)?;
         players.begin();
         let usage = Usage::begin(&self.target);
-        self.play(&mut players, start_us, warm..last)?;
-        let mut report = json!({"test": "open", "users": self.users, "rate": self.rate});
-        usage.report(&self.target, players.delivered(), &mut report);
-        players.drain()?;
-        super::usage::join(&mut report, players.report());
-        Ok(report)
+        let played = self.play(&mut players, start_us, warm..last);
+        let used = usage.end(&self.target, players.delivered(), outcome);
+        outcome.add(used);
+        let drained = played.and_then(|()| players.drain());
+        players.report(outcome);
+        drained
     }
+}
 
+impl Open {
     /// Sends the messages of these numbers, each at its time.
     fn play(
         &self,

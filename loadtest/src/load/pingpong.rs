@@ -6,16 +6,22 @@
 use super::accounts::Target;
 use super::players::Players;
 use super::usage::Usage;
+use crate::outcome::{Outcome, Run, Scenario};
 use anyhow::Result;
-use serde_json::{Value, json};
+use serde::Serialize;
 use std::time::{Duration, Instant};
 
 /// What to run.
-#[derive(Clone, Debug, clap::Args)]
+#[derive(Clone, Debug, Serialize, clap::Args)]
 pub struct PingPong {
     /// Where.
     #[command(flatten)]
+    #[serde(skip)]
     pub target: Target,
+    /// What every scenario is told.
+    #[command(flatten)]
+    #[serde(skip)]
+    pub run: Run,
     /// Pairs of users.
     #[arg(long, default_value_t = 500)]
     pub pairs: usize,
@@ -30,12 +36,14 @@ pub struct PingPong {
     pub warm_seconds: u64,
 }
 
-impl PingPong {
-    /// Runs it and reports.
-    ///
-    /// # Errors
-    /// When a message is lost, changed, repeated or out of order, or the server refuses.
-    pub fn run(&self) -> Result<Value> {
+impl Scenario for PingPong {
+    const NAME: &'static str = "pingpong";
+
+    fn options(&self) -> &Run {
+        &self.run
+    }
+
+    fn run(&self, outcome: &mut Outcome) -> Result<()> {
         let mut players = Players::join(&self.target, self.pairs * 2)?;
         let share = |index: usize| match index % 2 {
             0 => self.window.div_ceil(2),
@@ -49,14 +57,16 @@ impl PingPong {
         self.play(&mut players, &mut owed, self.warm_seconds)?;
         players.begin();
         let usage = Usage::begin(&self.target);
-        self.play(&mut players, &mut owed, self.seconds)?;
-        let mut report = json!({"test": "pingpong", "pairs": self.pairs, "window": self.window});
-        usage.report(&self.target, players.delivered(), &mut report);
-        super::usage::join(&mut report, players.report());
-        players.drain()?;
-        Ok(report)
+        let played = self.play(&mut players, &mut owed, self.seconds);
+        let used = usage.end(&self.target, players.delivered(), outcome);
+        outcome.add(used);
+        players.report(outcome);
+        played?;
+        players.drain()
     }
+}
 
+impl PingPong {
     fn play(&self, players: &mut Players, owed: &mut [u64], seconds: u64) -> Result<()> {
         let end = Instant::now() + Duration::from_secs(seconds);
         while Instant::now() < end {

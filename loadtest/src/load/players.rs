@@ -2,11 +2,13 @@
 //! in order, and an Ack for each he sent.
 
 use super::accounts::{MessageIds, SETTLE_WITHIN, Target};
-use super::latencies::Latencies;
+use super::seconds::Seconds;
 use super::socket::{Poll, Socket};
 use super::words::{self, Word};
+use crate::latencies::Latencies;
+use crate::outcome::Outcome;
 use anyhow::{Result, bail, ensure};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -29,13 +31,6 @@ impl Player {
     }
 }
 
-/// What happened in one second.
-#[derive(Clone, Copy, Debug, Default)]
-struct Second {
-    delivered: u64,
-    worst_us: u64,
-}
-
 /// What is known of all players, and what was measured.
 struct Score {
     players: Vec<Player>,
@@ -43,8 +38,7 @@ struct Score {
     begun: Instant,
     acks: Latencies,
     deliveries: Latencies,
-    measured_from_us: u64,
-    seconds: Vec<Second>,
+    seconds: Seconds,
     delivered_at_us: u64,
     longest_pause_us: u64,
     expected: Vec<u8>,
@@ -52,6 +46,7 @@ struct Score {
 
 /// All players and their connections.
 pub struct Players {
+    target: Target,
     score: Score,
     sockets: Vec<Socket>,
     poll: Poll,
@@ -81,13 +76,12 @@ impl Players {
             begun: Instant::now(),
             acks: Latencies::default(),
             deliveries: Latencies::default(),
-            measured_from_us: 0,
-            seconds: Vec::new(),
+            seconds: Seconds::begin(target, "delivered"),
             delivered_at_us: 0,
             longest_pause_us: 0,
             expected: Vec::new(),
         };
-        Ok(Players { score, sockets, poll, ready: Vec::new() })
+        Ok(Players { target: target.clone(), score, sockets, poll, ready: Vec::new() })
     }
 
     /// Time since the start, µs.
@@ -129,6 +123,7 @@ impl Players {
     ) -> Result<()> {
         let mut ready = std::mem::take(&mut self.ready);
         self.poll.wait(most, &mut ready)?;
+        self.score.seconds.look();
         for index in ready.drain(..) {
             let (score, socket) = (&mut self.score, &mut self.sockets[index]);
             let before = score.players[index].received;
@@ -146,9 +141,8 @@ impl Players {
         let now_us = self.now_us();
         let score = &mut self.score;
         (score.acks, score.deliveries) = Default::default();
-        score.seconds.clear();
-        (score.measured_from_us, score.delivered_at_us) = (now_us, now_us);
-        score.longest_pause_us = 0;
+        score.seconds = Seconds::begin(&self.target, "delivered");
+        (score.delivered_at_us, score.longest_pause_us) = (now_us, 0);
     }
 
     /// Messages delivered since [`Players::begin`].
@@ -156,20 +150,19 @@ impl Players {
         self.score.deliveries.total()
     }
 
-    /// What was measured since [`Players::begin`].
-    pub fn report(&self) -> Value {
-        let score = &self.score;
-        let ms = |micros: u64| micros as f64 / 1000.0;
-        let rates: Vec<u64> = score.seconds.iter().map(|second| second.delivered).collect();
-        let worst: Vec<f64> = score.seconds.iter().map(|second| ms(second.worst_us)).collect();
-        json!({
-            "delivered": self.delivered(),
-            "ack": score.acks.summary(),
-            "delivery": score.deliveries.summary(),
-            "longest_pause_ms": ms(score.longest_pause_us),
-            "delivered_each_second": rates,
-            "worst_ms_each_second": worst,
-        })
+    /// Gives the outcome what was measured since [`Players::begin`]; the seconds end here.
+    pub fn report(&mut self, outcome: &mut Outcome) {
+        let delivered = self.delivered();
+        let score = &mut self.score;
+        outcome.add(json!({
+            "delivered": delivered,
+            "longest_pause_ms": score.longest_pause_us as f64 / 1000.0,
+        }));
+        let fresh = Seconds::begin(&self.target, "delivered");
+        std::mem::replace(&mut score.seconds, fresh).end(outcome);
+        for (name, latencies) in [("ack", &score.acks), ("delivery", &score.deliveries)] {
+            outcome.latencies.insert(name.to_owned(), latencies.clone());
+        }
     }
 
     /// Nothing is thrown any more; whatever was sent must be acked and delivered.
@@ -254,12 +247,6 @@ impl Score {
         self.deliveries.record(took);
         self.longest_pause_us = self.longest_pause_us.max(now_us - self.delivered_at_us);
         self.delivered_at_us = now_us;
-        let second = ((now_us - self.measured_from_us) / 1_000_000) as usize;
-        if self.seconds.len() <= second {
-            self.seconds.resize(second + 1, Second::default());
-        }
-        let second = &mut self.seconds[second];
-        second.delivered += 1;
-        second.worst_us = second.worst_us.max(took);
+        self.seconds.record(took);
     }
 }

@@ -11,7 +11,12 @@ pub fn cpu_ms(process: u32) -> Option<u64> {
     stat_cpu_ms(&format!("/proc/{process}/stat"))
 }
 
-/// The same by the names of its threads, those of one name together.
+/// The CPU time of this very process so far, ms.
+pub fn own_cpu_ms() -> u64 {
+    cpu_ms(std::process::id()).unwrap_or(0)
+}
+
+/// The CPU time of a process by the names of its threads, those of one name together.
 pub fn threads_cpu_ms(process: u32) -> Option<BTreeMap<String, u64>> {
     let mut threads = BTreeMap::new();
     for thread in fs::read_dir(format!("/proc/{process}/task")).ok()? {

@@ -1,0 +1,209 @@
+//! What a scenario gives back, whatever it is: settings, figures, latencies, seconds, warnings.
+//!
+//! A scenario writes into an [`Outcome`] as it goes, so that a run that fails still tells what it
+//! had measured until then, and why it failed.
+
+use crate::latencies::Latencies;
+use anyhow::{Context, Result, bail};
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::path::PathBuf;
+
+/// The share of its cores at which the load generator counts as the limit of a run.
+const LIMIT_SHARE: f64 = 0.9;
+
+/// What every scenario is told beside its own settings.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Run {
+    /// Whatever is left to chance is drawn from this number.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Write everything that was measured to this file.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+/// One kind of load, with its settings: they are what `Serialize` gives, without addresses and
+/// without [`Run`], so that two runs of the same load have the same.
+pub trait Scenario: Serialize {
+    /// Its subcommand.
+    const NAME: &'static str;
+
+    /// What it was told beside its settings.
+    fn options(&self) -> &Run;
+
+    /// Runs it; what it measures goes into the outcome, also when it fails then.
+    ///
+    /// # Errors
+    /// When the server lost, doubled, reordered or changed anything, refused, or was not there.
+    fn run(&self, outcome: &mut Outcome) -> Result<()>;
+}
+
+/// One value for each second that was measured, by names that end in `_each_second`.
+pub type Series = BTreeMap<String, Vec<f64>>;
+
+/// What came of one run.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Outcome {
+    /// The scenario's subcommand.
+    pub scenario: String,
+    /// Its settings by name.
+    pub settings: Value,
+    /// What all chance was drawn from.
+    pub seed: u64,
+    /// An object of what was measured, by name.
+    pub figures: Value,
+    /// How long things took, by name.
+    #[serde(skip)]
+    pub latencies: BTreeMap<String, Latencies>,
+    /// What each second was like.
+    pub series: Series,
+    /// What the reader of the figures must know.
+    pub flags: Vec<String>,
+    /// Why the run failed, if it did.
+    pub error: Option<String>,
+}
+
+impl Outcome {
+    /// Runs a scenario to its end, good or bad.
+    ///
+    /// # Errors
+    /// When its settings cannot be written as JSON. That the run failed is [`Outcome::error`].
+    pub fn of(scenario: &impl Scenario) -> Result<Outcome> {
+        let mut outcome = Outcome::begin(scenario)?;
+        if cfg!(debug_assertions) {
+            outcome.flag("the load generator is a development build");
+        }
+        // The HTTP client, which the tests share, panics where a server breaks off.
+        let run = AssertUnwindSafe(|| scenario.run(&mut outcome));
+        outcome.error = match std::panic::catch_unwind(run) {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(format!("{error:#}")),
+            Err(panic) => Some(words(panic.as_ref()).to_owned()),
+        };
+        Ok(outcome)
+    }
+
+    fn begin<S: Scenario>(scenario: &S) -> Result<Outcome> {
+        Ok(Outcome {
+            scenario: S::NAME.to_owned(),
+            settings: serde_json::to_value(scenario).context("settings as JSON")?,
+            seed: scenario.options().seed,
+            figures: json!({}),
+            latencies: BTreeMap::new(),
+            series: Series::new(),
+            flags: Vec::new(),
+            error: None,
+        })
+    }
+
+    /// Adds the members of an object to the figures.
+    pub fn add(&mut self, figures: Value) {
+        join(&mut self.figures, figures);
+    }
+
+    /// Says something that the reader of the figures must know.
+    pub fn flag(&mut self, words: impl Into<String>) {
+        self.flags.push(words.into());
+    }
+
+    /// Says so when the load generator, with so many threads, was what limited the run.
+    pub fn note_own_cores(&mut self, used: f64, threads: usize) {
+        let cores =
+            std::thread::available_parallelism().map_or(threads, |it| it.get().min(threads));
+        if used > LIMIT_SHARE * cores as f64 {
+            let cores = if cores == 1 { "a core".to_owned() } else { format!("{cores} cores") };
+            self.flag(format!("the load generator was the limit: {used:.2} of {cores}"));
+        }
+    }
+
+    /// The figures, or why there are none.
+    ///
+    /// # Errors
+    /// When the run failed.
+    pub fn passed(&self) -> Result<&Value> {
+        match &self.error {
+            Some(error) => bail!("{error}"),
+            None => Ok(&self.figures),
+        }
+    }
+
+    /// All but the histograms as one flat object, for standard output: settings and figures by
+    /// their names (a figure wins), latencies by their quantiles, and the seconds.
+    pub fn line(&self) -> Value {
+        let mut line = json!({"test": self.scenario, "seed": self.seed});
+        join(&mut line, self.settings.clone());
+        for (name, latencies) in &self.latencies {
+            line[name] = latencies.summary();
+        }
+        join(&mut line, json!(self.series));
+        join(&mut line, self.figures.clone());
+        join(&mut line, json!({"flags": self.flags, "error": self.error}));
+        line
+    }
+}
+
+/// Adds the members of one object to another.
+pub fn join(object: &mut Value, more: Value) {
+    if let (Value::Object(object), Value::Object(mut more)) = (object, more) {
+        object.append(&mut more);
+    }
+}
+
+fn words(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it panicked")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Serialize)]
+    struct Failing {
+        users: u32,
+        #[serde(skip)]
+        run: Run,
+        panics: bool,
+    }
+
+    impl Scenario for Failing {
+        const NAME: &'static str = "failing";
+
+        fn options(&self) -> &Run {
+            &self.run
+        }
+
+        fn run(&self, outcome: &mut Outcome) -> Result<()> {
+            outcome.add(json!({"delivered": 7}));
+            assert!(!self.panics, "the server closed");
+            bail!("LOST: a message")
+        }
+    }
+
+    #[test]
+    fn a_run_that_fails_tells_why_and_what_it_had_measured() {
+        for (panics, error) in [(false, "LOST: a message"), (true, "the server closed")] {
+            let outcome = Outcome::of(&Failing { users: 3, run: Run::default(), panics });
+            let outcome = outcome.expect("its settings are plain");
+            assert_eq!(outcome.error.as_deref(), Some(error));
+            assert!(outcome.passed().is_err());
+            let line = outcome.line();
+            assert_eq!((&line["delivered"], &line["users"]), (&json!(7), &json!(3)));
+            assert_eq!((&line["test"], &line["error"]), (&json!("failing"), &json!(error)));
+        }
+    }
+
+    #[test]
+    fn a_generator_that_was_the_limit_says_so() {
+        let scenario = Failing { users: 3, run: Run::default(), panics: false };
+        let mut outcome = Outcome::begin(&scenario).expect("its settings are plain");
+        outcome.note_own_cores(0.89, 1);
+        assert_eq!(outcome.flags, [""; 0]);
+        outcome.note_own_cores(0.97, 1);
+        assert_eq!(outcome.flags, ["the load generator was the limit: 0.97 of a core"]);
+    }
+}
