@@ -216,6 +216,9 @@ pub const PACE_AHEAD_MS_MAX: u64 = 50;
 pub const OPENING_MS_MAX: u64 = 10_000;
 /// Tables that are watched while they are written. Beyond: the oldest is left to its own sync.
 pub const YOUNG_TABLES_MAX: usize = 8;
+/// Bytes that go into tables until new ones are looked for: the first of a table's pieces are
+/// handed to the disk that late.
+pub const YOUNG_LOOK_BYTES: usize = 8 * BRAKE_STEP_BYTES;
 /// Neighbouring rows of one owner that share a row of a table.
 pub const PACK_ROWS: u64 = 16;
 /// Bytes of them at most, but for one that is larger alone: who reads one row reads all of them.

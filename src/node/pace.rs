@@ -24,7 +24,7 @@
 use crate::ids::ShardId;
 use crate::limits::{
     MERGE_ROOM_BYTES, OPENING_MS_MAX, OVERLAY_BYTES_MAX, PACE_AHEAD_MS_MAX, TABLE_BYTES_PER_SECOND,
-    YOUNG_TABLES_MAX,
+    YOUNG_LOOK_BYTES, YOUNG_TABLES_MAX,
 };
 use crate::metrics::{Gauge, ShardMetrics};
 use crate::node::clock::steady_nanos;
@@ -93,6 +93,8 @@ struct Table {
 struct Young {
     next_number: Option<u64>,
     files: VecDeque<(File, u64)>,
+    /// Bytes that were written since new ones were looked for.
+    unlooked: usize,
 }
 
 impl Pace {
@@ -217,7 +219,7 @@ impl Brake for ShardPace {
         if self.is_hurried.load(Relaxed) {
             return ControlFlow::Continue(());
         }
-        self.young.lock().unwrap_or_else(PoisonError::into_inner).write_back(tables);
+        self.young.lock().unwrap_or_else(PoisonError::into_inner).wrote(tables, bytes);
         if self.is_stopping() {
             return ControlFlow::Break(());
         }
@@ -243,7 +245,25 @@ impl Brake for ShardPace {
 
 impl Young {
     /// Hands to the disk what has come to the newest tables since the last time.
-    fn write_back(&mut self, tables: &Path) {
+    fn wrote(&mut self, tables: &Path, bytes: usize) {
+        self.unlooked = self.unlooked.saturating_add(bytes);
+        if self.unlooked >= YOUNG_LOOK_BYTES {
+            self.unlooked = 0;
+            self.look(tables);
+        }
+        for (file, handed) in &mut self.files {
+            let bytes = file.metadata().map_or(0, |about| about.len());
+            if let Some(more) = NonZeroU64::new(bytes.saturating_sub(*handed)) {
+                // What nobody needs in memory the kernel begins to write. An error is the business
+                // of the table's own sync.
+                let _ = fadvise(&*file, *handed, Some(more), Advice::DontNeed);
+                *handed = bytes;
+            }
+        }
+    }
+
+    /// Opens tables that are new: eight calls, most of which find nothing.
+    fn look(&mut self, tables: &Path) {
         let first = self.next_number.unwrap_or_else(|| newest(tables));
         for number in first..first + NUMBERS_SKIPPED {
             // One that is gone was merged already.
@@ -254,15 +274,6 @@ impl Young {
         }
         while self.files.len() > YOUNG_TABLES_MAX {
             self.files.pop_front();
-        }
-        for (file, handed) in &mut self.files {
-            let bytes = file.metadata().map_or(0, |about| about.len());
-            if let Some(more) = NonZeroU64::new(bytes.saturating_sub(*handed)) {
-                // What nobody needs in memory the kernel begins to write. An error is the business
-                // of the table's own sync.
-                let _ = fadvise(&*file, *handed, Some(more), Advice::DontNeed);
-                *handed = bytes;
-            }
         }
     }
 }
@@ -401,14 +412,16 @@ mod tests {
         };
         write("7", 5_000);
         let mut young = Young::default();
-        young.write_back(folder.path());
+        young.wrote(folder.path(), YOUNG_LOOK_BYTES);
         write("9", 100);
         write("7", 9_000);
-        young.write_back(folder.path());
-        let handed: Vec<u64> = young.files.iter().map(|(_, handed)| *handed).collect();
-        assert_eq!(handed, [9_000, 100]);
+        let handed = |young: &Young| -> Vec<u64> { young.files.iter().map(|it| it.1).collect() };
+        young.wrote(folder.path(), YOUNG_LOOK_BYTES - 1);
+        assert_eq!(handed(&young), [9_000], "it has not looked for new ones");
+        young.wrote(folder.path(), 1);
+        assert_eq!(handed(&young), [9_000, 100]);
         (10..20).for_each(|number| write(&number.to_string(), 1));
-        (0..4).for_each(|_| young.write_back(folder.path()));
+        (0..4).for_each(|_| young.wrote(folder.path(), YOUNG_LOOK_BYTES));
         assert_eq!((young.files.len(), young.next_number), (YOUNG_TABLES_MAX, Some(20)));
     }
 }
