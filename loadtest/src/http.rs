@@ -164,6 +164,8 @@ impl Client {
                 self.received.extend_from_slice(&part[..count]);
                 count > 0
             }
+            // A ring that this thread has given up is still being taken down.
+            Err(error) if error.kind() == ErrorKind::Interrupted => true,
             Err(error) if error.kind() == ErrorKind::ConnectionReset => false,
             Err(error) => panic!("{error}; so far {:?}", as_text(&self.received)),
         }

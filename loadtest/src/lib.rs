@@ -1,14 +1,15 @@
 //! Anser as a stranger meets it: what the black-box tests and the load generator share.
 //!
-//! Nothing here depends on the `anser` crate. The server is a process that is started, talked to
-//! over sockets and stopped by signals; what is expected of it is written down in the contract,
-//! and every byte of it is read by code of our own or of third parties.
+//! Nothing here knows the server from the inside: it is a process that is started, talked to over
+//! sockets and stopped by signals; what is expected of it is written down in the contract, and
+//! every byte of it is read by code of our own or of third parties. Of the `anser` crate only the
+//! ring is used, which moves bytes and reads none.
 //!
 //! * [`server`] starts, stops, kills and restarts the real binary on a folder of its own.
 //! * [`http`] and [`websocket`] are small blocking clients that can also misbehave.
 //! * [`world`] makes users, pairs and conversations of them, for tests that read as sentences.
 //! * [`crash`] kills a server again and again and looks for what it acked.
-//! * [`load`] is the load generator: non-blocking, one thread, every message checked.
+//! * [`load`] is the load generator: one thread, one ring, every message checked.
 //! * [`outcome`] is what each of its scenarios gives back.
 
 // Tests wait for real servers with real deadlines; none of the rules' determinism is at stake.

@@ -1,4 +1,7 @@
-//! The load generator: one thread, non-blocking sockets, batched reads and writes.
+//! The load generator: one thread, one ring, no task for a connection.
+//!
+//! [`streams`] moves bytes, all connections' in one system call a round; [`sockets`] makes
+//! WebSocket frames of them; the scenarios are above.
 //!
 //! It checks every message it carries (content, order, once), because a fast server that loses
 //! one is not fast. It says what it used itself: at a whole core, it was the limit.
@@ -12,7 +15,8 @@ pub mod pingpong;
 pub mod players;
 pub mod process;
 pub mod seconds;
-pub mod socket;
+pub mod sockets;
 pub mod stages;
+pub mod streams;
 pub mod usage;
 pub mod words;

@@ -5,16 +5,18 @@
 //! the offline lists.
 
 use crate::http::{Client, post};
-use crate::load::socket::{Poll, Socket};
+use crate::load::sockets::{Said, Sockets};
 use crate::load::words::{self, Word};
 use crate::world::{EPOCH_MS, now_ms};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// How long what the server owes may take to come.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// The longest wait for the server before a look at what is owed.
+const ROUND: Duration = Duration::from_millis(10);
 /// One look at a server that still hands messages over between its shards.
 const PAUSE: Duration = Duration::from_millis(20);
 /// `pageSize`.
@@ -67,9 +69,7 @@ pub struct People {
 
 /// Their connections, between two crashes.
 pub struct Session {
-    poll: Poll,
-    sockets: Vec<Option<Socket>>,
-    ready: Vec<usize>,
+    sockets: Sockets,
 }
 
 impl Person {
@@ -79,6 +79,19 @@ impl Person {
 
     fn throw(&self, out: &mut Vec<u8>, number: u64) {
         words::message(out, self.user, self.peer, self.id(number), number);
+    }
+
+    /// He authenticates, acks what he owes and sends again what was not acked.
+    fn come_back(&mut self, out: &mut Vec<u8>) {
+        words::auth(out, self.user, self.user);
+        for id in self.owes_acks.drain(..) {
+            words::ack(out, id);
+        }
+        for number in self.acked..self.sent {
+            self.throw(out, number);
+        }
+        self.sent_again += self.sent - self.acked;
+        self.shown = 0;
     }
 
     /// Keeps the window full.
@@ -166,20 +179,21 @@ impl People {
 
     /// Connects everybody and sends again what was not acked.
     pub fn connect(&mut self, ws: SocketAddr) -> Result<Session> {
-        let mut session = Session { poll: Poll::new()?, sockets: Vec::new(), ready: Vec::new() };
-        for (index, person) in self.people.iter_mut().enumerate() {
-            let mut socket = Socket::open(&session.poll, ws, index)?;
-            words::auth(&mut socket.outbound, person.user, person.user);
-            for id in std::mem::take(&mut person.owes_acks) {
-                words::ack(&mut socket.outbound, id);
-            }
-            for number in person.acked..person.sent {
-                person.throw(&mut socket.outbound, number);
-            }
-            person.sent_again += person.sent - person.acked;
-            person.shown = 0;
-            socket.flush(&session.poll)?;
-            session.sockets.push(Some(socket));
+        let mut session = Session { sockets: Sockets::new()? };
+        for _ in &self.people {
+            session.sockets.open(ws)?;
+        }
+        let (mut missing, deadline) = (self.people.len(), Instant::now() + PATIENCE);
+        while missing > 0 {
+            ensure!(Instant::now() < deadline, "{missing} connections were not opened");
+            session.sockets.round(ROUND, |index, said, out| match said {
+                Said::Upgraded => {
+                    missing -= 1;
+                    self.people[index].come_back(out);
+                    Ok(())
+                }
+                said => self.hear(index, said.text()?, out),
+            })?;
         }
         Ok(session)
     }
@@ -187,9 +201,8 @@ impl People {
     /// Writes until so many messages more are acked; the next are under way then.
     pub fn write(&mut self, session: &mut Session, count: u64, window: u64) -> Result<()> {
         let (enough, deadline) = (self.acked() + count, Instant::now() + PATIENCE);
-        for (person, socket) in self.people.iter_mut().zip(session.sockets.iter_mut().flatten()) {
-            person.write(&mut socket.outbound, window);
-            socket.flush(&session.poll)?;
+        for (index, person) in self.people.iter_mut().enumerate() {
+            person.write(session.sockets.outbound(index), window);
         }
         while self.acked() < enough {
             ensure!(Instant::now() < deadline, "Acks never came");
@@ -209,51 +222,50 @@ impl People {
     }
 
     fn round(&mut self, session: &mut Session, window: u64) -> Result<()> {
-        let mut ready = std::mem::take(&mut session.ready);
-        session.poll.wait(Duration::from_millis(10), &mut ready)?;
-        for index in ready.drain(..) {
-            self.hear(session, index)
-                .with_context(|| format!("user {}", self.people[index].user))?;
-            let Some(socket) = &mut session.sockets[index] else { continue };
-            self.people[index].write(&mut socket.outbound, window);
-            socket.flush(&session.poll)?;
-        }
-        session.ready = ready;
-        Ok(())
+        session.sockets.round(ROUND, |index, said, out| {
+            self.hear(index, said.text()?, out)?;
+            self.people[index].write(out, window);
+            Ok(())
+        })
     }
 
     /// Takes what has come for one.
-    fn hear(&mut self, session: &mut Session, index: usize) -> Result<()> {
-        let Some(socket) = &mut session.sockets[index] else { return Ok(()) };
+    fn hear(&mut self, index: usize, text: &[u8], out: &mut Vec<u8>) -> Result<()> {
         let (first, second) = self.people.split_at_mut(index | 1);
         let (person, peer) = match index % 2 {
             0 => (&mut first[index], &second[0]),
             _ => (&mut second[0], &first[index - 1]),
         };
-        socket.receive(&mut session.poll, |text, out| match words::read(text) {
+        let result = match words::read(text) {
             Some(Word::Ack { source }) if source == person.user => Ok(()),
             Some(Word::Ack { source }) => person.take_ack(source),
             Some(Word::Notice) => Ok(()),
             Some(Word::Message { id, content }) => {
-                let number = known(peer, id, content)?;
-                person.take_message(number, out, id)
+                known(peer, id, content).and_then(|number| person.take_message(number, out, id))
             }
-            None => bail!("not what a server should say: {}", text.escape_ascii()),
-        })
+            None => Err(anyhow!("not what a server should say: {}", text.escape_ascii())),
+        };
+        result.with_context(|| format!("user {}", person.user))
     }
 
     /// The server is gone: what it said before still counts.
     pub fn hear_the_last(&mut self, mut session: Session) -> Result<()> {
-        for index in 0..self.people.len() {
-            while session.sockets[index].is_some() {
-                let Err(error) = self.hear(&mut session, index) else { continue };
-                // An end of the connection has a cause in the kernel or is a plain close; all
-                // other errors are findings.
-                let is_end = error.downcast_ref::<std::io::Error>().is_some()
-                    || error.to_string().contains("closed the connection")
-                    || error.to_string().starts_with("opcode 8");
-                ensure!(is_end, "user {}: {error:#}", self.people[index].user);
-                session.sockets[index] = None;
+        let mut left = self.people.len();
+        let deadline = Instant::now() + PATIENCE;
+        while left > 0 {
+            ensure!(Instant::now() < deadline, "{left} connections outlive their server");
+            let mut is_quiet = true;
+            session.sockets.round(ROUND, |index, said, out| {
+                is_quiet = false;
+                match said {
+                    Said::Gone(_) => left -= 1,
+                    said => self.hear(index, said.text()?, out)?,
+                }
+                Ok(())
+            })?;
+            if is_quiet {
+                // A reset may have come unnoticed together with the last bytes.
+                (0..self.people.len()).try_for_each(|index| session.sockets.cut(index))?;
             }
         }
         Ok(())

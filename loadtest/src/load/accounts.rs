@@ -1,6 +1,7 @@
 //! Users of a tenant of its own, registered over pipelined HTTP, and their sessions.
 
-use super::socket::{Poll, Socket};
+use super::process;
+use super::sockets::{Said, Sockets};
 use super::stages::Stages;
 use super::words::{self, Word};
 use crate::http::{Client, post};
@@ -13,6 +14,11 @@ use std::time::{Duration, Instant};
 
 /// Requests in flight on one HTTP connection.
 const PIPELINED: usize = 64;
+/// Connections that are not ready yet, at most: beyond what a listener keeps waiting, connecting
+/// takes seconds.
+pub const CONNECTING: usize = 256;
+/// After so long without one more that is ready, no more will be.
+const STALLED_AFTER: Duration = Duration::from_secs(10);
 /// How long all sessions together may take to get ready, or to drain.
 pub const SETTLE_WITHIN: Duration = Duration::from_secs(60);
 
@@ -36,12 +42,12 @@ pub struct Target {
 impl Target {
     /// The server's CPU time so far, ms; 0 when its process is not known.
     pub fn cpu_ms(&self) -> u64 {
-        self.server_pid.and_then(super::process::cpu_ms).unwrap_or(0)
+        self.server_pid.and_then(process::cpu_ms).unwrap_or(0)
     }
 
     /// The same by the names of its threads.
     pub fn threads_cpu_ms(&self) -> BTreeMap<String, u64> {
-        self.server_pid.and_then(super::process::threads_cpu_ms).unwrap_or_default()
+        self.server_pid.and_then(process::threads_cpu_ms).unwrap_or_default()
     }
 
     /// How long the server's stages took so far; nothing when its admin port is not known.
@@ -51,12 +57,12 @@ impl Target {
 
     /// Bytes that the server has had written to disks so far; 0 when its process is not known.
     pub fn written_bytes(&self) -> u64 {
-        self.server_pid.and_then(super::process::written_bytes).unwrap_or(0)
+        self.server_pid.and_then(process::written_bytes).unwrap_or(0)
     }
 
     /// The server's resident memory, bytes; 0 when its process is not known.
     pub fn resident_bytes(&self) -> u64 {
-        self.server_pid.and_then(super::process::resident_bytes).unwrap_or(0)
+        self.server_pid.and_then(process::resident_bytes).unwrap_or(0)
     }
 
     /// Posts many requests on one connection and gives their JSON answers in order.
@@ -98,37 +104,48 @@ impl Target {
         Ok(users)
     }
 
-    /// Connects and authenticates each user; all are ready when this returns.
+    /// Connects and authenticates each user on sockets that are new; all are ready when this
+    /// returns, each at the place of his index.
     ///
     /// # Errors
-    /// When one is refused or takes too long.
-    pub fn connect(&self, poll: &mut Poll, users: &[i64]) -> Result<Vec<Socket>> {
-        let mut sockets = Vec::with_capacity(users.len());
-        for (index, user) in users.iter().enumerate() {
-            let mut socket = Socket::open(poll, self.ws, index)?;
-            words::auth(&mut socket.outbound, *user, *user);
-            socket.flush(poll)?;
-            sockets.push(socket);
-        }
-        let deadline = Instant::now() + SETTLE_WITHIN;
-        let (mut ready, mut missing) = (Vec::new(), users.len());
-        while missing > 0 {
-            ensure!(Instant::now() < deadline, "{missing} sessions did not get ready");
-            poll.wait(Duration::from_millis(100), &mut ready)?;
-            for index in ready.drain(..) {
-                sockets[index].receive(poll, |text, _| match words::read(text) {
-                    Some(Word::Ack { source }) if source == users[index] => {
-                        missing -= 1;
-                        Ok(())
-                    }
-                    // Messages wait for him.
-                    Some(Word::Notice) => Ok(()),
-                    _ => bail!("not the Ack of an Auth: {}", text.escape_ascii()),
-                })?;
-                sockets[index].flush(poll)?;
+    /// When one is refused, or no more become ready.
+    pub fn connect(&self, mut sockets: Sockets, users: &[i64]) -> Result<Sockets> {
+        let mut ready = 0;
+        let mut deadline = Instant::now() + STALLED_AFTER;
+        while ready < users.len() {
+            let before = ready;
+            while sockets.count() < users.len().min(ready + CONNECTING) {
+                sockets.open(self.ws)?;
             }
+            sockets.round(Duration::from_millis(100), |place, said, out| {
+                if let Said::Upgraded = said {
+                    words::auth(out, users[place], users[place]);
+                    return Ok(());
+                }
+                let text = said.text()?;
+                match words::read(text) {
+                    Some(Word::Ack { source }) if source == users[place] => ready += 1,
+                    // Messages wait for him.
+                    Some(Word::Notice) => {}
+                    _ => bail!("not the Ack of an Auth: {}", text.escape_ascii()),
+                }
+                Ok(())
+            })?;
+            if ready > before {
+                deadline = Instant::now() + STALLED_AFTER;
+            }
+            let is_stalled = Instant::now() >= deadline;
+            ensure!(!is_stalled, "{ready} of {} are ready and no more{}", users.len(), self.full());
         }
         Ok(sockets)
+    }
+
+    /// Why a server may take no more connections, as far as its process tells.
+    fn full(&self) -> String {
+        let files = self.server_pid.and_then(process::open_files);
+        files.map_or(String::new(), |(open, most)| {
+            format!("; the server has {open} files open, and its limit (ulimit -n) is {most}")
+        })
     }
 }
 

@@ -1,8 +1,8 @@
 //! Connections that write their Auth and many messages at once, so that each socket moves to its
 //! user's shard while its bytes are in the air. None may be lost, repeated or out of order.
 
-use super::accounts::{MessageIds, SETTLE_WITHIN, Target};
-use super::socket::{Poll, Socket};
+use super::accounts::{CONNECTING, MessageIds, SETTLE_WITHIN, Target};
+use super::sockets::{Said, Sockets};
 use super::words::{self, Word};
 use crate::outcome::{Outcome, Run, Scenario};
 use anyhow::{Context, Result, bail, ensure};
@@ -38,30 +38,40 @@ impl Scenario for Handoff {
 
     fn run(&self, outcome: &mut Outcome) -> Result<()> {
         ensure!((1..=200).contains(&self.frames), "1 to 200 frames");
-        let mut poll = Poll::new()?;
+        let mut sockets = Sockets::new()?;
         let users = self.target.register(self.connections)?;
-        let mut sockets = (0..users.len())
-            .map(|index| Socket::open(&poll, self.target.ws, index))
-            .collect::<Result<Vec<Socket>>>()?;
+        let mut upgraded = 0;
+        while upgraded < users.len() {
+            while sockets.count() < users.len().min(upgraded + CONNECTING) {
+                sockets.open(self.target.ws)?;
+            }
+            sockets.round(Duration::from_millis(50), |_, said, _| match said {
+                Said::Upgraded => {
+                    upgraded += 1;
+                    Ok(())
+                }
+                said => bail!("nothing should come yet, but {}", said.text()?.escape_ascii()),
+            })?;
+        }
         let ids = MessageIds::new();
         let begun = Instant::now();
         let mut acked: Vec<u64> = vec![0; users.len()];
         for index in 0..users.len() {
             let (from, to) = (users[index], users[(index + 1) % users.len()]);
-            words::auth(&mut sockets[index].outbound, from, from);
+            let out = sockets.outbound(index);
+            words::auth(out, from, from);
             for number in 0..self.frames {
-                words::message(&mut sockets[index].outbound, from, to, ids.of(number), number);
+                words::message(out, from, to, ids.of(number), number);
             }
-            sockets[index].flush(&poll)?;
             if index % 64 == 0 {
-                self.read(&mut poll, &mut sockets, &users, &mut acked, ids)?;
+                self.read(&mut sockets, &users, &mut acked, ids)?;
             }
         }
         let deadline = Instant::now() + SETTLE_WITHIN;
         while acked.iter().any(|count| *count <= self.frames) {
             let missing = acked.iter().filter(|count| **count <= self.frames).count();
             ensure!(Instant::now() < deadline, "{missing} connections miss Acks");
-            self.read(&mut poll, &mut sockets, &users, &mut acked, ids)?;
+            self.read(&mut sockets, &users, &mut acked, ids)?;
         }
         let took = begun.elapsed();
         self.check_pages(&users, ids)?;
@@ -80,32 +90,26 @@ impl Handoff {
     /// Reads Acks, which must come in order: the Auth's first. Pushes are checked by their pages.
     fn read(
         &self,
-        poll: &mut Poll,
-        sockets: &mut [Socket],
+        sockets: &mut Sockets,
         users: &[i64],
         acked: &mut [u64],
         ids: MessageIds,
     ) -> Result<()> {
-        let mut ready = Vec::new();
-        poll.wait(Duration::from_millis(5), &mut ready)?;
-        for index in ready {
-            sockets[index].receive(poll, |text, _| {
-                match words::read(text) {
-                    Some(Word::Ack { source }) => {
-                        let count = acked[index];
-                        let next = if count == 0 { users[index] } else { ids.of(count - 1) };
-                        ensure!(source == next, "an Ack of {source} where {next} was the next");
-                        ensure!(count <= self.frames, "an Ack too many: {source}");
-                        acked[index] += 1;
-                    }
-                    Some(Word::Message { .. } | Word::Notice) => {}
-                    None => bail!("refused: {}", text.escape_ascii()),
+        sockets.round(Duration::from_millis(5), |index, said, _| {
+            let text = said.text()?;
+            match words::read(text) {
+                Some(Word::Ack { source }) => {
+                    let count = acked[index];
+                    let next = if count == 0 { users[index] } else { ids.of(count - 1) };
+                    ensure!(source == next, "an Ack of {source} where {next} was the next");
+                    ensure!(count <= self.frames, "an Ack too many: {source}");
+                    acked[index] += 1;
                 }
-                Ok(())
-            })?;
-            sockets[index].flush(poll)?;
-        }
-        Ok(())
+                Some(Word::Message { .. } | Word::Notice) => {}
+                None => bail!("refused: {}", text.escape_ascii()),
+            }
+            Ok(())
+        })
     }
 
     /// Every recipient has each message of his neighbour once, in the order it was sent.

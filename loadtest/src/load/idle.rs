@@ -3,7 +3,7 @@
 use super::accounts::{MessageIds, SETTLE_WITHIN, Target};
 use super::process;
 use super::seconds::Seconds;
-use super::socket::{Poll, Socket};
+use super::sockets::Sockets;
 use super::words::{self, Word};
 use crate::outcome::{Outcome, Run, Scenario};
 use anyhow::{Result, bail, ensure};
@@ -74,13 +74,12 @@ impl Scenario for Idle {
 impl Idle {
     /// All come, idle, chat if they are to, and leave.
     fn round(&self, users: &[i64], resident_before: u64, seconds: &mut Seconds) -> Result<Value> {
-        let mut poll = Poll::new()?;
         let begun = Instant::now();
-        let mut sockets = self.target.connect(&mut poll, users)?;
+        let mut sockets = self.target.connect(Sockets::new()?, users)?;
         let connecting = begun.elapsed();
         let (cpu_before, own_before) = (self.target.cpu_ms(), process::own_cpu_ms());
         let begun = Instant::now();
-        self.idle(&mut poll, &mut sockets, users, seconds)?;
+        self.idle(&mut sockets, users, seconds)?;
         let took = begun.elapsed();
         let used_ms = self.target.cpu_ms() - cpu_before;
         let own_ms = process::own_cpu_ms() - own_before;
@@ -93,79 +92,67 @@ impl Idle {
         });
         if self.then_chat {
             let begun = Instant::now();
-            chat(&mut poll, &mut sockets, users)?;
+            chat(&mut sockets, users)?;
             report["chat_ms"] = json!(begun.elapsed().as_millis() as u64);
         }
         Ok(report)
     }
 
     /// Heartbeats go out evenly over time; nothing but Pings comes in.
-    fn idle(
-        &self,
-        poll: &mut Poll,
-        sockets: &mut [Socket],
-        users: &[i64],
-        seconds: &mut Seconds,
-    ) -> Result<()> {
+    fn idle(&self, sockets: &mut Sockets, users: &[i64], seconds: &mut Seconds) -> Result<()> {
         let begun = Instant::now();
-        let (mut beaten, mut ready) = (0, Vec::new());
+        let mut beaten = 0;
         while begun.elapsed() < Duration::from_secs(self.seconds) {
             let share = begun.elapsed().as_secs_f64() / self.heartbeat_seconds as f64;
             let due = (share * users.len() as f64) as usize;
             for index in (beaten..due).map(|number| number % users.len()) {
-                words::heartbeat(&mut sockets[index].outbound, users[index]);
-                sockets[index].flush(poll)?;
+                words::heartbeat(sockets.outbound(index), users[index]);
             }
             seconds.count((due - beaten) as u64);
             seconds.look();
             beaten = due;
-            poll.wait(Duration::from_millis(1), &mut ready)?;
-            for index in ready.drain(..) {
-                sockets[index].receive(poll, |text, _| {
-                    bail!("nothing should come to the idle, but {}", text.escape_ascii())
-                })?;
-                sockets[index].flush(poll)?;
-            }
+            sockets.round(Duration::from_millis(1), |_, said, _| {
+                bail!("nothing should come to the idle, but {}", said.text()?.escape_ascii())
+            })?;
         }
         Ok(())
     }
 }
 
 /// Everybody writes to his neighbour at once; each must get one Ack and one message.
-fn chat(poll: &mut Poll, sockets: &mut [Socket], users: &[i64]) -> Result<()> {
+fn chat(sockets: &mut Sockets, users: &[i64]) -> Result<()> {
     let ids = MessageIds::new();
-    for (index, socket) in sockets.iter_mut().enumerate() {
-        let (from, to) = (users[index], users[index ^ 1]);
-        words::message(&mut socket.outbound, from, to, ids.of(index as u64), 0);
-        socket.flush(poll)?;
+    for (index, from) in users.iter().enumerate() {
+        let id = ids.of(index as u64);
+        words::message(sockets.outbound(index), *from, users[index ^ 1], id, 0);
     }
     let deadline = Instant::now() + SETTLE_WITHIN;
     let mut left = users.len() * 2;
-    let (mut seen, mut ready) = (vec![(false, false); users.len()], Vec::new());
+    let mut seen = vec![(false, false); users.len()];
     while left > 0 {
         ensure!(Instant::now() < deadline, "{left} Acks or messages never came");
-        poll.wait(Duration::from_millis(50), &mut ready)?;
-        for index in ready.drain(..) {
-            sockets[index].receive(poll, |text, out| {
-                let was_seen = match words::read(text) {
-                    Some(Word::Ack { source }) if source == ids.of(index as u64) => {
-                        std::mem::replace(&mut seen[index].0, true)
-                    }
-                    Some(Word::Message { id, content }) if id == ids.of(index as u64 ^ 1) => {
-                        let mut expected = Vec::new();
-                        words::content(&mut expected, users[index ^ 1], 0);
-                        ensure!(content == expected, "message {id} has another content");
-                        words::ack(out, id);
-                        std::mem::replace(&mut seen[index].1, true)
-                    }
-                    _ => bail!("not what was expected: {}", text.escape_ascii()),
-                };
-                ensure!(!was_seen, "it came twice: {}", text.escape_ascii());
-                left -= 1;
-                Ok(())
-            })?;
-            sockets[index].flush(poll)?;
-        }
+        sockets.round(Duration::from_millis(50), |index, said, out| {
+            let text = said.text()?;
+            let was_seen = match words::read(text) {
+                Some(Word::Ack { source }) if source == ids.of(index as u64) => {
+                    std::mem::replace(&mut seen[index].0, true)
+                }
+                Some(Word::Message { id, content }) if id == ids.of(index as u64 ^ 1) => {
+                    let mut expected = Vec::new();
+                    words::content(&mut expected, users[index ^ 1], 0);
+                    ensure!(content == expected, "message {id} has another content");
+                    words::ack(out, id);
+                    std::mem::replace(&mut seen[index].1, true)
+                }
+                _ => bail!("not what was expected: {}", text.escape_ascii()),
+            };
+            ensure!(!was_seen, "it came twice: {}", text.escape_ascii());
+            left -= 1;
+            Ok(())
+        })?;
     }
-    Ok(())
+    // The last acks are still to be sent.
+    sockets.round(Duration::ZERO, |_, said, _| {
+        bail!("nothing more should come, but {}", said.text()?.escape_ascii())
+    })
 }

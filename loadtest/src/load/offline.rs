@@ -4,7 +4,7 @@
 //! When he has acked them nothing may be left.
 
 use super::accounts::{MessageIds, SETTLE_WITHIN, Target};
-use super::socket::{Poll, Socket};
+use super::sockets::Sockets;
 use super::usage::Usage;
 use super::words::{self, Word};
 use crate::http::{Client, post};
@@ -80,39 +80,34 @@ impl Offline {
         ids: MessageIds,
         outcome: &mut Outcome,
     ) -> Result<()> {
-        let mut poll = Poll::new()?;
-        let mut sockets = self.target.connect(&mut poll, authors)?;
+        let mut sockets = self.target.connect(Sockets::new()?, authors)?;
         let usage = Usage::begin(&self.target);
         let write = |index: usize, number: usize, out: &mut Vec<u8>| {
             let id = self.id(ids, index, number);
             words::message(out, authors[index], readers[index], id, number as u64);
         };
         let mut acked = vec![0; self.users];
-        for (index, socket) in sockets.iter_mut().enumerate() {
-            (0..self.window.min(self.each())).for_each(|n| write(index, n, &mut socket.outbound));
-            socket.flush(&poll)?;
+        for index in 0..self.users {
+            let out = sockets.outbound(index);
+            (0..self.window.min(self.each())).for_each(|number| write(index, number, out));
         }
-        let (mut left, mut ready) = (self.messages, Vec::new());
+        let mut left = self.messages;
         let deadline = Instant::now() + SETTLE_WITHIN;
         while left > 0 {
             ensure!(Instant::now() < deadline, "{left} messages were not acked");
-            poll.wait(Duration::from_millis(50), &mut ready)?;
-            for index in ready.drain(..) {
-                let acked = &mut acked[index];
-                sockets[index].receive(&mut poll, |text, out| {
-                    match words::read(text) {
-                        Some(Word::Ack { source }) if source == self.id(ids, index, *acked) => {}
-                        _ => bail!("not the next Ack: {}", text.escape_ascii()),
-                    }
-                    let next = *acked + self.window;
-                    if next < self.each() {
-                        write(index, next, out);
-                    }
-                    (*acked, left) = (*acked + 1, left - 1);
-                    Ok(())
-                })?;
-                sockets[index].flush(&poll)?;
-            }
+            sockets.round(Duration::from_millis(50), |index, said, out| {
+                let (text, acked) = (said.text()?, &mut acked[index]);
+                match words::read(text) {
+                    Some(Word::Ack { source }) if source == self.id(ids, index, *acked) => {}
+                    _ => bail!("not the next Ack: {}", text.escape_ascii()),
+                }
+                let next = *acked + self.window;
+                if next < self.each() {
+                    write(index, next, out);
+                }
+                (*acked, left) = (*acked + 1, left - 1);
+                Ok(())
+            })?;
         }
         let used = usage.end(&self.target, self.messages as u64, outcome);
         outcome.add(json!({"store": used}));
@@ -127,8 +122,7 @@ impl Offline {
         ids: MessageIds,
         outcome: &mut Outcome,
     ) -> Result<()> {
-        let mut poll = Poll::new()?;
-        let mut sockets = self.target.connect(&mut poll, readers)?;
+        let mut sockets = self.target.connect(Sockets::new()?, readers)?;
         let usage = Usage::begin(&self.target);
         let mut client = Client::connect(self.target.http);
         let everybody: Vec<usize> = (0..self.users).collect();
@@ -141,15 +135,15 @@ impl Offline {
                 self.check(*index, authors[*index], ids, &answer.body)?;
                 fetched_after = begun.elapsed().as_secs_f64();
                 let last = self.id(ids, *index, self.each() - 1);
-                words::ack_up_to(&mut sockets[*index].outbound, last);
-                sockets[*index].flush(&poll)?;
+                words::ack_up_to(sockets.outbound(*index), last);
             }
+            quiet(&mut sockets)?;
         }
         self.until_nothing_is_left(&mut client, readers)?;
         let mut used = usage.end(&self.target, self.messages as u64, outcome);
         used["fetched_per_second"] = json!((self.messages as f64 / fetched_after).round());
         outcome.add(json!({"drain": used}));
-        quiet(&mut poll, &mut sockets)
+        quiet(&mut sockets)
     }
 
     /// One user's list is all that he was sent.
@@ -203,15 +197,13 @@ fn ask(client: &mut Client, indexes: &[usize], readers: &[i64]) {
     client.send(indexes.iter().map(request).collect::<String>());
 }
 
-/// Nothing more comes to anybody, but the notice that something waits.
-fn quiet(poll: &mut Poll, sockets: &mut [Socket]) -> Result<()> {
-    let mut ready = Vec::new();
-    poll.wait(Duration::ZERO, &mut ready)?;
-    for index in ready {
-        sockets[index].receive(poll, |text, _| match words::read(text) {
+/// What is queued leaves; nothing comes to anybody but the notice that something waits.
+fn quiet(sockets: &mut Sockets) -> Result<()> {
+    sockets.round(Duration::ZERO, |_, said, _| {
+        let text = said.text()?;
+        match words::read(text) {
             Some(Word::Notice) => Ok(()),
             _ => bail!("nothing should come, but {}", text.escape_ascii()),
-        })?;
-    }
-    Ok(())
+        }
+    })
 }

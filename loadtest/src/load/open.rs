@@ -80,7 +80,6 @@ impl Open {
             while next < numbers.end && due_us(next) <= now_us {
                 let index = (next % self.users as u64) as usize;
                 players.throw(index, due_us(next));
-                players.flush(index)?;
                 next += 1;
             }
             let wait_us = due_us(next).saturating_sub(players.now_us()).min(WAIT_US);

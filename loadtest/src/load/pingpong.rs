@@ -52,7 +52,6 @@ impl Scenario for PingPong {
         let mut owed: Vec<u64> = (0..self.pairs * 2).map(share).collect();
         for index in 0..owed.len() {
             self.throw(&mut players, &mut owed, index);
-            players.flush(index)?;
         }
         self.play(&mut players, &mut owed, self.warm_seconds)?;
         players.begin();

@@ -3,7 +3,7 @@
 
 use super::accounts::{MessageIds, SETTLE_WITHIN, Target};
 use super::seconds::Seconds;
-use super::socket::{Poll, Socket};
+use super::sockets::Sockets;
 use super::words::{self, Word};
 use crate::latencies::Latencies;
 use crate::outcome::Outcome;
@@ -42,15 +42,15 @@ struct Score {
     delivered_at_us: u64,
     longest_pause_us: u64,
     expected: Vec<u8>,
+    /// Who was heard in this round, and how many messages he got.
+    heard: Vec<(usize, u64)>,
 }
 
 /// All players and their connections.
 pub struct Players {
     target: Target,
     score: Score,
-    sockets: Vec<Socket>,
-    poll: Poll,
-    ready: Vec<usize>,
+    sockets: Sockets,
 }
 
 impl Players {
@@ -59,9 +59,8 @@ impl Players {
     /// # Errors
     /// When the server refuses.
     pub fn join(target: &Target, users: usize) -> Result<Players> {
-        let mut poll = Poll::new()?;
         let users = target.register(users)?;
-        let sockets = target.connect(&mut poll, &users)?;
+        let sockets = target.connect(Sockets::new()?, &users)?;
         let player = |index: usize| Player {
             user: users[index],
             peer: users[index ^ 1],
@@ -80,8 +79,9 @@ impl Players {
             delivered_at_us: 0,
             longest_pause_us: 0,
             expected: Vec::new(),
+            heard: Vec::new(),
         };
-        Ok(Players { target: target.clone(), score, sockets, poll, ready: Vec::new() })
+        Ok(Players { target: target.clone(), score, sockets })
     }
 
     /// Time since the start, µs.
@@ -94,21 +94,14 @@ impl Players {
         self.score.players[index].sent - self.score.players[index].acked
     }
 
-    /// Queues a player's next message; its latency counts from `since_us`.
+    /// Queues a player's next message, which leaves with the next round; its latency counts from
+    /// `since_us`.
     pub fn throw(&mut self, index: usize, since_us: u64) {
         let player = &mut self.score.players[index];
         player.sent_at.push_back(since_us);
-        let (out, id) = (&mut self.sockets[index].outbound, self.score.ids.of(player.sent));
+        let (out, id) = (self.sockets.outbound(index), self.score.ids.of(player.sent));
         words::message(out, player.user, player.peer, id, player.sent);
         player.sent += 1;
-    }
-
-    /// Writes what a player has queued.
-    ///
-    /// # Errors
-    /// When his connection has ended.
-    pub fn flush(&mut self, index: usize) -> Result<()> {
-        self.sockets[index].flush(&self.poll)
     }
 
     /// Waits for the server, at most so long; checks whatever came, acks it, and lets `respond`
@@ -121,18 +114,14 @@ impl Players {
         most: Duration,
         mut respond: impl FnMut(&mut Players, usize, u64),
     ) -> Result<()> {
-        let mut ready = std::mem::take(&mut self.ready);
-        self.poll.wait(most, &mut ready)?;
-        self.score.seconds.look();
-        for index in ready.drain(..) {
-            let (score, socket) = (&mut self.score, &mut self.sockets[index]);
-            let before = score.players[index].received;
-            socket.receive(&mut self.poll, |text, out| score.take(index, text, out))?;
-            let got = self.score.players[index].received - before;
+        let Players { score, sockets, .. } = self;
+        score.seconds.look();
+        sockets.round(most, |index, said, out| score.take(index, said.text()?, out))?;
+        let mut heard = std::mem::take(&mut self.score.heard);
+        for (index, got) in heard.drain(..) {
             respond(self, index, got);
-            self.flush(index)?;
         }
-        self.ready = ready;
+        self.score.heard = heard;
         Ok(())
     }
 
@@ -196,6 +185,9 @@ impl Score {
     }
 
     fn take(&mut self, index: usize, text: &[u8], out: &mut Vec<u8>) -> Result<()> {
+        if self.heard.last().is_none_or(|last| last.0 != index) {
+            self.heard.push((index, 0));
+        }
         match words::read(text) {
             Some(Word::Ack { source }) => self.acked(index, source),
             Some(Word::Message { id, content }) => {
@@ -238,6 +230,9 @@ impl Score {
             self.players[index ^ 1].sent_at.pop_front();
         }
         self.players[index].received += 1;
+        if let Some((_, got)) = self.heard.last_mut() {
+            *got += 1;
+        }
         Ok(())
     }
 

@@ -29,6 +29,14 @@ pub fn threads_cpu_ms(process: u32) -> Option<BTreeMap<String, u64>> {
     Some(threads)
 }
 
+/// Files that a process has open, and how many it may have.
+pub fn open_files(process: u32) -> Option<(usize, usize)> {
+    let open = fs::read_dir(format!("/proc/{process}/fd")).ok()?.count();
+    let limits = fs::read_to_string(format!("/proc/{process}/limits")).ok()?;
+    let limit = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    Some((open, limit.split_whitespace().next()?.parse().ok()?))
+}
+
 /// Bytes that a process has had written to disks so far.
 pub fn written_bytes(process: u32) -> Option<u64> {
     let text = fs::read_to_string(format!("/proc/{process}/io")).ok()?;

@@ -1,0 +1,309 @@
+//! TCP connections over one ring: bytes in, bytes out, and no task and no system call for each.
+//!
+//! A connection is known by its place, which it keeps until it has ended; then the place may be
+//! taken again. What is to be sent is appended to [`Streams::outbound`] and leaves with the next
+//! round, that of all connections in one system call; received bytes are shown where the kernel
+//! put them and belong to the ring again afterwards, so an idle connection holds no buffer.
+
+use anser::node::ring::{self, Completion, Ring, Token};
+use anyhow::{Context, Result, ensure};
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::time::Duration;
+
+/// Connections from one source address: more than this make `connect` slow.
+const CONNECTIONS_PER_ADDRESS: usize = 7_000;
+/// Source addresses in one part of 127.0.x.y.
+const ADDRESSES_PER_PART: usize = 250;
+
+/// What is heard of a connection.
+#[derive(Debug)]
+pub enum Heard<'a> {
+    /// Bytes, in order; the only ones it has ever been heard of until it has been connected.
+    Bytes(&'a mut [u8]),
+    /// The connection has ended, or never came to be; by an error, or because one side closed it.
+    /// Its place is free.
+    Ended(Option<Errno>),
+}
+
+/// Connections by their places, and the ring that drives them.
+pub struct Streams {
+    ring: Ring,
+    completions: Vec<Completion>,
+    streams: Vec<Stream>,
+    /// Places with something to send.
+    queued: Vec<usize>,
+    /// How many connections other processes of this run have before ours.
+    first: usize,
+    listener: Option<TcpListener>,
+}
+
+#[derive(Default)]
+struct Stream {
+    /// There until the connection has ended: the ring may still name its number before.
+    socket: Option<OwnedFd>,
+    /// Which connection of this place it is: what the ring says of one before is not of it.
+    generation: u32,
+    outbound: Vec<u8>,
+    /// An empty buffer that was sent.
+    spare: Vec<u8>,
+    is_queued: bool,
+    is_sending: bool,
+    is_receiving: bool,
+    error: Option<Errno>,
+}
+
+impl Streams {
+    /// No connections yet. Stays on the thread that made it.
+    ///
+    /// # Errors
+    /// Where the kernel gives no io_uring.
+    pub fn new() -> Result<Streams> {
+        Streams::after(0)
+    }
+
+    /// The same in a run whose other processes have the `first` connections: source addresses
+    /// are chosen by the number in the whole run.
+    ///
+    /// # Errors
+    /// Where the kernel gives no io_uring.
+    pub fn after(first: usize) -> Result<Streams> {
+        let bell = eventfd(0, EventfdFlags::CLOEXEC).context("an eventfd")?;
+        let ring = Ring::new(bell).context("this machine must allow io_uring")?;
+        let (completions, streams, queued) = Default::default();
+        Ok(Streams { ring, completions, streams, queued, first, listener: None })
+    }
+
+    /// Begins to connect and gives the place. Whether it succeeds is heard later: by its first
+    /// bytes, or by its end. What is to be sent may be appended at once.
+    ///
+    /// # Errors
+    /// When there are too few descriptors or ports.
+    pub fn open(&mut self, server: SocketAddr) -> Result<usize> {
+        let place = self.streams.len();
+        let socket = self.connect(server, place)?;
+        self.adopt(socket)
+    }
+
+    /// Connects a place again whose connection has ended.
+    ///
+    /// # Errors
+    /// The same, or when the place is not free.
+    pub fn reopen(&mut self, place: usize, server: SocketAddr) -> Result<()> {
+        ensure!(self.streams[place].socket.is_none(), "connection {place} has not ended");
+        let socket = self.connect(server, place)?;
+        self.place(place, socket)
+    }
+
+    fn connect(&self, server: SocketAddr, place: usize) -> Result<OwnedFd> {
+        begin_to_connect(server, self.first + place)
+            .with_context(|| format!("connection {place} to {server}"))
+    }
+
+    /// Takes every connection that comes in by a listener, in the order of their coming.
+    ///
+    /// # Errors
+    /// Those of the ring.
+    pub fn accept(&mut self, listener: TcpListener) -> Result<()> {
+        self.ring.accept(listener.as_fd(), 0)?;
+        self.listener = Some(listener);
+        Ok(())
+    }
+
+    fn adopt(&mut self, socket: OwnedFd) -> Result<usize> {
+        sockopt::set_tcp_nodelay(&socket, true)?;
+        self.streams.push(Stream::default());
+        let place = self.streams.len() - 1;
+        self.place(place, socket)?;
+        Ok(place)
+    }
+
+    fn place(&mut self, place: usize, socket: OwnedFd) -> Result<()> {
+        let stream = &mut self.streams[place];
+        stream.outbound.clear();
+        stream.error = None;
+        stream.generation = stream.generation.wrapping_add(1);
+        stream.socket = Some(socket);
+        self.arm(place)
+    }
+
+    /// Ends a connection from this side. Its end is heard as every other; bytes that it was not
+    /// heard of yet may be lost.
+    ///
+    /// # Errors
+    /// Those of the ring.
+    pub fn cut(&mut self, place: usize) -> Result<()> {
+        let stream = &self.streams[place];
+        if let Some(socket) = &stream.socket {
+            ring::cut(socket);
+        }
+        // A receive that missed a reset waits for ever: shutting down says nothing to it.
+        if stream.is_receiving {
+            self.ring.cancel_receive(stream.token(place))?;
+        }
+        Ok(())
+    }
+
+    /// Bytes that a connection sends with the next round: append only. What is appended for one
+    /// that has ended is forgotten.
+    pub fn outbound(&mut self, place: usize) -> &mut Vec<u8> {
+        self.queue(place);
+        &mut self.streams[place].outbound
+    }
+
+    /// Sends what is queued, waits until something is heard, at most so long, and shows it; what
+    /// `hear` appends is sent by the next round. One system call, unless very much is to be sent.
+    ///
+    /// # Errors
+    /// Those of the ring and of `hear`.
+    pub fn round(
+        &mut self,
+        most: Duration,
+        mut hear: impl FnMut(usize, Heard<'_>, &mut Vec<u8>) -> Result<()>,
+    ) -> Result<()> {
+        self.send_queued()?;
+        if most > Duration::ZERO {
+            self.ring.wait_at_most(most).context("io_uring")?;
+        }
+        let mut completions = std::mem::take(&mut self.completions);
+        self.ring.turn(&mut completions).context("io_uring")?;
+        for completion in completions.drain(..) {
+            self.complete(completion, &mut hear)?;
+        }
+        self.completions = completions;
+        Ok(())
+    }
+
+    fn queue(&mut self, place: usize) {
+        if !std::mem::replace(&mut self.streams[place].is_queued, true) {
+            self.queued.push(place);
+        }
+    }
+
+    fn send_queued(&mut self) -> Result<()> {
+        for place in self.queued.drain(..) {
+            let stream = &mut self.streams[place];
+            let token = stream.token(place);
+            stream.is_queued = false;
+            let Some(socket) = &stream.socket else {
+                stream.outbound.clear();
+                continue;
+            };
+            // One send at a time: what was queued meanwhile follows when that is done.
+            if !stream.is_sending && !stream.outbound.is_empty() {
+                let spare = std::mem::take(&mut stream.spare);
+                let bytes = std::mem::replace(&mut stream.outbound, spare);
+                self.ring.send(socket.as_fd(), token, bytes)?;
+                stream.is_sending = true;
+            }
+        }
+        Ok(())
+    }
+
+    fn arm(&mut self, place: usize) -> Result<()> {
+        let stream = &mut self.streams[place];
+        if let Some(socket) = &stream.socket {
+            self.ring.receive(socket.as_fd(), stream.token(place))?;
+            stream.is_receiving = true;
+        }
+        Ok(())
+    }
+
+    fn complete(
+        &mut self,
+        completion: Completion,
+        hear: &mut impl FnMut(usize, Heard<'_>, &mut Vec<u8>) -> Result<()>,
+    ) -> Result<()> {
+        match completion {
+            Completion::Received { token, mut filled, more } => {
+                let place = token.index as usize;
+                let out = &mut self.streams[place].outbound;
+                hear(place, Heard::Bytes(self.ring.bytes(&mut filled)), out)?;
+                self.ring.give_back(filled);
+                self.queue(place);
+                if more { Ok(()) } else { self.arm(place) }
+            }
+            Completion::ReceiveEnded { token, result } => {
+                let place = token.index as usize;
+                let again = [Errno::NOBUFS, Errno::AGAIN, Errno::INTR];
+                if result.is_err_and(|error| again.contains(&error)) {
+                    return self.arm(place);
+                }
+                self.streams[place].is_receiving = false;
+                self.ending(place, result, hear)
+            }
+            Completion::Sent { token, mut bytes, result } => {
+                let place = token.index as usize;
+                bytes.clear();
+                let stream = &mut self.streams[place];
+                (stream.spare, stream.is_sending) = (bytes, false);
+                if result.is_err() || !stream.is_receiving {
+                    return self.ending(place, result, hear);
+                }
+                self.queue(place);
+                Ok(())
+            }
+            Completion::Accepted { socket, more, .. } => {
+                self.adopt(socket)?;
+                match &self.listener {
+                    Some(listener) if !more => Ok(self.ring.accept(listener.as_fd(), 0)?),
+                    _ => Ok(()),
+                }
+            }
+            Completion::CancelMissed { token } => {
+                let stream = &self.streams[token.index as usize];
+                let goes_on = stream.is_receiving && stream.token(token.index as usize) == token;
+                if goes_on { self.cut(token.index as usize) } else { Ok(()) }
+            }
+            Completion::AcceptFailed { error, .. } => Err(error).context("accept"),
+            other => unreachable!("{other:?} was never asked for"),
+        }
+    }
+
+    /// One direction is over: so is the other, and when both are, the end is told.
+    fn ending(
+        &mut self,
+        place: usize,
+        result: Result<(), Errno>,
+        hear: &mut impl FnMut(usize, Heard<'_>, &mut Vec<u8>) -> Result<()>,
+    ) -> Result<()> {
+        self.cut(place)?;
+        let stream = &mut self.streams[place];
+        let error = result.err().filter(|error| *error != Errno::CANCELED);
+        stream.error = stream.error.or(error);
+        if stream.is_receiving || stream.is_sending {
+            return Ok(());
+        }
+        stream.socket = None;
+        stream.outbound.clear();
+        hear(place, Heard::Ended(stream.error), &mut stream.outbound)
+    }
+}
+
+impl Stream {
+    fn token(&self, place: usize) -> Token {
+        Token { index: place as u32, generation: self.generation & 0xFF_FFFF }
+    }
+}
+
+/// Begins to connect from a loopback address that is shared by [`CONNECTIONS_PER_ADDRESS`].
+fn begin_to_connect(server: SocketAddr, number: usize) -> Result<OwnedFd> {
+    let family = if server.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
+    let address = number / CONNECTIONS_PER_ADDRESS;
+    if address > 0 && server.is_ipv4() && server.ip().is_loopback() {
+        let part = u8::try_from(address / ADDRESSES_PER_PART)?;
+        let last = 1 + u8::try_from(address % ADDRESSES_PER_PART)?;
+        // A port that an earlier connection has just left may be taken.
+        sockopt::set_socket_reuseaddr(&socket, true)?;
+        rustix::net::bind(&socket, &SocketAddr::from((Ipv4Addr::new(127, 0, part, last), 0)))?;
+    }
+    match rustix::net::connect(&socket, &server) {
+        Ok(()) | Err(Errno::INPROGRESS) => Ok(socket),
+        Err(error) => Err(error.into()),
+    }
+}
