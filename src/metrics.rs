@@ -85,7 +85,7 @@ figures! {
         DiskFull = "disk_full", "1 while the disk has too little room: nothing new is stored.";
         AcceptPaused = "accept_paused", "1 while accepting pauses for want of descriptors.";
         StoreFailed = "store_failed", "1 once the store has failed: nothing is acked any more.";
-        Heartbeat = "heartbeat_ms", "Steady time of the shard's last turn, in ms.";
+        Heartbeat = "heartbeat_seconds", "Steady time of the shard's last turn; kept in ms.";
     }
 }
 
@@ -157,6 +157,8 @@ fn add(cell: &AtomicU64, value: u64) {
 
 /// The reasons of [`crate::api::Refusal`] that are counted apart; see [`ShardMetrics::refuse`].
 pub const REASONS_MAX: usize = 32;
+/// The shards that relays are counted apart for; what `limits` allows is not more.
+pub const TARGETS_MAX: usize = 256;
 
 /// One shard's figures.
 pub struct ShardMetrics {
@@ -164,6 +166,7 @@ pub struct ShardMetrics {
     gauges: Box<[AtomicU64]>,
     stages: Box<[Histogram]>,
     refusals: [(std::sync::OnceLock<&'static str>, AtomicU64); REASONS_MAX],
+    relays: Box<[AtomicU64]>,
 }
 
 impl Default for ShardMetrics {
@@ -174,6 +177,7 @@ impl Default for ShardMetrics {
             gauges: zeros(Gauge::ALL.len()),
             stages: Stage::ALL.iter().map(|_| Histogram::default()).collect(),
             refusals: std::array::from_fn(|_| Default::default()),
+            relays: zeros(TARGETS_MAX),
         }
     }
 }
@@ -203,6 +207,11 @@ impl ShardMetrics {
         }
     }
 
+    /// Counts messages posted to another shard, by its number. Only the owning shard calls this.
+    pub fn relay(&self, to: u16, more: u64) {
+        add(&self.relays[usize::from(to)], more);
+    }
+
     /// A counter's value.
     pub fn counter(&self, counter: Counter) -> u64 {
         self.counters[counter as usize].load(Relaxed)
@@ -221,6 +230,12 @@ impl ShardMetrics {
     /// Refusals by reason, as far as any happened.
     pub fn refusals(&self) -> impl Iterator<Item = (&'static str, u64)> {
         self.refusals.iter().filter_map(|(name, count)| Some((*name.get()?, count.load(Relaxed))))
+    }
+
+    /// Messages posted to other shards, by the number of each that any were posted to.
+    pub fn relays(&self) -> impl Iterator<Item = (usize, u64)> {
+        let counts = self.relays.iter().map(|count| count.load(Relaxed)).enumerate();
+        counts.filter(|(_, count)| *count != 0)
     }
 }
 

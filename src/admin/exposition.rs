@@ -10,6 +10,9 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// Powers of two, in nanoseconds, that stage histograms are thinned to: 1 us to 17 s.
 const BOUND_POWERS: std::ops::RangeInclusive<u32> = 10..=34;
 
+/// The family of messages between shards; a pair that had none has no sample.
+const RELAYS: &str = "messages_relayed_total";
+
 /// What the process says of itself.
 #[derive(Clone, Copy, Debug)]
 pub struct Process {
@@ -41,8 +44,16 @@ pub fn render(shards: &[Arc<ShardMetrics>], process: &Process) -> String {
     for gauge in Gauge::ALL {
         page.family(gauge.name(), gauge.help(), "gauge");
         for (index, shard) in shards.iter().enumerate() {
-            page.sample(gauge.name(), index, shard.gauge(*gauge));
+            let value = shard.gauge(*gauge);
+            match gauge {
+                Gauge::Heartbeat => page.milliseconds(gauge.name(), index, value),
+                _ => page.sample(gauge.name(), index, value),
+            }
         }
+    }
+    page.family(RELAYS, "Messages posted to another shard.", "counter");
+    for (index, shard) in shards.iter().enumerate() {
+        page.relays(index, shard);
     }
     page.family("stage_seconds", "Where a message's time goes, by stage.", "histogram");
     for stage in Stage::ALL {
@@ -66,6 +77,12 @@ impl Page {
 
     fn sample(&mut self, name: &str, shard: usize, value: u64) {
         let _ = writeln!(self.out, "anser_{name}{{shard=\"{shard}\"}} {value}");
+    }
+
+    /// What is kept in ms is shown in seconds, as Prometheus has all times.
+    fn milliseconds(&mut self, name: &str, shard: usize, value: u64) {
+        let seconds = value as f64 / 1e3;
+        let _ = writeln!(self.out, "anser_{name}{{shard=\"{shard}\"}} {seconds}");
     }
 
     fn process(&mut self, process: &Process) {
@@ -98,6 +115,12 @@ impl Page {
     fn refusal(&mut self, index: usize, reason: &str, count: u64) {
         let name = Counter::Refused.name();
         let _ = writeln!(self.out, "anser_{name}{{shard=\"{index}\",reason=\"{reason}\"}} {count}");
+    }
+
+    fn relays(&mut self, index: usize, shard: &ShardMetrics) {
+        for (to, count) in shard.relays() {
+            let _ = writeln!(self.out, "anser_{RELAYS}{{shard=\"{index}\",to=\"{to}\"}} {count}");
+        }
     }
 
     /// Buckets hold what is below their bound; in whole nanoseconds that is `le` but for one.
@@ -159,7 +182,7 @@ mod tests {
                 assert!(line.starts_with(&current), "{line} is not of {current}");
             }
         }
-        assert_eq!(families.len(), Counter::ALL.len() + Gauge::ALL.len() + 6);
+        assert_eq!(families.len(), Counter::ALL.len() + Gauge::ALL.len() + 7);
     }
 
     #[test]
@@ -167,10 +190,14 @@ mod tests {
         let text = render_with(|shard| {
             shard.count(Counter::Sent, 7);
             shard.set(Gauge::Connections, 3);
+            shard.set(Gauge::Heartbeat, 61_250);
+            shard.relay(0, 5);
         });
         assert!(text.contains("anser_messages_sent_total{shard=\"0\"} 0\n"), "{text}");
         assert!(text.contains("anser_messages_sent_total{shard=\"1\"} 7\n"));
         assert!(text.contains("anser_connections{shard=\"1\"} 3\n"));
+        assert!(text.contains("anser_heartbeat_seconds{shard=\"1\"} 61.25\n"));
+        assert!(text.contains("anser_messages_relayed_total{shard=\"1\",to=\"0\"} 5\n"));
         assert!(text.contains("anser_process_start_time_seconds 1700000000.25\n"));
     }
 

@@ -12,8 +12,8 @@ use crate::api::{Reply, StoredMessage};
 use crate::chat::event::{CloseReason, Effect, Letter, OfflineNotice, ServerAck, StoredPart};
 use crate::chat::turn::Turn;
 use crate::ids::{ConnectionId, ShardId};
-use crate::limits::PARCEL_RELAYS_MAX;
-use crate::metrics::Counter;
+use crate::limits::{PARCEL_RELAYS_MAX, SHARDS_MAX};
+use crate::metrics::{Counter, TARGETS_MAX};
 use crate::node::connection::token_of;
 use crate::node::desk::Desk;
 use crate::node::mesh::{Answer, Parcel};
@@ -181,7 +181,11 @@ impl<S: Store> Desk<S> {
 
     /// Posts relays, or tells the rules that they are to be read again later; `false`: no room.
     fn offer_relays(&mut self, to: ShardId, relays: Vec<crate::chat::event::Relay>) -> bool {
-        let Err(relays) = self.mesh.post_relays(to, relays) else { return true };
+        let count = relays.len() as u64;
+        let Err(relays) = self.mesh.post_relays(to, relays) else {
+            self.metrics.relay(to.0, count);
+            return true;
+        };
         let first = relays.first().expect("an empty parcel is never posted").position;
         self.metrics.count(Counter::MeshFull, 1);
         self.shard.take_back(to, first);
@@ -201,3 +205,5 @@ impl<S: Store> Desk<S> {
         Ok(())
     }
 }
+
+const _: () = assert!(SHARDS_MAX as usize <= TARGETS_MAX, "relays are counted to each shard");
