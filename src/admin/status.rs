@@ -88,6 +88,20 @@ pub fn readiness_json(readiness: Readiness, durability: &str, shards: usize) -> 
     out
 }
 
+/// The ports that users talk to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Ports {
+    /// HTTP calls.
+    pub http: u16,
+    /// WebSockets.
+    pub ws: u16,
+}
+
+/// The body of `/admin/ports`.
+pub fn ports_json(ports: Ports) -> String {
+    format!("{{\"http\":{},\"ws\":{}}}\n", ports.http, ports.ws)
+}
+
 /// Words are our own and need no escaping.
 fn start(status: &str, durability: &str, shards: usize) -> String {
     format!("{{\"status\":\"{status}\",\"durability\":\"{durability}\",\"shards\":{shards}")
@@ -144,5 +158,7 @@ mod tests {
         assert_eq!(health_json(&bad, "async", 4), expected);
         let ready = readiness_json(Readiness::Draining, "none", 1);
         assert_eq!(ready, "{\"status\":\"draining\",\"durability\":\"none\",\"shards\":1}\n");
+        let ports = ports_json(Ports { http: 8093, ws: 6666 });
+        assert_eq!(ports, "{\"http\":8093,\"ws\":6666}\n");
     }
 }

@@ -11,7 +11,7 @@
 
 use crate::admin::exposition::{self, Process};
 use crate::admin::page::PAGE;
-use crate::admin::status::{self, Health, Readiness};
+use crate::admin::status::{self, Health, Ports, Readiness};
 use crate::limits;
 use crate::metrics::ShardMetrics;
 use crate::node::admin_cuts::{self, Asker};
@@ -38,6 +38,7 @@ pub struct AdminState {
     steady_ms: Box<dyn Fn() -> u64 + Send + Sync>,
     readiness: AtomicU8,
     start: SystemTime,
+    ports: Ports,
     /// Where there is a data folder.
     cuts: Option<Arc<Cuts>>,
 }
@@ -56,6 +57,7 @@ impl AdminState {
             steady_ms: Box::new(steady_ms),
             readiness: AtomicU8::new(Readiness::Starting as u8),
             start: SystemTime::now(),
+            ports: Ports::default(),
             cuts: None,
         }
     }
@@ -63,6 +65,11 @@ impl AdminState {
     /// The same, with cuts of a data folder to be had.
     pub fn with_cuts(self, cuts: Option<Arc<Cuts>>) -> AdminState {
         AdminState { cuts, ..self }
+    }
+
+    /// The same, knowing where users are served.
+    pub fn with_ports(self, ports: Ports) -> AdminState {
+        AdminState { ports, ..self }
     }
 
     /// Cuts of the data folder, where there is one.
@@ -101,6 +108,7 @@ impl AdminState {
                 let code = if readiness == Readiness::Ready { 200 } else { 503 };
                 Answer::new(code, JSON, status::readiness_json(readiness, durability, shards))
             }
+            "/admin/ports" => Answer::new(200, JSON, status::ports_json(self.ports)),
             _ => return None,
         })
     }

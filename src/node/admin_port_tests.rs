@@ -66,6 +66,14 @@ fn metrics_tell_of_the_process_and_its_shards() {
 }
 
 #[test]
+fn the_page_learns_where_users_are_served() {
+    let ports = Ports { http: 8093, ws: 6666 };
+    let (address, _) = start(AdminState::new(Vec::new(), "sync", || 0).with_ports(ports));
+    assert!(get(address, "/admin/ports").ends_with("\r\n\r\n{\"http\":8093,\"ws\":6666}\n"));
+    assert!(get(address, "/").contains("/admin/ports"));
+}
+
+#[test]
 fn what_is_not_there_is_refused_by_its_code() {
     let (address, _, _) = server();
     let many = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(HEADERS_MAX + 1));

@@ -10,6 +10,7 @@
 //!
 //! Left to others: what the machine must have (`doctor`), the data folder (`data_folder`).
 
+use crate::admin::status::Ports;
 use crate::chat::directory::Directory;
 use crate::chat::forget::Retention;
 use crate::chat::shard::{Place, Shard};
@@ -127,7 +128,7 @@ pub fn serve(config: &Config) -> Result<(), ServeError> {
     let system = |doing| move |source| ServeError::System { doing, source };
     let bells = bells(layout.shards).map_err(system("make an eventfd"))?;
     let cuts = begin_cuts(config, &bells).map_err(system("remove what a backup has left"))?;
-    let (admin, admin_state) = start_admin(config, &metrics, &cuts)?;
+    let (admin, admin_state) = start_admin(config, (http, ws), &metrics, &cuts)?;
     let stage = Arc::new(Stage::new(bells.clone()));
     let (reports, inbox) = channel();
     abort_on_panic();
@@ -258,6 +259,7 @@ fn listen(
 
 fn start_admin(
     config: &Config,
+    (http, ws): (SocketAddr, SocketAddr),
     metrics: &[Arc<ShardMetrics>],
     cuts: &Arc<Cuts>,
 ) -> Result<(SocketAddr, Arc<AdminState>), ServeError> {
@@ -268,6 +270,7 @@ fn start_admin(
     let steady_ms = || steady_nanos() / 1_000_000;
     let cuts = (config.store == StoreKind::Disk).then(|| cuts.clone());
     let state = AdminState::new(metrics.to_vec(), durability, steady_ms).with_cuts(cuts);
+    let state = state.with_ports(Ports { http: http.port(), ws: ws.port() });
     let state = Arc::new(state);
     let port = AdminPort::start(listener, state.clone()).map_err(refused)?;
     Ok((port.address(), state))
