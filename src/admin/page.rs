@@ -1,7 +1,17 @@
-//! The page for people: self-contained, it reads `/metrics` every second.
+//! The page for people: one self-contained document, which asks this port once a second, and lets
+//! two people try the server over its real ports. Its parts are put together by the compiler.
 
 /// Served at `/`.
-pub const PAGE: &str = include_str!("page.html");
+pub const PAGE: &str = concat!(
+    include_str!("page.html"),
+    "<script>\n",
+    include_str!("page/helpers.js"),
+    include_str!("page/figures.js"),
+    include_str!("page/messages.js"),
+    include_str!("page/people.js"),
+    include_str!("page/round.js"),
+    "</script>\n</html>\n",
+);
 
 #[cfg(test)]
 mod tests {
@@ -11,23 +21,26 @@ mod tests {
     #[test]
     fn the_page_loads_nothing_from_elsewhere() {
         assert!(!PAGE.contains("http://") && !PAGE.contains("https://"));
-        assert!(!PAGE.contains("src="));
+        assert!(!PAGE.contains("src=") && !PAGE.replace("url(#", "").contains("url("));
+        assert!(PAGE.contains("default-src 'none'"));
     }
 
     #[test]
     fn the_page_names_figures_that_exist() {
-        let names: Vec<_> = Counter::ALL.iter().map(|figure| figure.name()).collect();
-        let gauges: Vec<_> = Gauge::ALL.iter().map(|figure| figure.name()).collect();
-        let listed = PAGE.split("FIGURES = [").nth(1).and_then(|rest| rest.split(']').next());
-        let listed: Vec<_> = listed
-            .expect("a list of figures")
-            .split(',')
-            .map(|name| name.trim().trim_matches('"'))
-            .filter(|name| !name.is_empty())
-            .collect();
-        assert!(listed.len() > 5);
-        for name in listed {
-            assert!(names.contains(&name) || gauges.contains(&name), "{name}");
+        let counters = Counter::ALL.iter().map(|figure| figure.name());
+        let known: Vec<_> = counters.chain(Gauge::ALL.iter().map(|figure| figure.name())).collect();
+        let tiles = PAGE.split("TILES = [").nth(1).and_then(|rest| rest.split("];").next());
+        let tiles = tiles.expect("a list of tiles").split('"').skip(1).step_by(2);
+        // What a shard's row and circle show.
+        let of_shards = PAGE.split("figures.").skip(1);
+        let of_shards = of_shards.filter_map(|rest| {
+            rest.split(|letter: char| !letter.is_ascii_lowercase() && letter != '_').next()
+        });
+        let named = tiles.skip(1).step_by(2).chain(of_shards);
+        let named: Vec<_> = named.filter(|name| !name.is_empty()).collect();
+        assert!(named.len() > 8, "{named:?}");
+        for name in named {
+            assert!(known.contains(&name), "{name}");
         }
     }
 }
