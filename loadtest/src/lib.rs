@@ -22,6 +22,7 @@ pub mod json;
 pub mod latencies;
 pub mod load;
 pub mod outcome;
+pub mod programs;
 pub mod python;
 pub mod server;
 pub mod websocket;
