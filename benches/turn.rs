@@ -2,15 +2,10 @@
 //! recipient, on rows in memory.
 //!
 //! One message is two frames in (a Send, the recipient's Ack) and two out (the server's Ack, the
-//! push). Run with `cargo bench --bench turn`. Prints CPU time and allocations a message: median,
-//! least and most of several rounds, for turns of one message and of many.
+//! push). Turns of one message and of many.
 
-#[path = "common/clock.rs"]
-mod clock;
-#[path = "common/frame.rs"]
-mod frame;
-
-use allocation_counter::measure;
+use crate::case::{Case, Meter, RUNS_MAX, Run};
+use crate::wire::{CONTENT_BYTES, OPTIONS, masked, upgrade};
 use anser::api::{DeliveryState, Identity, Request};
 use anser::chat::directory::Directory;
 use anser::chat::event::{Effect, Event, Now};
@@ -20,14 +15,22 @@ use anser::ids::{ConnectionId, MintClock, ShardId, UserId};
 use anser::metrics::ShardMetrics;
 use anser::store::memory::MemoryStore;
 use anser::wire::encode;
-use anser::wire::session::{Codec, ErrorStyle, Port, Session, Step, WireOptions};
-use clock::cpu_nanos;
-use frame::masked;
+use anser::wire::session::{Codec, Port, Session, Step};
 use std::sync::Arc;
 
-const ROUNDS: usize = 9;
-const MESSAGES: usize = 4096;
-const CONTENT_BYTES: usize = 200;
+const MESSAGES: usize = 512;
+
+/// Turns by their size.
+pub fn cases() -> Vec<Case> {
+    [("turn/1", 1), ("turn/16", 16), ("turn/64", 64)]
+        .map(|(name, messages)| Case::new(name, MESSAGES as u64, move || turns(messages)))
+        .into()
+}
+
+fn turns(turn_messages: usize) -> Run {
+    let (mut world, mut next_id) = (World::new(), 1000);
+    Box::new(move |meter| world.run(turn_messages, &mut next_id, meter))
+}
 
 struct Peer {
     session: Session,
@@ -45,27 +48,9 @@ struct World {
     reader: Peer,
 }
 
-fn main() {
-    println!("one message, both sides, {CONTENT_BYTES} bytes of text, rows in memory");
-    for turn_messages in [1, 16, 64] {
-        let mut world = World::new();
-        let mut next_id = 1000;
-        // Two rounds warm up: maps, arenas and queues reach the size at which they stay.
-        let all = (0..ROUNDS + 2).map(|_| world.round(turn_messages, &mut next_id));
-        let mut rounds: Vec<(f64, f64)> = all.skip(2).collect();
-        rounds.sort_by(|one, other| one.0.total_cmp(&other.0));
-        let (least, median, most) = (rounds[0].0, rounds[ROUNDS / 2].0, rounds[ROUNDS - 1].0);
-        let allocations = rounds.iter().map(|round| round.1).fold(0.0, f64::max);
-        println!(
-            "{turn_messages:>3} a turn: {median:.2} us of CPU a message \
-             (least {least:.2}, most {most:.2}), at most {allocations:.4} allocations a message"
-        );
-    }
-}
-
 impl World {
     fn new() -> World {
-        let rows = (ROUNDS + 3) * MESSAGES * 8;
+        let rows = RUNS_MAX * MESSAGES * 8;
         let store = MemoryStore::with_capacity(rows, rows * 256);
         let place = Place { shard: ShardId(0), shards: 1, lanes: 1 };
         let metrics = Arc::new(ShardMetrics::default());
@@ -73,8 +58,7 @@ impl World {
             .expect("memory does not fail");
         let mint = MintClock { micros: 300_000_000_000_000, shown: 0 };
         let now = Now { wall_ms: 1_720_000_000_000, steady_ms: 0, mint, is_disk_full: false };
-        let options = WireOptions { errors: ErrorStyle::Seed, utc_offset_seconds: 0 };
-        let (codec, turn) = (Codec::new(options), Turn::default());
+        let (codec, turn) = (Codec::new(OPTIONS), Turn::default());
         let peer = |index| Peer {
             session: Session::new(Port::WebSocket),
             connection: ConnectionId { shard: ShardId(0), index, generation: 1 },
@@ -113,10 +97,7 @@ impl World {
 
     /// Upgrades and authenticates a peer through real bytes.
     fn open_session(&mut self, is_author: bool) {
-        let mut upgrade = b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n\
-            Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
-            Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-            .to_vec();
+        let mut upgrade = upgrade();
         let user = self.peer(is_author).user;
         let auth =
             format!(r#"{{"msgType":"Auth","fromUserId":{},"content":"token"}}"#, user.number());
@@ -141,26 +122,19 @@ impl World {
         self.shard.end_turn(&mut self.turn).expect("memory does not fail");
     }
 
-    /// CPU microseconds and allocations a message.
-    fn round(&mut self, turn_messages: usize, next_id: &mut i64) -> (f64, f64) {
+    /// Some messages, in turns of so many.
+    fn run(&mut self, turn_messages: usize, next_id: &mut i64, meter: &mut Meter) {
         let first = *next_id;
         *next_id += MESSAGES as i64;
         let mut frames: Vec<(Vec<u8>, Vec<u8>)> =
             (first..*next_id).map(|id| self.frames(id)).collect();
-        let start = cpu_nanos();
-        let counted = measure(|| {
-            for turn in frames.chunks_mut(turn_messages) {
-                self.exchange(turn);
-            }
-        });
-        let micros = (cpu_nanos() - start) as f64 / 1000.0;
+        meter.take(|| frames.chunks_mut(turn_messages).for_each(|turn| self.exchange(turn)));
         // Time passes, so that nothing grows that only time empties.
         self.now.steady_ms += 120_000;
         self.now.wall_ms += 120_000;
         self.apply(Event::Tick);
         self.end_turn();
         self.turn.clear();
-        (micros / MESSAGES as f64, counted.count_total as f64 / MESSAGES as f64)
     }
 
     /// The frames of one message: what its author sends, what its recipient acks with.
