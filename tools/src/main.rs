@@ -1,5 +1,6 @@
 //! `anser-tools`: what keeps the house in order, and what operators need beside the server.
 
+mod admin;
 mod backup;
 mod export;
 mod import;
