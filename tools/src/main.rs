@@ -3,11 +3,19 @@
 mod admin;
 mod backup;
 mod export;
+#[cfg(test)]
+mod fixture;
 mod import;
 mod inspect;
+mod latency;
+mod profile;
+mod readings;
 mod restore;
+mod spans;
 mod tidy;
 mod verify;
+mod ways;
+mod words;
 
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
@@ -40,6 +48,8 @@ enum Command {
     Inspect(inspect::Arguments),
     /// Read all of a stopped server's folder, and say what does not agree
     Verify(verify::Arguments),
+    /// Show where messages' time goes on a running server, stage by stage
+    Profile(profile::Arguments),
     /// Run the simulated world under seeds; a seed that fails is named, and fails again alone
     Simulate {
         /// How many seeds, from 0
@@ -60,6 +70,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Import(arguments) => import::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Verify(arguments) => Ok(verify::run(&arguments)),
+        Command::Profile(arguments) => profile::run(&arguments),
         Command::Simulate { seeds, seed } => {
             anser::sim::checkers::run_all(seed.map_or(0..seeds, |seed| seed..seed + 1));
             println!("simulate: {} seeds, nothing lost", seed.map_or(seeds, |_| 1));

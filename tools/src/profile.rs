@@ -1,0 +1,125 @@
+//! `anser-tools profile`: where a message's time goes, on a running server.
+//!
+//! It asks the admin port at the beginning, once a second and in the end; the server keeps the
+//! figures all the time and does nothing more for it. Left to others: what is made of them
+//! (`account`), and how that looks (`text`, `picture`).
+
+mod account;
+mod heat;
+mod picture;
+mod text;
+mod waterfall;
+
+use crate::readings::{self, Latency};
+use account::{ANOTHER_RUN, Account, Second};
+use anyhow::Context;
+use clap::Args;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// What `profile` is told.
+#[derive(Args, Debug)]
+pub struct Arguments {
+    /// The admin port of the running server
+    #[arg(long, default_value = "127.0.0.1:8094")]
+    admin: SocketAddr,
+    /// For how long, at most an hour
+    #[arg(long, value_name = "COUNT", default_value_t = 10,
+          value_parser = clap::value_parser!(u32).range(1..=3600))]
+    seconds: u32,
+    /// Write all figures there as one JSON document
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write a page with pictures there, which needs nothing beside itself
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+}
+
+/// Runs `profile`.
+pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let mut out = std::io::stdout().lock();
+    let account = watch(arguments.admin, arguments.seconds, Duration::from_secs(1), &mut out)?;
+    out.write_all(text::render(&account).as_bytes())?;
+    let words = |path: &PathBuf| format!("cannot write {}", path.display());
+    if let Some(path) = &arguments.json {
+        let document = serde_json::to_vec_pretty(&account)?;
+        std::fs::write(path, document).with_context(|| words(path))?;
+    }
+    if let Some(path) = &arguments.report {
+        std::fs::write(path, picture::render(&account)).with_context(|| words(path))?;
+        writeln!(out, "\nthe page is {}", path.display())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Looks on for so many intervals, and says each as it passes.
+fn watch(
+    admin: SocketAddr,
+    intervals: u32,
+    interval: Duration,
+    out: &mut impl Write,
+) -> anyhow::Result<Account> {
+    let first = readings::latency(admin)?;
+    let begun = Instant::now();
+    out.write_all(text::seconds_head().as_bytes())?;
+    let mut times = Vec::new();
+    let mut last: Latency = first.clone();
+    for index in 1..=intervals {
+        std::thread::sleep((begun + interval * index).saturating_duration_since(Instant::now()));
+        let now = readings::latency(admin)?;
+        let period = now.since(&last).context(ANOTHER_RUN)?;
+        let since_begin = now.steady_ns.saturating_sub(first.steady_ns) as f64 / 1e9;
+        let second = Second::of(&period, since_begin);
+        out.write_all(text::second(&second).as_bytes())?;
+        out.flush()?;
+        times.push(second);
+        last = now;
+    }
+    let kept = (readings::slow(admin)?, readings::away(admin)?);
+    Account::of(&first, &last, times, kept)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::stub;
+    use crate::fixture;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    /// A server that ages by `step(n)` seconds at the n-th reading.
+    fn server(age: fn(u64) -> u64) -> SocketAddr {
+        let readings = AtomicU64::new(0);
+        stub::serve(move |path| match path {
+            "/admin/latency" => {
+                let reading = readings.fetch_add(1, Ordering::Relaxed);
+                Some(fixture::latency(age(reading)).to_string())
+            }
+            "/admin/slow" => Some(fixture::slow().to_string()),
+            "/admin/away" => Some(fixture::away().to_string()),
+            _ => None,
+        })
+    }
+
+    #[test]
+    fn a_server_is_watched_second_by_second_and_accounted_for() {
+        let mut said = Vec::new();
+        let admin = server(|reading| reading);
+        let account = watch(admin, 2, Duration::ZERO, &mut said).expect("it answers");
+        assert_eq!(account.seconds, 2.0);
+        let ends: Vec<_> = account.times.iter().map(|second| second.end_seconds).collect();
+        assert_eq!(ends, [1.0, 2.0]);
+        assert_eq!(account.slowest.len(), 2);
+        let said = String::from_utf8(said).expect("text");
+        assert_eq!(said.lines().count(), 4, "two lines of head, two seconds: {said}");
+    }
+
+    #[test]
+    fn a_server_that_is_started_again_meanwhile_ends_it_in_words() {
+        let admin = server(|reading| 5 - reading);
+        let told = watch(admin, 2, Duration::ZERO, &mut Vec::new()).expect_err("it is another run");
+        assert_eq!(told.to_string(), ANOTHER_RUN);
+    }
+}
