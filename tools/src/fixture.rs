@@ -102,3 +102,34 @@ pub fn kept() -> (Slow, Away) {
     let slow = serde_json::from_value(slow()).expect("as documented");
     (slow, serde_json::from_value(away()).expect("as documented"))
 }
+
+/// `/metrics` after so many seconds of a server that had run for two hours and five minutes.
+pub fn metrics(seconds: u64) -> String {
+    let started = UNIX_MS / 1000 - 7500;
+    let mut text = format!(
+        "anser_info{{version=\"0.1.0\",durability=\"sync\"}} 1\n\
+         anser_process_start_time_seconds {started}\n\
+         anser_process_cpu_seconds_total {}\n\
+         anser_process_resident_bytes 199229440\n",
+        400.0 + 0.5 * seconds as f64
+    );
+    for shard in 0..2 {
+        let figures = [
+            ("messages_sent_total", 1_000 + 100 * seconds),
+            ("messages_pushed_total", 500 + 50 * seconds),
+            ("acks_received_total", 500 + 49 * seconds),
+            ("http_requests_total", 7 * seconds),
+            ("bytes_received_total", 30_000 * seconds),
+            ("bytes_sent_total", 60_000 * seconds),
+            ("connections", 50 + seconds),
+            ("overlay_bytes", 25_165_824),
+            ("index_lag", 1_234),
+            ("log_segments", 3),
+            ("store_failed", 0),
+        ];
+        for (name, value) in figures {
+            text.push_str(&format!("anser_{name}{{shard=\"{shard}\"}} {value}\n"));
+        }
+    }
+    text
+}

@@ -8,11 +8,13 @@ mod fixture;
 mod import;
 mod inspect;
 mod latency;
+mod metrics;
 mod profile;
 mod readings;
 mod restore;
 mod spans;
 mod tidy;
+mod top;
 mod verify;
 mod ways;
 mod words;
@@ -50,6 +52,8 @@ enum Command {
     Verify(verify::Arguments),
     /// Show where messages' time goes on a running server, stage by stage
     Profile(profile::Arguments),
+    /// Show a running server live, on a terminal
+    Top(top::Arguments),
     /// Run the simulated world under seeds; a seed that fails is named, and fails again alone
     Simulate {
         /// How many seeds, from 0
@@ -71,6 +75,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Verify(arguments) => Ok(verify::run(&arguments)),
         Command::Profile(arguments) => profile::run(&arguments),
+        Command::Top(arguments) => top::run(&arguments),
         Command::Simulate { seeds, seed } => {
             anser::sim::checkers::run_all(seed.map_or(0..seeds, |seed| seed..seed + 1));
             println!("simulate: {} seeds, nothing lost", seed.map_or(seeds, |_| 1));
