@@ -5,6 +5,7 @@ mod backup;
 mod export;
 #[cfg(test)]
 mod fixture;
+mod flame;
 mod import;
 mod inspect;
 mod latency;
@@ -54,6 +55,8 @@ enum Command {
     Profile(profile::Arguments),
     /// Show a running server live, on a terminal
     Top(top::Arguments),
+    /// Draw what the shards of a running server spend their CPU on; needs `perf`
+    Flame(flame::Arguments),
     /// Run the simulated world under seeds; a seed that fails is named, and fails again alone
     Simulate {
         /// How many seeds, from 0
@@ -76,6 +79,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Verify(arguments) => Ok(verify::run(&arguments)),
         Command::Profile(arguments) => profile::run(&arguments),
         Command::Top(arguments) => top::run(&arguments),
+        Command::Flame(arguments) => flame::run(&arguments),
         Command::Simulate { seeds, seed } => {
             anser::sim::checkers::run_all(seed.map_or(0..seeds, |seed| seed..seed + 1));
             println!("simulate: {} seeds, nothing lost", seed.map_or(seeds, |_| 1));
