@@ -7,6 +7,7 @@
 //! one is not fast. It says what it used itself: at a whole core, it was the limit.
 
 pub mod accounts;
+pub mod gap;
 pub mod handoff;
 pub mod idle;
 pub mod offline;

@@ -2,15 +2,19 @@
 //! in order, and an Ack for each he sent.
 
 use super::accounts::{MessageIds, SETTLE_WITHIN, Target};
+use super::gap::{Gap, Kind};
 use super::seconds::Seconds;
 use super::sockets::Sockets;
 use super::words::{self, Word};
 use crate::latencies::Latencies;
 use crate::outcome::Outcome;
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::json;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
+
+/// How long something may be late before it counts as lost, when what follows it has come.
+const LATE_WITHIN: Duration = Duration::from_secs(2);
 
 /// One user of a pair: what he sent, and what he got from the other.
 struct Player {
@@ -44,6 +48,7 @@ struct Score {
     expected: Vec<u8>,
     /// Who was heard in this round, and how many messages he got.
     heard: Vec<(usize, u64)>,
+    gap: Option<Gap>,
 }
 
 /// All players and their connections.
@@ -80,6 +85,7 @@ impl Players {
             longest_pause_us: 0,
             expected: Vec::new(),
             heard: Vec::new(),
+            gap: None,
         };
         Ok(Players { target: target.clone(), score, sockets })
     }
@@ -117,12 +123,29 @@ impl Players {
         let Players { score, sockets, .. } = self;
         score.seconds.look();
         sockets.round(most, |index, said, out| score.take(index, said.text()?, out))?;
+        if self.score.gap.is_some() {
+            return self.fail_by_gap();
+        }
         let mut heard = std::mem::take(&mut self.score.heard);
         for (index, got) in heard.drain(..) {
             respond(self, index, got);
         }
         self.score.heard = heard;
         Ok(())
+    }
+
+    /// Something came too early: waits a little for what should have come first, and fails.
+    fn fail_by_gap(&mut self) -> Result<()> {
+        let deadline = Instant::now() + LATE_WITHIN;
+        loop {
+            let gap = self.score.gap.as_ref().context("there is a gap")?;
+            if gap.is_filled() || Instant::now() >= deadline {
+                bail!("{}", gap.verdict());
+            }
+            let Players { score, sockets, .. } = self;
+            let look = Duration::from_millis(50);
+            sockets.round(look, |index, said, out| score.take(index, said.text()?, out))?;
+        }
     }
 
     /// Begins to measure: what was before is forgotten.
@@ -165,7 +188,7 @@ impl Players {
             if lost == 0 {
                 return Ok(());
             }
-            ensure!(Instant::now() < deadline, "{lost} Acks or deliveries never came");
+            ensure!(Instant::now() < deadline, "LOST: {lost} Acks or deliveries never came");
             self.round(Duration::from_millis(50), |_, _, _| {})?;
         }
     }
@@ -188,7 +211,12 @@ impl Score {
         if self.heard.last().is_none_or(|last| last.0 != index) {
             self.heard.push((index, 0));
         }
-        match words::read(text) {
+        let word = words::read(text);
+        if let Some(gap) = &mut self.gap {
+            gap.hear(index, word);
+            return Ok(());
+        }
+        match word {
             Some(Word::Ack { source }) => self.acked(index, source),
             Some(Word::Message { id, content }) => {
                 words::ack(out, id);
@@ -202,9 +230,13 @@ impl Score {
     fn acked(&mut self, index: usize, source: i64) -> Result<()> {
         let seen = self.players[index ^ 1].received;
         let player = &self.players[index];
-        ensure!(player.acked < player.sent, "an Ack of {source}, which was not sent");
         let expected = self.ids.of(player.acked);
-        ensure!(source == expected, "an Ack of {source} where {expected} was the next");
+        ensure!(source >= expected, "DOUBLED: the Ack of {source} came again");
+        ensure!(source < self.ids.of(player.sent), "CHANGED: an Ack of {source}, never sent");
+        if source != expected {
+            self.gap = Some(Gap::new(index, Kind::Ack, expected, source));
+            return Ok(());
+        }
         let took = self.now_us().saturating_sub(player.sent_at(player.acked, seen));
         self.acks.record(took);
         let player = &mut self.players[index];
@@ -218,11 +250,16 @@ impl Score {
     /// Checks that this is exactly the next message of the other player.
     fn delivered(&mut self, index: usize, id: i64, content: &[u8]) -> Result<()> {
         let (author, number) = (&self.players[index ^ 1], self.players[index].received);
-        ensure!(number < author.sent, "message {id} was never sent");
-        ensure!(id == self.ids.of(number), "message {id} where number {number} was the next");
+        let expected = self.ids.of(number);
+        ensure!(id >= expected, "DOUBLED: message {id} came again");
+        ensure!(id < self.ids.of(author.sent), "CHANGED: message {id} was never sent");
+        if id != expected {
+            self.gap = Some(Gap::new(index, Kind::Message, expected, id));
+            return Ok(());
+        }
         self.expected.clear();
         words::content(&mut self.expected, author.user, number);
-        ensure!(content == self.expected, "message {id} has another content");
+        ensure!(content == self.expected, "CHANGED: message {id} has another content");
         let sent_at = author.sent_at(number, number);
         let is_last_use = number < author.acked;
         self.note(sent_at);

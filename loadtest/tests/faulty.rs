@@ -1,0 +1,215 @@
+//! A server that loses, doubles, reorders, changes or delays is caught: between it and the load
+//! stands a relay that does so on purpose.
+#![allow(missing_docs)]
+
+use anser_loadtest::load::accounts::Target;
+use anser_loadtest::load::open::Open;
+use anser_loadtest::load::pingpong::PingPong;
+use anser_loadtest::outcome::{Outcome, Run};
+use anser_loadtest::server::{Server, Setup};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// What the relay does to one frame from the server, or to all.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Fault {
+    Nothing,
+    Drop,
+    Double,
+    /// The frame comes after the one that follows it.
+    Swap,
+    /// One byte of it is another.
+    Alter,
+    /// Every frame comes so much later.
+    Delay(Duration),
+}
+
+/// The frames of one kind that pass before the one that is meddled with.
+const PASS: u32 = 20;
+
+/// Which frames, and how many of them were there.
+struct Plan {
+    fault: Fault,
+    kind: &'static str,
+    seen: AtomicU32,
+}
+
+/// Relays connections to a server until the test process ends; gives where it listens.
+fn relay(server: SocketAddr, fault: Fault, kind: &'static str) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    let plan = Arc::new(Plan { fault, kind, seen: AtomicU32::new(0) });
+    thread::spawn(move || {
+        for client in listener.incoming().map_while(Result::ok) {
+            let upstream = TcpStream::connect(server).expect("the server listens");
+            for stream in [&client, &upstream] {
+                stream.set_nodelay(true).expect("a TCP socket");
+            }
+            let both = (client.try_clone(), upstream.try_clone());
+            let (mut from_client, mut to_server) =
+                (both.0.expect("a descriptor"), both.1.expect("a descriptor"));
+            thread::spawn(move || std::io::copy(&mut from_client, &mut to_server));
+            let plan = Arc::clone(&plan);
+            thread::spawn(move || plan.relay_frames(upstream, client));
+        }
+    });
+    address
+}
+
+impl Plan {
+    fn relay_frames(&self, mut server: TcpStream, client: TcpStream) {
+        let (frames, queue) = mpsc::channel::<(Instant, Vec<u8>)>();
+        thread::spawn(move || write_when_due(client, queue));
+        let send = |frame: Vec<u8>| {
+            let late = if let Fault::Delay(late) = self.fault { late } else { Duration::ZERO };
+            frames.send((Instant::now() + late, frame)).is_ok()
+        };
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            match read(&mut server, 1) {
+                Some(byte) => head.extend(byte),
+                None => return,
+            }
+        }
+        let (mut held, mut open) = (None, send(head));
+        while let Some(mut frame) = read_frame(&mut server).filter(|_| open) {
+            let fault = self.fault_for(&frame);
+            match fault {
+                Fault::Drop => continue,
+                Fault::Swap => {
+                    held = Some(frame);
+                    continue;
+                }
+                Fault::Double => open &= send(frame.clone()),
+                Fault::Alter => alter(&mut frame),
+                Fault::Nothing | Fault::Delay(_) => {}
+            }
+            let is_of_kind = self.is_of_kind(&frame);
+            open &= send(frame);
+            if is_of_kind && let Some(held) = held.take() {
+                open &= send(held);
+            }
+        }
+    }
+
+    fn is_of_kind(&self, frame: &[u8]) -> bool {
+        String::from_utf8_lossy(frame).contains(self.kind)
+    }
+
+    fn fault_for(&self, frame: &[u8]) -> Fault {
+        let is_it = self.is_of_kind(frame) && self.seen.fetch_add(1, Ordering::Relaxed) == PASS;
+        if is_it { self.fault } else { Fault::Nothing }
+    }
+}
+
+/// Changes a byte of the content's padding.
+fn alter(frame: &mut [u8]) {
+    let place = frame.windows(4).position(|window| window == b"xxxx");
+    frame[place.expect("contents are padded") + 1] = b'y';
+}
+
+fn write_when_due(mut client: TcpStream, queue: mpsc::Receiver<(Instant, Vec<u8>)>) {
+    for (due, bytes) in queue {
+        thread::sleep(due.saturating_duration_since(Instant::now()));
+        if client.write_all(&bytes).is_err() {
+            return;
+        }
+    }
+}
+
+/// A whole frame of a server, which masks nothing; `None` at the end of the connection.
+fn read_frame(server: &mut TcpStream) -> Option<Vec<u8>> {
+    let mut frame = read(server, 2)?;
+    let length = match frame[1] {
+        126 => {
+            frame.extend(read(server, 2)?);
+            usize::from(u16::from_be_bytes([frame[2], frame[3]]))
+        }
+        short => usize::from(short),
+    };
+    frame.extend(read(server, length)?);
+    Some(frame)
+}
+
+fn read(stream: &mut TcpStream, count: usize) -> Option<Vec<u8>> {
+    let mut bytes = vec![0; count];
+    stream.read_exact(&mut bytes).ok().map(|()| bytes)
+}
+
+fn target(server: &Server, fault: Fault, kind: &'static str) -> Target {
+    let ws = relay(server.ws, fault, kind);
+    Target { http: server.http, ws, server_pid: None, admin: None }
+}
+
+/// How a run ends when one frame of a kind is meddled with.
+#[track_caller]
+fn error_of(server: &Server, fault: Fault, kind: &'static str) -> String {
+    let pingpong = PingPong {
+        target: target(server, fault, kind),
+        run: Run::default(),
+        pairs: 2,
+        window: 8,
+        seconds: 10,
+        warm_seconds: 0,
+    };
+    let outcome = Outcome::of(&pingpong).expect("settings are plain");
+    outcome.error.unwrap_or_else(|| panic!("{fault:?} of a {kind} was not caught"))
+}
+
+const MESSAGE: &str = r#""msgType":"Text""#;
+const ACK: &str = r#""msgType":"Ack""#;
+
+#[test]
+fn what_is_done_to_a_message_is_named() {
+    let server = Setup::shards(1).start();
+    for (fault, name) in [
+        (Fault::Drop, "LOST: message "),
+        (Fault::Double, "DOUBLED: message "),
+        (Fault::Swap, "OUT OF ORDER: message "),
+        (Fault::Alter, "CHANGED: message "),
+    ] {
+        let error = error_of(&server, fault, MESSAGE);
+        assert!(error.starts_with(name), "{fault:?}: {error}");
+    }
+}
+
+#[test]
+fn what_is_done_to_an_ack_is_named() {
+    let server = Setup::shards(1).start();
+    for (fault, name) in [
+        (Fault::Drop, "LOST: the Ack "),
+        (Fault::Double, "DOUBLED: the Ack "),
+        (Fault::Swap, "OUT OF ORDER: the Ack "),
+    ] {
+        let error = error_of(&server, fault, ACK);
+        assert!(error.starts_with(name), "{fault:?}: {error}");
+    }
+}
+
+#[test]
+fn a_delay_of_all_frames_shows_in_every_percentile() {
+    let server = Setup::shards(1).start();
+    let late = Duration::from_millis(50);
+    for (fault, least_ms) in [(Fault::Nothing, 0.0), (Fault::Delay(late), 50.0)] {
+        let open = Open {
+            target: target(&server, fault, MESSAGE),
+            run: Run::default(),
+            users: 4,
+            rate: 200,
+            seconds: 2,
+            warm_seconds: 0,
+        };
+        let outcome = Outcome::of(&open).expect("settings are plain");
+        assert_eq!(outcome.error, None);
+        for name in ["ack", "delivery"] {
+            let shortest_ms = outcome.latencies[name].quantile_ms(0.0);
+            assert!(shortest_ms >= least_ms, "{name} of {shortest_ms} ms");
+        }
+        assert_eq!(outcome.figures["delivered"], 400);
+    }
+}
