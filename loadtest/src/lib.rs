@@ -10,13 +10,15 @@
 //! * [`world`] makes users, pairs and conversations of them, for tests that read as sentences.
 //! * [`crash`] kills a server again and again and looks for what it acked.
 //! * [`load`] is the load generator: one thread, one ring, every message checked.
-//! * [`outcome`] is what each of its scenarios gives back.
+//! * [`outcome`] is what each of its scenarios gives back; [`document`] keeps it in a file,
+//!   and [`report`] shows it to people.
 
 // Tests wait for real servers with real deadlines; none of the rules' determinism is at stake.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod crash;
 pub mod dice;
+pub mod document;
 pub mod http;
 pub mod json;
 pub mod latencies;
@@ -24,6 +26,7 @@ pub mod load;
 pub mod outcome;
 pub mod programs;
 pub mod python;
+pub mod report;
 pub mod server;
 pub mod websocket;
 pub mod world;

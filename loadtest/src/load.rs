@@ -15,6 +15,7 @@ pub mod open;
 pub mod pingpong;
 pub mod players;
 pub mod process;
+pub mod progress;
 pub mod seconds;
 pub mod sockets;
 pub mod stages;

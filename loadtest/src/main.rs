@@ -1,12 +1,14 @@
 //! `anser-loadtest`: puts load on a running server, checks every message, prints one JSON line.
 
 use anser_loadtest::crash::Crash;
+use anser_loadtest::document::Document;
 use anser_loadtest::load::handoff::Handoff;
 use anser_loadtest::load::idle::Idle;
 use anser_loadtest::load::offline::Offline;
 use anser_loadtest::load::open::Open;
 use anser_loadtest::load::pingpong::PingPong;
-use anser_loadtest::outcome::{Outcome, Scenario};
+use anser_loadtest::outcome::Scenario;
+use anser_loadtest::report;
 use clap::Parser;
 
 #[global_allocator]
@@ -43,11 +45,15 @@ fn main() -> anyhow::Result<()> {
 
 /// Runs a scenario and tells what came of it in every way that was asked for.
 fn perform(scenario: &impl Scenario) -> anyhow::Result<()> {
-    let outcome = Outcome::of(scenario)?;
+    let document = Document::of(scenario)?;
+    let outcome = &document.outcome;
     println!("{}", outcome.line());
     outcome.flags.iter().for_each(|flag| eprintln!("warning: {flag}"));
     if let Some(file) = &scenario.options().json {
-        std::fs::write(file, serde_json::to_vec(&outcome)?)?;
+        document.write(file)?;
+    }
+    if let Some(file) = &scenario.options().report {
+        report::of_run(&document, file)?;
     }
     outcome.passed().map(drop)
 }

@@ -3,9 +3,11 @@
 //! A scenario writes into an [`Outcome`] as it goes, so that a run that fails still tells what it
 //! had measured until then, and why it failed.
 
+use crate::document::ServerFacts;
 use crate::latencies::Latencies;
+use crate::load::accounts::Target;
 use anyhow::{Context, Result, bail};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -21,9 +23,15 @@ pub struct Run {
     /// Whatever is left to chance is drawn from this number.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
+    /// A name for this run, such as that of a build; `compare` puts those of one name together.
+    #[arg(long)]
+    pub label: Option<String>,
     /// Write everything that was measured to this file.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+    /// Draw what was measured on a page that needs no other file.
+    #[arg(long, value_name = "FILE.html")]
+    pub report: Option<PathBuf>,
 }
 
 /// One kind of load, with its settings: they are what `Serialize` gives, without addresses and
@@ -34,6 +42,11 @@ pub trait Scenario: Serialize {
 
     /// What it was told beside its settings.
     fn options(&self) -> &Run;
+
+    /// The server, where there is one already.
+    fn target(&self) -> Option<&Target> {
+        None
+    }
 
     /// Runs it; what it measures goes into the outcome, also when it fails then.
     ///
@@ -46,10 +59,12 @@ pub trait Scenario: Serialize {
 pub type Series = BTreeMap<String, Vec<f64>>;
 
 /// What came of one run.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
     /// The scenario's subcommand.
     pub scenario: String,
+    /// The name that the run was given, to be told apart from others of the same settings.
+    pub label: Option<String>,
     /// Its settings by name.
     pub settings: Value,
     /// What all chance was drawn from.
@@ -57,10 +72,11 @@ pub struct Outcome {
     /// An object of what was measured, by name.
     pub figures: Value,
     /// How long things took, by name.
-    #[serde(skip)]
     pub latencies: BTreeMap<String, Latencies>,
     /// What each second was like.
     pub series: Series,
+    /// Which server it was, if its admin port or its process is known.
+    pub server: Option<ServerFacts>,
     /// What the reader of the figures must know.
     pub flags: Vec<String>,
     /// Why the run failed, if it did.
@@ -78,7 +94,10 @@ impl Outcome {
             outcome.flag("the load generator is a development build");
         }
         // The HTTP client, which the tests share, panics where a server breaks off.
-        let run = AssertUnwindSafe(|| scenario.run(&mut outcome));
+        let run = AssertUnwindSafe(|| {
+            outcome.server = scenario.target().map(ServerFacts::ask);
+            scenario.run(&mut outcome)
+        });
         outcome.error = match std::panic::catch_unwind(run) {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(format!("{error:#}")),
@@ -90,11 +109,13 @@ impl Outcome {
     fn begin<S: Scenario>(scenario: &S) -> Result<Outcome> {
         Ok(Outcome {
             scenario: S::NAME.to_owned(),
+            label: scenario.options().label.clone(),
             settings: serde_json::to_value(scenario).context("settings as JSON")?,
             seed: scenario.options().seed,
             figures: json!({}),
             latencies: BTreeMap::new(),
             series: Series::new(),
+            server: None,
             flags: Vec::new(),
             error: None,
         })
@@ -134,7 +155,7 @@ impl Outcome {
     /// All but the histograms as one flat object, for standard output: settings and figures by
     /// their names (a figure wins), latencies by their quantiles, and the seconds.
     pub fn line(&self) -> Value {
-        let mut line = json!({"test": self.scenario, "seed": self.seed});
+        let mut line = json!({"test": self.scenario, "label": self.label, "seed": self.seed});
         join(&mut line, self.settings.clone());
         for (name, latencies) in &self.latencies {
             line[name] = latencies.summary();

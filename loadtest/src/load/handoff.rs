@@ -36,6 +36,10 @@ impl Scenario for Handoff {
         &self.run
     }
 
+    fn target(&self) -> Option<&Target> {
+        Some(&self.target)
+    }
+
     fn run(&self, outcome: &mut Outcome) -> Result<()> {
         ensure!((1..=200).contains(&self.frames), "1 to 200 frames");
         let mut sockets = Sockets::new()?;

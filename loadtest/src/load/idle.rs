@@ -49,6 +49,10 @@ impl Scenario for Idle {
         &self.run
     }
 
+    fn target(&self) -> Option<&Target> {
+        Some(&self.target)
+    }
+
     fn run(&self, outcome: &mut Outcome) -> Result<()> {
         ensure!(self.connections.is_multiple_of(2), "neighbours are pairs: an even number, please");
         let users = self.target.register(self.connections)?;

@@ -55,6 +55,10 @@ impl Scenario for Offline {
         &self.run
     }
 
+    fn target(&self) -> Option<&Target> {
+        Some(&self.target)
+    }
+
     fn run(&self, outcome: &mut Outcome) -> Result<()> {
         ensure!(self.users > 0 && self.window > 0, "there is somebody, and he may write");
         ensure!(self.messages.is_multiple_of(self.users), "everybody gets as many messages");

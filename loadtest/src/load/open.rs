@@ -46,6 +46,10 @@ impl Scenario for Open {
         &self.run
     }
 
+    fn target(&self) -> Option<&Target> {
+        Some(&self.target)
+    }
+
     fn run(&self, outcome: &mut Outcome) -> Result<()> {
         ensure!(self.users > 0 && self.users.is_multiple_of(2), "users come in pairs");
         ensure!(self.rate > 0, "a rate is at least one message a second");

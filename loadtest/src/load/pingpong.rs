@@ -43,6 +43,10 @@ impl Scenario for PingPong {
         &self.run
     }
 
+    fn target(&self) -> Option<&Target> {
+        Some(&self.target)
+    }
+
     fn run(&self, outcome: &mut Outcome) -> Result<()> {
         let mut players = Players::join(&self.target, self.pairs * 2)?;
         let share = |index: usize| match index % 2 {

@@ -5,6 +5,7 @@
 
 use super::accounts::Target;
 use super::process;
+use super::progress::Progress;
 use crate::latencies::Latencies;
 use crate::outcome::{Outcome, Series};
 use std::time::{Duration, Instant};
@@ -14,12 +15,29 @@ const SECOND: Duration = Duration::from_secs(1);
 /// The shortest rest of a run that counts as a second of its own.
 const REST: Duration = Duration::from_millis(500);
 
+/// One second that is over.
+#[derive(Debug)]
+pub struct Second {
+    /// How much was done, made exact for a second that was a little longer.
+    pub rate: f64,
+    /// How long it took.
+    pub took: Latencies,
+    /// What went wrong and was tried again.
+    pub errors: u64,
+    /// Cores that the load generator used.
+    pub own_cores: f64,
+    /// Cores that the server used, when its process is known.
+    pub server_cores: Option<f64>,
+}
+
 /// The seconds so far.
 pub struct Seconds {
     target: Target,
     what: &'static str,
+    progress: Progress,
     begun: Instant,
     count: u64,
+    errors: u64,
     took: Latencies,
     ended: usize,
     server_ms: u64,
@@ -33,8 +51,10 @@ impl Seconds {
         Seconds {
             target: target.clone(),
             what,
+            progress: Progress::begin(what),
             begun: Instant::now(),
             count: 0,
+            errors: 0,
             took: Latencies::default(),
             ended: 0,
             server_ms: target.cpu_ms(),
@@ -54,6 +74,11 @@ impl Seconds {
         self.count += more;
     }
 
+    /// Counts something that went wrong, which the scenario tries again.
+    pub fn count_error(&mut self) {
+        self.errors += 1;
+    }
+
     /// Ends the second if it is over.
     pub fn look(&mut self) {
         if self.begun.elapsed() >= SECOND {
@@ -71,26 +96,43 @@ impl Seconds {
     }
 
     fn end_second(&mut self) {
-        let seconds = self.begun.elapsed().as_secs_f64();
-        self.push(self.what, self.count as f64 / seconds);
-        if self.took.total() > 0 {
+        let second = self.take_second();
+        self.push(self.what, second.rate);
+        if second.took.total() > 0 {
             for (name, share) in [("p50_ms", 0.5), ("p99_ms", 0.99), ("worst_ms", 1.0)] {
-                self.push(name, self.took.quantile_ms(share));
+                self.push(name, second.took.quantile_ms(share));
             }
         }
-        let own_ms = process::own_cpu_ms();
-        self.push("own_cores", (own_ms - self.own_ms) as f64 / 1000.0 / seconds);
-        if self.target.server_pid.is_some() {
-            let server_ms = self.target.cpu_ms();
-            let used_ms = server_ms.saturating_sub(self.server_ms);
-            self.push("server_cores", used_ms as f64 / 1000.0 / seconds);
-            self.push("server_resident_bytes", self.target.resident_bytes() as f64);
-            self.server_ms = server_ms;
+        if second.errors > 0 {
+            self.push("errors", second.errors as f64);
         }
-        self.own_ms = own_ms;
-        (self.begun, self.count) = (Instant::now(), 0);
+        self.push("own_cores", second.own_cores);
+        if let Some(cores) = second.server_cores {
+            self.push("server_cores", cores);
+            self.push("server_resident_bytes", self.target.resident_bytes() as f64);
+        }
         self.ended += 1;
-        self.took.clear();
+        self.progress.show(&second);
+    }
+
+    /// The second until here; the next one begins.
+    fn take_second(&mut self) -> Second {
+        let seconds = self.begun.elapsed().as_secs_f64();
+        self.begun = Instant::now();
+        let cores = |used_ms: u64| used_ms as f64 / 1000.0 / seconds;
+        let (own_ms, server_ms) = (process::own_cpu_ms(), self.target.cpu_ms());
+        let own_before = std::mem::replace(&mut self.own_ms, own_ms);
+        let server_before = std::mem::replace(&mut self.server_ms, server_ms);
+        Second {
+            rate: std::mem::take(&mut self.count) as f64 / seconds,
+            took: std::mem::take(&mut self.took),
+            errors: std::mem::take(&mut self.errors),
+            own_cores: cores(own_ms.saturating_sub(own_before)),
+            server_cores: self
+                .target
+                .server_pid
+                .map(|_| cores(server_ms.saturating_sub(server_before))),
+        }
     }
 
     /// A second without a value has 0. Three digits behind the point are more than any is good for.
@@ -98,5 +140,33 @@ impl Seconds {
         let values = self.series.entry(format!("{name}_each_second")).or_default();
         values.resize(self.ended, 0.0);
         values.push((value * 1000.0).round() / 1000.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_without_a_value_keep_their_place() {
+        let target = Target {
+            http: "127.0.0.1:1".parse().expect("an address"),
+            ws: "127.0.0.1:1".parse().expect("an address"),
+            server_pid: Some(std::process::id()),
+            admin: None,
+        };
+        let mut seconds = Seconds::begin(&target, "delivered");
+        seconds.count(3);
+        seconds.end_second();
+        seconds.record(2_000);
+        seconds.count_error();
+        seconds.end_second();
+        seconds.end_second();
+        let series = &seconds.series;
+        let worst = &series["worst_ms_each_second"];
+        assert_eq!((worst.len(), worst[0], worst[1]), (2, 0.0, 2.0));
+        assert_eq!(series["delivered_each_second"].len(), 3);
+        assert_eq!(series["errors_each_second"], [0.0, 1.0]);
+        assert!(series["server_resident_bytes_each_second"].iter().all(|bytes| *bytes > 0.0));
     }
 }

@@ -1,0 +1,74 @@
+//! What a run leaves behind: the line, the document, the page and the exit code.
+#![allow(missing_docs)]
+
+use anser_loadtest::document::Document;
+use anser_loadtest::server::{Folder, Server, Setup};
+use serde_json::Value;
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// Runs the load generator itself.
+fn anser_loadtest(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_anser-loadtest"));
+    command.args(arguments).output().expect("it was just built")
+}
+
+/// Runs a scenario against a server, with a document and a page in a folder.
+fn measure(server: &Server, folder: &Path, scenario: &[&str]) -> (Output, Document, String) {
+    let path = |name: &str| folder.join(name).to_string_lossy().into_owned();
+    let (json, page) = (path("run.json"), path("run.html"));
+    let addresses = [server.http, server.ws, server.admin].map(|address| address.to_string());
+    let [http, ws, admin] = &addresses;
+    let id = server.id().to_string();
+    let target = ["--http", http, "--ws", ws, "--admin", admin, "--server-pid", &id];
+    let files = ["--json", &json, "--report", &page];
+    let output = anser_loadtest(&[scenario, &target, &files].concat());
+    let document = Document::read(Path::new(&json)).expect("it was written");
+    (output, document, std::fs::read_to_string(page).expect("it was written"))
+}
+
+fn line(output: &Output) -> Value {
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(text.lines().count(), 1, "one line: {text}");
+    serde_json::from_str(&text).expect("the line is JSON")
+}
+
+#[test]
+fn the_document_and_the_page_hold_what_the_line_said() {
+    let (server, folder) = (Setup::shards(1).start(), Folder::new());
+    let open = ["open", "--users", "4", "--rate", "300", "--seconds", "2", "--warm-seconds", "0"];
+    let named = [&open[..], &["--seed", "7", "--label", "small"]].concat();
+    let (output, document, page) = measure(&server, folder.path(), &named);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    assert!(said.lines().all(|line| line.starts_with("warning: ")), "nobody watches: {said}");
+    let line = line(&output);
+    assert_eq!(document.outcome.line(), line);
+    assert_eq!((&line["seed"], &line["label"]), (&7.into(), &"small".into()));
+    assert_eq!(line["delivered"], 600);
+    assert_eq!(line["delivery"]["count"], 600);
+    let facts = document.outcome.server.as_ref().expect("its admin port was given");
+    assert!(facts.version.is_some() && facts.command.iter().any(|word| word == "--shards"));
+    assert!(document.command.iter().any(|word| word == "--label"), "{:?}", document.command);
+    for latencies in ["ack", "delivery"] {
+        let median = document.outcome.latencies[latencies].summary()["p50_ms"].clone();
+        assert_eq!(median, line[latencies]["p50_ms"]);
+    }
+    for shown in ["open, small", "Latency by percentile", "Throughput", &document.machine.cpu] {
+        assert!(page.contains(shown), "{shown} in {page}");
+    }
+}
+
+#[test]
+fn a_run_that_fails_says_why_everywhere_and_exits_with_1() {
+    let (server, folder) = (Setup::shards(1).start(), Folder::new());
+    let uneven = ["offline", "--users", "2", "--messages", "3"];
+    let (output, document, page) = measure(&server, folder.path(), &uneven);
+    assert_eq!(output.status.code(), Some(1));
+    let why = "everybody gets as many messages";
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains(why), "{said}");
+    assert_eq!(line(&output)["error"], why);
+    assert_eq!(document.outcome.error.as_deref(), Some(why));
+    assert!(page.contains("The run failed.") && page.contains(why), "{page}");
+}
