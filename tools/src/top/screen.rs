@@ -13,7 +13,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Style, Stylize};
 use ratatui::text::{Line, Text};
-use ratatui::widgets::{Cell, Paragraph, Row, Sparkline, Table};
+use ratatui::widgets::{Cell, Paragraph, Row, Sparkline, Table, Wrap};
 
 /// The widths of a shard's columns at 80: they are shares of what there is.
 const SHARD: [u16; 10] = [5, 9, 9, 9, 9, 9, 8, 9, 8, 5];
@@ -33,7 +33,8 @@ pub fn draw(frame: &mut Frame, view: &View) {
     let Some(snapshot) = &view.snapshot else {
         let admin = view.admin;
         let words = view.lost.clone().unwrap_or_else(|| format!("asking {admin}"));
-        return frame.render_widget(Text::from(vec![title(view), Line::from(words)]), frame.area());
+        let words = Paragraph::new(vec![title(view), Line::from(words)]);
+        return frame.render_widget(words.wrap(Wrap { trim: false }), frame.area());
     };
     let chart = if frame.area().height < CHART_FROM { 0 } else { CHART_LINES };
     let fixed = 4 + STAGE_LINES + chart;
@@ -316,8 +317,10 @@ mod tests {
         let text = drawn(&view, 80, 24);
         assert!(text.contains("\nlost: no server answers on its admin port 127.0.0.1:8094\n"));
         assert!(text.contains("200 sent/s"), "{text}");
-        let nothing = View::new(view.admin);
+        let mut nothing = View::new(view.admin);
         assert!(drawn(&nothing, 80, 24).contains("\nasking 127.0.0.1:8094\n"));
+        nothing.take(Err("word ".repeat(30)));
+        assert_eq!(drawn(&nothing, 80, 24).matches("word").count(), 30);
     }
 
     #[test]
