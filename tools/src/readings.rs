@@ -69,6 +69,27 @@ pub struct SlowMessage {
     pub stamps_ns: BTreeMap<String, u64>,
 }
 
+impl SlowMessage {
+    /// Whether another came at the same time on the same shard and took as long: they shared a
+    /// turn, and showing one of them shows both.
+    fn is_like(&self, other: &SlowMessage) -> bool {
+        let key = |one: &SlowMessage| (one.shard, one.received_unix_ms, one.total_ns);
+        key(self) == key(other)
+    }
+}
+
+/// The first of each kind of slow messages, and how many are like it, itself among them.
+pub fn kinds(messages: &[SlowMessage]) -> Vec<(&SlowMessage, usize)> {
+    let mut kinds: Vec<(&SlowMessage, usize)> = Vec::new();
+    for message in messages {
+        match kinds.iter_mut().find(|(first, _)| first.is_like(message)) {
+            Some((_, count)) => *count += 1,
+            None => kinds.push((message, 1)),
+        }
+    }
+    kinds
+}
+
 /// `/admin/away`: rounds in which a shard heard nobody for long, newest first.
 #[derive(Clone, Default, Debug, Deserialize)]
 pub struct Away {
@@ -213,6 +234,18 @@ mod tests {
         assert_eq!(slow.messages[0].stamps_ns["decoded"], 70);
         let away = away(admin).expect("it is there");
         assert_eq!((away.rounds[0].ns, &*away.rounds[0].doing), (2_500_000, "decode"));
+    }
+
+    #[test]
+    fn messages_that_shared_a_turn_are_of_one_kind() {
+        let slow: Slow = serde_json::from_str(SLOW).expect("as above");
+        let first = &slow.messages[0];
+        let slower = SlowMessage { total_ns: 78, ..first.clone() };
+        let other = SlowMessage { shard: 1, ..first.clone() };
+        let like = SlowMessage { id: "2".to_owned(), ..first.clone() };
+        let messages = [slower, first.clone(), other, like];
+        let counts: Vec<_> = kinds(&messages).into_iter().map(|(_, count)| count).collect();
+        assert_eq!(counts, [1, 2, 1]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The account as text, for a terminal of 80 columns.
 
 use super::account::{Account, Second, Shard};
-use crate::readings::SlowMessage;
+use crate::readings::{SlowMessage, kinds};
 use crate::spans::{LEGEND, longest};
 use crate::ways::{Figures, Way};
 use crate::words::{count, ms, percent};
@@ -142,19 +142,21 @@ impl Page {
     }
 
     fn slowest(&mut self, account: &Account) {
-        let shown = account.slowest.iter().take(WORST);
-        for (index, message) in shown.enumerate() {
+        let shown = kinds(&account.slowest).into_iter().take(WORST);
+        for (index, (message, alike)) in shown.enumerate() {
             if index == 0 {
-                let _ = writeln!(self.0, "\nslowest messages, ms");
+                let _ =
+                    writeln!(self.0, "\nslowest messages, ms, and how many more shared their turn");
             }
             let most = longest(&message.stamps_ns);
             let most = most
                 .map_or_else(String::new, |(span, nanos)| format!("{} of it: {span}", ms(nanos)));
+            let more = if alike > 1 { format!(" (+{})", alike - 1) } else { String::new() };
             let SlowMessage { id, author, recipient, shard, to_shard, .. } = message;
             let (whole, shards) = (ms(message.total_ns), format!("{shard} > {to_shard}"));
             let _ = writeln!(
                 self.0,
-                "{whole:>7} {id:>20}, {author} > {recipient}, shard {shards}, {most}"
+                "{whole:>7} {id:>20}, {author} > {recipient}, shard {shards}, {most}{more}"
             );
         }
     }

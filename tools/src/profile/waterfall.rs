@@ -4,7 +4,7 @@
 //! the lower half to the recipient.
 
 use super::picture::{escape, ticks};
-use crate::readings::SlowMessage;
+use crate::readings::{SlowMessage, kinds};
 use crate::spans::{LEGEND, SHARED, Span, TO_ACK, TO_RECIPIENT};
 use crate::words::ms;
 use std::fmt::Write;
@@ -20,8 +20,8 @@ pub fn render(slowest: &[SlowMessage]) -> String {
         return "<p class=\"soft\">None was kept.</p>\n".to_owned();
     };
     let mut out = key() + &scale(longest);
-    for message in slowest.iter().take(MESSAGES_MAX) {
-        bar(&mut out, message, longest);
+    for (message, alike) in kinds(slowest).into_iter().take(MESSAGES_MAX) {
+        bar(&mut out, message, alike, longest);
     }
     out
 }
@@ -52,13 +52,14 @@ fn scale(longest: u64) -> String {
     out + "</svg>\n"
 }
 
-fn bar(out: &mut String, message: &SlowMessage, longest: u64) {
+fn bar(out: &mut String, message: &SlowMessage, alike: usize, longest: u64) {
+    let more = if alike > 1 { format!(", {} more of its turn", alike - 1) } else { String::new() };
     let SlowMessage { id, author, recipient, shard, to_shard, .. } = message;
     let way = if shard == to_shard { String::new() } else { format!(" → {to_shard}") };
     let _ = write!(
         out,
         "<div class=\"message\"><b>{} ms</b> <span class=\"soft\">{}, {author} → {recipient}, \
-         shard {shard}{way}</span>\n<svg width=\"100%\" height=\"{BAR_PIXELS}\" role=\"img\" \
+         shard {shard}{way}{more}</span>\n<svg width=\"100%\" height=\"{BAR_PIXELS}\" role=\"img\" \
          aria-label=\"stages of a message\">",
         ms(message.total_ns),
         escape(id)

@@ -4,7 +4,7 @@
 //! more shards and slow messages, and from 30 lines on a chart.
 
 use super::snapshot::{Counts, Snapshot, View};
-use crate::readings::SlowMessage;
+use crate::readings::{SlowMessage, kinds};
 use crate::spans::{SHARED, longest};
 use crate::ways::{Figures, Way};
 use crate::words::{bytes, count, ms, percent, span};
@@ -176,7 +176,8 @@ fn draw_way(frame: &mut Frame, area: Rect, (name, way): (String, &Way), rounds: 
 
 fn draw_slowest(frame: &mut Frame, area: Rect, snapshot: &Snapshot) {
     let heads = ["slowest", "ago", "message", "shard", "author", "to", "mostly"];
-    let rows = snapshot.slowest.iter().take(usize::from(area.height)).map(|message| {
+    let kinds = kinds(&snapshot.slowest).into_iter().take(usize::from(area.height));
+    let rows = kinds.map(|(message, _)| {
         let SlowMessage { id, author, recipient, shard, to_shard, .. } = message;
         let ago = snapshot.unix_ms.saturating_sub(message.received_unix_ms) as f64 / 1e3;
         let shards =
