@@ -24,6 +24,7 @@ pub mod json;
 pub mod latencies;
 pub mod load;
 pub mod outcome;
+pub mod peers;
 pub mod programs;
 pub mod python;
 pub mod report;

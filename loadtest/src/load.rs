@@ -7,6 +7,8 @@
 //! one is not fast. It says what it used itself: at a whole core, it was the limit.
 
 pub mod accounts;
+pub mod driver;
+pub mod frame;
 pub mod gap;
 pub mod handoff;
 pub mod idle;

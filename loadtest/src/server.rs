@@ -178,12 +178,17 @@ pub struct Server {
 
 /// The child and the watchdog that ends it should this process die first.
 #[derive(Debug)]
-struct Process {
+pub(crate) struct Process {
     child: Child,
     watchdog: Child,
 }
 
 impl Process {
+    /// Watches over a child that works in a folder.
+    pub(crate) fn watched(child: Child, folder: &Path) -> Process {
+        Process { watchdog: watch_over(child.id(), folder), child }
+    }
+
     fn end(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -207,7 +212,7 @@ impl Server {
         command.stderr(log.expect("the folder was just made"));
         let mut child = command.spawn().expect("the binary was just built");
         let stdout = child.stdout.take().expect("piped above");
-        let process = Process { watchdog: watch_over(child.id(), folder.path()), child };
+        let process = Process::watched(child, folder.path());
         let line = match first_line(stdout).recv_timeout(READY_WITHIN) {
             Ok(line) if line.starts_with("ready ") => line,
             other => panic!("not ready but {other:?}; log:\n{}", tail(&folder.log())),
@@ -329,7 +334,7 @@ impl Stopped {
         let mut command = self.setup.command(&self.folder.data());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let child = command.spawn().expect("the binary was just built");
-        let mut process = Process { watchdog: watch_over(child.id(), self.folder.path()), child };
+        let mut process = Process::watched(child, self.folder.path());
         std::thread::sleep(after);
         process.end();
         self

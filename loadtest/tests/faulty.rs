@@ -3,6 +3,7 @@
 #![allow(missing_docs)]
 
 use anser_loadtest::load::accounts::Target;
+use anser_loadtest::load::driver::peer::Peer;
 use anser_loadtest::load::open::Open;
 use anser_loadtest::load::pingpong::PingPong;
 use anser_loadtest::outcome::{Outcome, Run};
@@ -152,6 +153,7 @@ fn error_of(server: &Server, fault: Fault, kind: &'static str) -> String {
     let pingpong = PingPong {
         target: target(server, fault, kind),
         run: Run::default(),
+        peer: Peer::seed(),
         pairs: 2,
         window: 8,
         seconds: 10,
@@ -199,6 +201,7 @@ fn a_delay_of_all_frames_shows_in_every_percentile() {
         let open = Open {
             target: target(&server, fault, MESSAGE),
             run: Run::default(),
+            peer: Peer::seed(),
             users: 4,
             rate: 200,
             seconds: 2,

@@ -2,6 +2,7 @@
 #![allow(missing_docs)]
 
 use anser_loadtest::load::accounts::Target;
+use anser_loadtest::load::driver::peer::Peer;
 use anser_loadtest::load::handoff::Handoff;
 use anser_loadtest::load::idle::Idle;
 use anser_loadtest::load::offline::Offline;
@@ -40,6 +41,7 @@ fn every_scenario_runs_and_reports() {
     let report = run(&PingPong {
         target: target.clone(),
         run: options.clone(),
+        peer: Peer::seed(),
         pairs: 5,
         window: 4,
         seconds: 1,
@@ -50,6 +52,7 @@ fn every_scenario_runs_and_reports() {
     let report = run(&Open {
         target: target.clone(),
         run: options.clone(),
+        peer: Peer::seed(),
         users: 10,
         rate: 500,
         seconds: 2,

@@ -1,12 +1,13 @@
 //! Users of a tenant of its own, registered over pipelined HTTP, and their sessions.
 
+use super::driver::seed::Seed;
+use super::driver::{Driver, Heard};
 use super::process;
-use super::sockets::{Said, Sockets};
+use super::sockets::{Opening, Said, Sockets, Transport};
 use super::stages::Stages;
-use super::words::{self, Word};
 use crate::http::{Client, post};
 use crate::world::{EPOCH_MS, now_ms};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -109,27 +110,43 @@ impl Target {
     ///
     /// # Errors
     /// When one is refused, or no more become ready.
-    pub fn connect(&self, mut sockets: Sockets, users: &[i64]) -> Result<Sockets> {
+    pub fn connect(&self, sockets: Sockets, users: &[i64]) -> Result<Sockets> {
+        let seed = Seed::new(Opening::seed(self.ws));
+        self.connect_as(&seed, sockets, users).map(|connected| connected.0)
+    }
+
+    /// The same in any protocol.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn connect_as<D: Driver>(
+        &self,
+        driver: &D,
+        mut sockets: Sockets,
+        users: &[i64],
+    ) -> Result<(Sockets, Vec<D::Session>)> {
+        let mut sessions: Vec<D::Session> =
+            users.iter().map(|user| driver.session(*user)).collect();
         let mut ready = 0;
         let mut deadline = Instant::now() + STALLED_AFTER;
         while ready < users.len() {
             let before = ready;
             while sockets.count() < users.len().min(ready + CONNECTING) {
-                sockets.open(self.ws)?;
+                let place = sockets.open_as(driver.opening())?;
+                if driver.opening().transport == Transport::Stream {
+                    driver.greet(&mut sessions[place], sockets.outbound(place));
+                }
             }
             sockets.round(Duration::from_millis(100), |place, said, out| {
                 if let Said::Upgraded = said {
-                    words::auth(out, users[place], users[place]);
+                    driver.greet(&mut sessions[place], out);
                     return Ok(());
                 }
-                let text = said.text()?;
-                match words::read(text) {
-                    Some(Word::Ack { source }) if source == users[place] => ready += 1,
-                    // Messages wait for him.
-                    Some(Word::Notice) => {}
-                    _ => bail!("not the Ack of an Auth: {}", text.escape_ascii()),
-                }
-                Ok(())
+                driver.hear(&mut sessions[place], said.payload()?, out, |heard| {
+                    ensure!(heard == Heard::Ready, "before he is ready: {heard:?}");
+                    ready += 1;
+                    Ok(())
+                })
             })?;
             if ready > before {
                 deadline = Instant::now() + STALLED_AFTER;
@@ -137,7 +154,7 @@ impl Target {
             let is_stalled = Instant::now() >= deadline;
             ensure!(!is_stalled, "{ready} of {} are ready and no more{}", users.len(), self.full());
         }
-        Ok(sockets)
+        Ok((sockets, sessions))
     }
 
     /// Why a server may take no more connections, as far as its process tells.
@@ -162,6 +179,12 @@ impl MessageIds {
     /// The id of the `number`-th message, counted from 0.
     pub fn of(self, number: u64) -> i64 {
         self.0 + 2 * number as i64
+    }
+
+    /// Which message an id is of; `None` when it is of another run.
+    pub fn number(self, id: i64) -> Option<u64> {
+        let distance = u64::try_from(id.checked_sub(self.0)?).ok()?;
+        distance.is_multiple_of(2).then_some(distance / 2)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Something that came before what should have come first: is the first lost, or only late?
 
-use super::words::Word;
+use super::driver::Heard;
 
 /// What a user is to get in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,23 +16,23 @@ pub enum Kind {
 pub struct Gap {
     index: usize,
     kind: Kind,
-    missing: i64,
-    came: i64,
+    missing: u64,
+    came: u64,
     is_filled: bool,
 }
 
 impl Gap {
     /// To the `index`-th user `came` came where `missing` was the next.
-    pub fn new(index: usize, kind: Kind, missing: i64, came: i64) -> Gap {
+    pub fn new(index: usize, kind: Kind, missing: u64, came: u64) -> Gap {
         Gap { index, kind, missing, came, is_filled: false }
     }
 
     /// Looks whether this is what is missing.
-    pub fn hear(&mut self, index: usize, word: Option<Word<'_>>) {
-        let came = match word {
-            Some(Word::Ack { source }) => (Kind::Ack, source),
-            Some(Word::Message { id, .. }) => (Kind::Message, id),
-            _ => return,
+    pub fn hear(&mut self, index: usize, heard: Heard<'_>) {
+        let came = match heard {
+            Heard::Acked { number } => (Kind::Ack, number),
+            Heard::Message { number, .. } => (Kind::Message, number),
+            Heard::Ready => return,
         };
         self.is_filled |= index == self.index && came == (self.kind, self.missing);
     }
@@ -63,11 +63,11 @@ mod tests {
     #[test]
     fn what_comes_late_is_out_of_order_and_what_never_comes_is_lost() {
         let mut gap = Gap::new(3, Kind::Message, 5, 7);
-        gap.hear(4, Some(Word::Message { id: 5, content: b"" }));
-        gap.hear(3, Some(Word::Ack { source: 5 }));
-        gap.hear(3, None);
+        gap.hear(4, Heard::Message { number: 5, content: b"" });
+        gap.hear(3, Heard::Acked { number: 5 });
+        gap.hear(3, Heard::Ready);
         assert_eq!(gap.verdict(), "LOST: message 5 never came, but message 7 after it");
-        gap.hear(3, Some(Word::Message { id: 5, content: b"" }));
+        gap.hear(3, Heard::Message { number: 5, content: b"" });
         assert_eq!(gap.verdict(), "OUT OF ORDER: message 7 came before message 5");
     }
 }

@@ -4,6 +4,8 @@
 //! that falls behind cannot hide it (no coordinated omission).
 
 use super::accounts::Target;
+use super::driver::Driver;
+use super::driver::peer::{Peer, Play};
 use super::players::Players;
 use super::usage::Usage;
 use crate::outcome::{Outcome, Run, Scenario};
@@ -22,6 +24,10 @@ pub struct Open {
     #[command(flatten)]
     #[serde(skip)]
     pub run: Run,
+    /// In which protocol.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub peer: Peer,
     /// Users, in pairs.
     #[arg(long, default_value_t = 1000)]
     pub users: usize,
@@ -53,7 +59,13 @@ impl Scenario for Open {
     fn run(&self, outcome: &mut Outcome) -> Result<()> {
         ensure!(self.users > 0 && self.users.is_multiple_of(2), "users come in pairs");
         ensure!(self.rate > 0, "a rate is at least one message a second");
-        let mut players = Players::join(&self.target, self.users)?;
+        self.peer.play(self, &self.target, outcome)
+    }
+}
+
+impl Play for Open {
+    fn with(&self, driver: impl Driver, outcome: &mut Outcome) -> Result<()> {
+        let mut players = Players::join(&self.target, driver, self.users)?;
         let start_us = players.now_us();
         let warm = self.warm_seconds * self.rate;
         let last = warm + self.seconds * self.rate;
@@ -71,9 +83,9 @@ impl Scenario for Open {
 
 impl Open {
     /// Sends the messages of these numbers, each at its time.
-    fn play(
+    fn play<D: Driver>(
         &self,
-        players: &mut Players,
+        players: &mut Players<D>,
         start_us: u64,
         numbers: std::ops::Range<u64>,
     ) -> Result<()> {
@@ -83,11 +95,11 @@ impl Open {
             let now_us = players.now_us();
             while next < numbers.end && due_us(next) <= now_us {
                 let index = (next % self.users as u64) as usize;
-                players.throw(index, due_us(next));
+                players.throw(index, due_us(next))?;
                 next += 1;
             }
             let wait_us = due_us(next).saturating_sub(players.now_us()).min(WAIT_US);
-            players.round(Duration::from_micros(wait_us), |_, _, _| {})?;
+            players.round(Duration::from_micros(wait_us), |_, _, _| Ok(()))?;
         }
         Ok(())
     }

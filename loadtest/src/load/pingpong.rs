@@ -4,6 +4,8 @@
 //! Each delivery throws the next message back, so the loop is closed: its latency is queueing.
 
 use super::accounts::Target;
+use super::driver::Driver;
+use super::driver::peer::{Peer, Play};
 use super::players::Players;
 use super::usage::Usage;
 use crate::outcome::{Outcome, Run, Scenario};
@@ -22,6 +24,10 @@ pub struct PingPong {
     #[command(flatten)]
     #[serde(skip)]
     pub run: Run,
+    /// In which protocol.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub peer: Peer,
     /// Pairs of users.
     #[arg(long, default_value_t = 500)]
     pub pairs: usize,
@@ -48,14 +54,20 @@ impl Scenario for PingPong {
     }
 
     fn run(&self, outcome: &mut Outcome) -> Result<()> {
-        let mut players = Players::join(&self.target, self.pairs * 2)?;
+        self.peer.play(self, &self.target, outcome)
+    }
+}
+
+impl Play for PingPong {
+    fn with(&self, driver: impl Driver, outcome: &mut Outcome) -> Result<()> {
+        let mut players = Players::join(&self.target, driver, self.pairs * 2)?;
         let share = |index: usize| match index % 2 {
             0 => self.window.div_ceil(2),
             _ => self.window / 2,
         };
         let mut owed: Vec<u64> = (0..self.pairs * 2).map(share).collect();
         for index in 0..owed.len() {
-            self.throw(&mut players, &mut owed, index);
+            self.throw(&mut players, &mut owed, index)?;
         }
         self.play(&mut players, &mut owed, self.warm_seconds)?;
         players.begin();
@@ -70,23 +82,34 @@ impl Scenario for PingPong {
 }
 
 impl PingPong {
-    fn play(&self, players: &mut Players, owed: &mut [u64], seconds: u64) -> Result<()> {
+    fn play<D: Driver>(
+        &self,
+        players: &mut Players<D>,
+        owed: &mut [u64],
+        seconds: u64,
+    ) -> Result<()> {
         let end = Instant::now() + Duration::from_secs(seconds);
         while Instant::now() < end {
             players.round(Duration::from_millis(50), |players, index, got| {
                 owed[index] += got;
-                self.throw(players, owed, index);
+                self.throw(players, owed, index)
             })?;
         }
         Ok(())
     }
 
     /// Throws what a player owes, unless too many of his wait for the server's Acks.
-    fn throw(&self, players: &mut Players, owed: &mut [u64], index: usize) {
+    fn throw<D: Driver>(
+        &self,
+        players: &mut Players<D>,
+        owed: &mut [u64],
+        index: usize,
+    ) -> Result<()> {
         let now_us = players.now_us();
         while owed[index] > 0 && players.unacked(index) < (self.window * 4).max(16) {
-            players.throw(index, now_us);
+            players.throw(index, now_us)?;
             owed[index] -= 1;
         }
+        Ok(())
     }
 }

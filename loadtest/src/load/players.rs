@@ -1,11 +1,12 @@
 //! Users in pairs who write to each other, and what each must get: every message once, whole and
 //! in order, and an Ack for each he sent.
 
-use super::accounts::{MessageIds, SETTLE_WITHIN, Target};
+use super::accounts::{SETTLE_WITHIN, Target};
+use super::driver::{Driver, Heard, Message};
 use super::gap::{Gap, Kind};
 use super::seconds::Seconds;
 use super::sockets::Sockets;
-use super::words::{self, Word};
+use super::words;
 use crate::latencies::Latencies;
 use crate::outcome::Outcome;
 use anyhow::{Context, Result, bail, ensure};
@@ -38,7 +39,6 @@ impl Player {
 /// What is known of all players, and what was measured.
 struct Score {
     players: Vec<Player>,
-    ids: MessageIds,
     begun: Instant,
     acks: Latencies,
     deliveries: Latencies,
@@ -52,20 +52,30 @@ struct Score {
 }
 
 /// All players and their connections.
-pub struct Players {
+pub struct Players<D: Driver> {
     target: Target,
+    driver: D,
     score: Score,
     sockets: Sockets,
+    sessions: Vec<D::Session>,
 }
 
-impl Players {
+impl<D: Driver> Players<D> {
     /// Registers users and connects them; 2n and 2n + 1 are a pair.
     ///
     /// # Errors
     /// When the server refuses.
-    pub fn join(target: &Target, users: usize) -> Result<Players> {
-        let users = target.register(users)?;
-        let sockets = target.connect(Sockets::new()?, &users)?;
+    pub fn join(target: &Target, driver: D, users: usize) -> Result<Players<D>> {
+        let users = driver.register(target, users)?;
+        Players::among(target, driver, &users)
+    }
+
+    /// Connects users who exist already.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub fn among(target: &Target, driver: D, users: &[i64]) -> Result<Players<D>> {
+        let (sockets, sessions) = target.connect_as(&driver, Sockets::new()?, users)?;
         let player = |index: usize| Player {
             user: users[index],
             peer: users[index ^ 1],
@@ -76,7 +86,6 @@ impl Players {
         };
         let score = Score {
             players: (0..users.len()).map(player).collect(),
-            ids: MessageIds::new(),
             begun: Instant::now(),
             acks: Latencies::default(),
             deliveries: Latencies::default(),
@@ -87,7 +96,7 @@ impl Players {
             heard: Vec::new(),
             gap: None,
         };
-        Ok(Players { target: target.clone(), score, sockets })
+        Ok(Players { target: target.clone(), driver, score, sockets, sessions })
     }
 
     /// Time since the start, µs.
@@ -102,12 +111,15 @@ impl Players {
 
     /// Queues a player's next message, which leaves with the next round; its latency counts from
     /// `since_us`.
-    pub fn throw(&mut self, index: usize, since_us: u64) {
+    ///
+    /// # Errors
+    /// When more of his messages wait for their Acks than the protocol allows.
+    pub fn throw(&mut self, index: usize, since_us: u64) -> Result<()> {
         let player = &mut self.score.players[index];
         player.sent_at.push_back(since_us);
-        let (out, id) = (self.sockets.outbound(index), self.score.ids.of(player.sent));
-        words::message(out, player.user, player.peer, id, player.sent);
+        let message = Message { from: player.user, to: player.peer, number: player.sent };
         player.sent += 1;
+        self.driver.send(&mut self.sessions[index], message, self.sockets.outbound(index))
     }
 
     /// Waits for the server, at most so long; checks whatever came, acks it, and lets `respond`
@@ -118,20 +130,29 @@ impl Players {
     pub fn round(
         &mut self,
         most: Duration,
-        mut respond: impl FnMut(&mut Players, usize, u64),
+        mut respond: impl FnMut(&mut Players<D>, usize, u64) -> Result<()>,
     ) -> Result<()> {
-        let Players { score, sockets, .. } = self;
-        score.seconds.look();
-        sockets.round(most, |index, said, out| score.take(index, said.text()?, out))?;
+        self.score.seconds.look();
+        self.listen(most)?;
         if self.score.gap.is_some() {
             return self.fail_by_gap();
         }
         let mut heard = std::mem::take(&mut self.score.heard);
         for (index, got) in heard.drain(..) {
-            respond(self, index, got);
+            respond(self, index, got)?;
         }
         self.score.heard = heard;
         Ok(())
+    }
+
+    /// Waits at most so long, and takes whatever comes.
+    fn listen(&mut self, most: Duration) -> Result<()> {
+        let Players { driver, score, sockets, sessions, .. } = self;
+        sockets.round(most, |index, said, out| {
+            score.hear_of(index);
+            let session = &mut sessions[index];
+            driver.hear(session, said.payload()?, out, |heard| score.take(index, heard))
+        })
     }
 
     /// Something came too early: waits a little for what should have come first, and fails.
@@ -142,9 +163,7 @@ impl Players {
             if gap.is_filled() || Instant::now() >= deadline {
                 bail!("{}", gap.verdict());
             }
-            let Players { score, sockets, .. } = self;
-            let look = Duration::from_millis(50);
-            sockets.round(look, |index, said, out| score.take(index, said.text()?, out))?;
+            self.listen(Duration::from_millis(50))?;
         }
     }
 
@@ -189,7 +208,7 @@ impl Players {
                 return Ok(());
             }
             ensure!(Instant::now() < deadline, "LOST: {lost} Acks or deliveries never came");
-            self.round(Duration::from_millis(50), |_, _, _| {})?;
+            self.round(Duration::from_millis(50), |_, _, _| Ok(()))?;
         }
     }
 }
@@ -207,34 +226,33 @@ impl Score {
         self.players.iter().enumerate().map(of).sum()
     }
 
-    fn take(&mut self, index: usize, text: &[u8], out: &mut Vec<u8>) -> Result<()> {
+    fn hear_of(&mut self, index: usize) {
         if self.heard.last().is_none_or(|last| last.0 != index) {
             self.heard.push((index, 0));
         }
-        let word = words::read(text);
+    }
+
+    fn take(&mut self, index: usize, heard: Heard<'_>) -> Result<()> {
         if let Some(gap) = &mut self.gap {
-            gap.hear(index, word);
+            gap.hear(index, heard);
             return Ok(());
         }
-        match word {
-            Some(Word::Ack { source }) => self.acked(index, source),
-            Some(Word::Message { id, content }) => {
-                words::ack(out, id);
-                self.delivered(index, id, content)
-            }
-            _ => bail!("not what a server should say: {}", text.escape_ascii()),
+        match heard {
+            Heard::Acked { number } => self.acked(index, number),
+            Heard::Message { number, content } => self.delivered(index, number, content),
+            Heard::Ready => bail!("a player is ready again"),
         }
     }
 
     /// Checks that this is the Ack of the oldest message that has none.
-    fn acked(&mut self, index: usize, source: i64) -> Result<()> {
+    fn acked(&mut self, index: usize, number: u64) -> Result<()> {
         let seen = self.players[index ^ 1].received;
         let player = &self.players[index];
-        let expected = self.ids.of(player.acked);
-        ensure!(source >= expected, "DOUBLED: the Ack of {source} came again");
-        ensure!(source < self.ids.of(player.sent), "CHANGED: an Ack of {source}, never sent");
-        if source != expected {
-            self.gap = Some(Gap::new(index, Kind::Ack, expected, source));
+        let expected = player.acked;
+        ensure!(number >= expected, "DOUBLED: the Ack of {number} came again");
+        ensure!(number < player.sent, "CHANGED: an Ack of {number}, never sent");
+        if number != expected {
+            self.gap = Some(Gap::new(index, Kind::Ack, expected, number));
             return Ok(());
         }
         let took = self.now_us().saturating_sub(player.sent_at(player.acked, seen));
@@ -248,18 +266,17 @@ impl Score {
     }
 
     /// Checks that this is exactly the next message of the other player.
-    fn delivered(&mut self, index: usize, id: i64, content: &[u8]) -> Result<()> {
-        let (author, number) = (&self.players[index ^ 1], self.players[index].received);
-        let expected = self.ids.of(number);
-        ensure!(id >= expected, "DOUBLED: message {id} came again");
-        ensure!(id < self.ids.of(author.sent), "CHANGED: message {id} was never sent");
-        if id != expected {
-            self.gap = Some(Gap::new(index, Kind::Message, expected, id));
+    fn delivered(&mut self, index: usize, number: u64, content: &[u8]) -> Result<()> {
+        let (author, expected) = (&self.players[index ^ 1], self.players[index].received);
+        ensure!(number >= expected, "DOUBLED: message {number} came again");
+        ensure!(number < author.sent, "CHANGED: message {number} was never sent");
+        if number != expected {
+            self.gap = Some(Gap::new(index, Kind::Message, expected, number));
             return Ok(());
         }
         self.expected.clear();
         words::content(&mut self.expected, author.user, number);
-        ensure!(content == self.expected, "CHANGED: message {id} has another content");
+        ensure!(content == self.expected, "CHANGED: message {number} has another content");
         let sent_at = author.sent_at(number, number);
         let is_last_use = number < author.acked;
         self.note(sent_at);

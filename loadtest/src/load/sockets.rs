@@ -1,4 +1,4 @@
-//! WebSocket clients, many on one thread: frames over [`Streams`].
+//! Clients, many on one thread: WebSocket's frames over [`Streams`], or their bytes as they are.
 //!
 //! A connection keeps only the frame that it has not read whole. Pings are answered. A frame that
 //! no server should send is an error.
@@ -20,11 +20,24 @@ pub enum Said<'a> {
     Upgraded,
     /// A text.
     Text(&'a [u8]),
+    /// Bytes: a binary message, or whatever came where there are no frames.
+    Bytes(&'a [u8]),
     /// The connection has ended: why, in words. Its place is free.
     Gone(String),
 }
 
 impl<'a> Said<'a> {
+    /// The text or the bytes, where nothing else should come.
+    ///
+    /// # Errors
+    /// When it is neither.
+    pub fn payload(&self) -> Result<&'a [u8]> {
+        match self {
+            Said::Bytes(bytes) => Ok(bytes),
+            other => other.text(),
+        }
+    }
+
     /// The text, where nothing else should come.
     ///
     /// # Errors
@@ -33,8 +46,40 @@ impl<'a> Said<'a> {
         match self {
             Said::Text(text) => Ok(text),
             Said::Upgraded => bail!("a connection was opened that is not awaited"),
+            Said::Bytes(bytes) => bail!("not a text: {}", bytes.escape_ascii()),
             Said::Gone(why) => bail!("a connection ended: {why}"),
         }
+    }
+}
+
+/// How a connection begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opening {
+    /// Where the server listens.
+    pub server: SocketAddr,
+    /// What carries its words.
+    pub transport: Transport,
+}
+
+/// What carries the words of a protocol.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// TCP as it is: words may come cut anywhere, and may be said at once.
+    Stream,
+    /// Messages of WebSocket, from when the server has upgraded.
+    WebSocket {
+        /// Where to upgrade.
+        path: String,
+        /// The subprotocol that is asked for.
+        protocol: Option<&'static str>,
+    },
+}
+
+impl Opening {
+    /// A connection of this server's own protocol.
+    pub fn seed(server: SocketAddr) -> Opening {
+        let transport = Transport::WebSocket { path: "/ws".to_owned(), protocol: None };
+        Opening { server, transport }
     }
 }
 
@@ -49,6 +94,7 @@ pub struct Sockets {
 #[derive(Default)]
 struct Socket {
     unfinished: Vec<u8>,
+    has_frames: bool,
     is_upgraded: bool,
     last_words: Option<String>,
 }
@@ -76,26 +122,42 @@ impl Sockets {
     /// # Errors
     /// When there are too few descriptors or ports.
     pub fn open(&mut self, server: SocketAddr) -> Result<usize> {
-        let place = self.streams.open(server)?;
+        self.open_as(&Opening::seed(server))
+    }
+
+    /// The same for a connection of any kind.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn open_as(&mut self, opening: &Opening) -> Result<usize> {
+        let place = self.streams.open(opening.server)?;
         self.sockets.push(Socket::default());
-        self.ask_to_upgrade(place);
+        self.begin(place, &opening.transport);
         Ok(place)
     }
 
-    /// The same at the place of a connection that has ended.
+    /// The same as [`Sockets::open`] at the place of a connection that has ended.
     ///
     /// # Errors
     /// The same, or when the place is not free.
     pub fn reopen(&mut self, place: usize, server: SocketAddr) -> Result<()> {
         self.streams.reopen(place, server)?;
         self.sockets[place] = Socket::default();
-        self.ask_to_upgrade(place);
+        self.begin(place, &Opening::seed(server).transport);
         Ok(())
     }
 
-    fn ask_to_upgrade(&mut self, place: usize) {
-        let request = upgrade_request("/ws");
-        self.streams.outbound(place).extend_from_slice(request.as_bytes());
+    fn begin(&mut self, place: usize, transport: &Transport) {
+        let Transport::WebSocket { path, protocol } = transport else { return };
+        self.sockets[place].has_frames = true;
+        let request = upgrade_request(path);
+        let head = request.strip_suffix("\r\n").expect("a head ends with an empty line");
+        let out = self.streams.outbound(place);
+        out.extend_from_slice(head.as_bytes());
+        if let Some(protocol) = protocol {
+            out.extend_from_slice(format!("Sec-WebSocket-Protocol: {protocol}\r\n").as_bytes());
+        }
+        out.extend_from_slice(b"\r\n");
     }
 
     /// Ends a connection from this side, without a Close. Its end is told as every other; what
@@ -131,6 +193,9 @@ impl Sockets {
         streams.round(most, |place, heard, out| match heard {
             Heard::Bytes(bytes) => {
                 let socket = &mut sockets[place];
+                if !socket.has_frames {
+                    return hear(place, Said::Bytes(bytes), out);
+                }
                 socket.receive(bytes, out, &mut |said, out| hear(place, said, out))?;
                 if socket.last_words.is_some() {
                     done.push(place);
@@ -195,6 +260,7 @@ impl Socket {
             let payload = &bytes[read + frame.head_bytes..read + frame.bytes];
             match frame.opcode {
                 opcode::TEXT => hear(Said::Text(payload), out)?,
+                opcode::BINARY => hear(Said::Bytes(payload), out)?,
                 opcode::PING => Frame::whole(opcode::PONG, payload).write(out),
                 opcode::PONG => {}
                 opcode::CLOSE => self.last_words = Some(close_words(payload)),

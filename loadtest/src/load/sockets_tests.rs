@@ -40,7 +40,7 @@ fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
 fn word(said: &Said<'_>) -> String {
     match said {
         Said::Upgraded => "upgraded".to_owned(),
-        Said::Text(text) => String::from_utf8_lossy(text).into_owned(),
+        Said::Text(text) | Said::Bytes(text) => String::from_utf8_lossy(text).into_owned(),
         Said::Gone(why) => format!("gone: {why}"),
     }
 }
@@ -169,7 +169,7 @@ fn what_no_server_should_send_is_an_error() {
     let masked = Frame::whole(opcode::TEXT, b"masked").bytes();
     let part = Frame { first_byte: opcode::TEXT, masked: false, payload: b"part" }.bytes();
     let huge = [&[0x81, 127][..], &u64::MAX.to_be_bytes()].concat();
-    for wrong in [masked, part, huge, frame(opcode::BINARY, b"bytes")] {
+    for wrong in [masked, part, huge, frame(opcode::CONTINUATION, b"rest")] {
         let shown = wrong.clone();
         let (address, _) = server(move |mut stream| {
             stream.write_all(&[UPGRADE, &wrong].concat()).expect("written");

@@ -2,7 +2,7 @@
 //!
 //! The server writes its keys in a fixed order without spaces; what deviates is a failure.
 
-use crate::websocket::opcode;
+use super::frame;
 use std::io::Write;
 
 /// Bytes of a content: the method of the benchmarks asks for 200.
@@ -54,26 +54,9 @@ fn integer(text: &[u8]) -> Option<i64> {
     std::str::from_utf8(&text[..digits]).ok()?.parse().ok()
 }
 
-/// Appends a text frame. Its mask is zero, which every server unmasks like any other: the
-/// generator saves the work, the server does not.
-fn frame(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
-    let start = out.len();
-    out.extend([0x80 | opcode::TEXT, 0xFE, 0, 0, 0, 0, 0, 0]);
-    write(out);
-    let length = out.len() - start - 8;
-    if length < 126 {
-        out[start + 1] = 0x80 | length as u8;
-        out.copy_within(start + 4.., start + 2);
-        out.truncate(out.len() - 2);
-    } else {
-        let length = u16::try_from(length).expect("our frames are short");
-        out[start + 2..start + 4].copy_from_slice(&length.to_be_bytes());
-    }
-}
-
 /// Appends an Auth that asks for an Ack of `id`.
 pub fn auth(out: &mut Vec<u8>, user: i64, id: i64) {
-    frame(out, |out| {
+    frame::text(out, |out| {
         let text = r#"{"msgType":"Auth","content":"load","fromUserId":"#;
         let _ = write!(out, r#"{text}{user},"id":{id}}}"#);
     });
@@ -81,7 +64,7 @@ pub fn auth(out: &mut Vec<u8>, user: i64, id: i64) {
 
 /// Appends a Text whose content names its author and number, padded to [`CONTENT_BYTES`].
 pub fn message(out: &mut Vec<u8>, from: i64, to: i64, id: i64, number: u64) {
-    frame(out, |out| {
+    frame::text(out, |out| {
         let _ = write!(out, r#"{{"id":{id},"fromUserId":{from},"toUserId":{to},"#);
         out.extend_from_slice(br#""chatType":"Single","msgType":"Text","content":""#);
         content(out, from, number);
@@ -96,9 +79,15 @@ pub fn content(out: &mut Vec<u8>, from: i64, number: u64) {
     out.resize(start + CONTENT_BYTES, b'x');
 }
 
+/// Which of its author's messages a content says it is.
+pub fn number(content: &[u8]) -> Option<u64> {
+    let word = content.split(|byte| *byte == b' ').nth(1)?;
+    std::str::from_utf8(word).ok()?.parse().ok()
+}
+
 /// Appends a client's Ack.
 pub fn ack(out: &mut Vec<u8>, id: i64) {
-    frame(out, |out| {
+    frame::text(out, |out| {
         let text = r#"{"chatType":"Single","msgType":"Ack","content":"{\"srcId\":"#;
         let _ = write!(out, r#"{text}{id}}}"}}"#);
     });
@@ -106,7 +95,7 @@ pub fn ack(out: &mut Vec<u8>, id: i64) {
 
 /// Appends a client's Ack of everything up to a message.
 pub fn ack_up_to(out: &mut Vec<u8>, id: i64) {
-    frame(out, |out| {
+    frame::text(out, |out| {
         let text = r#"{"chatType":"Single","msgType":"Ack","content":"{\"upTo\":"#;
         let _ = write!(out, r#"{text}{id}}}"}}"#);
     });
@@ -114,7 +103,7 @@ pub fn ack_up_to(out: &mut Vec<u8>, id: i64) {
 
 /// Appends a Heartbeat.
 pub fn heartbeat(out: &mut Vec<u8>, user: i64) {
-    frame(out, |out| drop(write!(out, r#"{{"fromUserId":{user},"msgType":"Heartbeat"}}"#)));
+    frame::text(out, |out| drop(write!(out, r#"{{"fromUserId":{user},"msgType":"Heartbeat"}}"#)));
 }
 
 #[cfg(test)]
@@ -156,5 +145,14 @@ mod tests {
         let text = br#"{"msgType":"Text","fromUserId":3,"content":"3 1 xx","id":9,"isRead":false}"#;
         assert_eq!(read(text), Some(Word::Message { id: 9, content: b"3 1 xx" }));
         assert_eq!(read(br#"{"msgType":"Error","content":"x"}"#), None);
+    }
+
+    #[test]
+    fn a_content_says_which_it_is() {
+        let mut out = Vec::new();
+        content(&mut out, 7, 12_345);
+        assert_eq!((out.len(), number(&out)), (CONTENT_BYTES, Some(12_345)));
+        assert_eq!(number(b"7 x xxx"), None);
+        assert_eq!(number(b"7"), None);
     }
 }

@@ -1,0 +1,113 @@
+//! This server's own protocol: Auth, Text and Ack as JSON in text frames.
+
+use super::{Driver, Heard, Message};
+use crate::load::accounts::{MessageIds, Target};
+use crate::load::sockets::Opening;
+use crate::load::words::{self, Word};
+use anyhow::{Context, Result, bail};
+
+/// The protocol of one run.
+#[derive(Clone, Debug)]
+pub struct Seed {
+    opening: Opening,
+    ids: MessageIds,
+}
+
+/// What a connection remembers.
+#[derive(Debug)]
+pub struct Session {
+    user: i64,
+    is_ready: bool,
+}
+
+impl Seed {
+    /// For the server that is reached like this.
+    pub fn new(opening: Opening) -> Seed {
+        Seed { opening, ids: MessageIds::new() }
+    }
+
+    fn number(&self, id: i64) -> Result<u64> {
+        self.ids.number(id).with_context(|| format!("CHANGED: {id} is no message of this run"))
+    }
+}
+
+impl Driver for Seed {
+    type Session = Session;
+
+    fn name(&self) -> &'static str {
+        "seed"
+    }
+
+    fn opening(&self) -> &Opening {
+        &self.opening
+    }
+
+    fn register(&self, target: &Target, count: usize) -> Result<Vec<i64>> {
+        target.register(count)
+    }
+
+    fn session(&self, user: i64) -> Session {
+        Session { user, is_ready: false }
+    }
+
+    fn greet(&self, session: &mut Session, out: &mut Vec<u8>) {
+        words::auth(out, session.user, session.user);
+    }
+
+    fn send(&self, _: &mut Session, message: Message, out: &mut Vec<u8>) -> Result<()> {
+        let Message { from, to, number } = message;
+        words::message(out, from, to, self.ids.of(number), number);
+        Ok(())
+    }
+
+    fn hear(
+        &self,
+        session: &mut Session,
+        bytes: &[u8],
+        out: &mut Vec<u8>,
+        mut tell: impl FnMut(Heard<'_>) -> Result<()>,
+    ) -> Result<()> {
+        match words::read(bytes) {
+            Some(Word::Ack { source }) if !session.is_ready && source == session.user => {
+                session.is_ready = true;
+                tell(Heard::Ready)
+            }
+            Some(Word::Ack { source }) => tell(Heard::Acked { number: self.number(source)? }),
+            Some(Word::Message { id, content }) => {
+                words::ack(out, id);
+                tell(Heard::Message { number: self.number(id)?, content })
+            }
+            // Messages wait for him.
+            Some(Word::Notice) => Ok(()),
+            None => bail!("not what a server should say: {}", bytes.escape_ascii()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::driver::tests::heard;
+    use crate::load::sockets::Transport;
+
+    fn seed() -> Seed {
+        let server = "127.0.0.1:6666".parse().expect("an address");
+        Seed::new(Opening { server, transport: Transport::Stream })
+    }
+
+    #[test]
+    fn acks_and_messages_of_this_run_are_heard_by_their_numbers() {
+        let (seed, mut out) = (seed(), Vec::new());
+        let mut session = seed.session(7);
+        let ack = |id: i64| format!(r#"{{"msgType":"Ack","content":"{{\"srcId\":{id}}}","id":5}}"#);
+        let text = |id: i64| format!(r#"{{"msgType":"Text","content":"8 2 x","id":{id}}}"#);
+        let said = [ack(7), ack(seed.ids.of(1)), text(seed.ids.of(2))];
+        let said: Vec<&[u8]> = said.iter().map(|frame| frame.as_bytes()).collect();
+        let told = heard(&seed, &mut session, &said, &mut out).expect("a server may say this");
+        assert_eq!(told, ["ready", "acked 1", "message 2"]);
+        for strange in [ack(7), ack(seed.ids.of(1) + 1), text(9), text(seed.ids.of(0) - 2)] {
+            let told = heard(&seed, &mut session, &[strange.as_bytes()], &mut out);
+            assert!(told.is_err(), "{strange}");
+        }
+    }
+}
