@@ -7,11 +7,13 @@
 //! one is not fast. It says what it used itself: at a whole core, it was the limit.
 
 pub mod accounts;
+pub mod answers;
 pub mod driver;
 pub mod frame;
 pub mod gap;
 pub mod handoff;
 pub mod idle;
+pub mod mixed;
 pub mod offline;
 pub mod open;
 pub mod pingpong;

@@ -4,6 +4,7 @@ use anser_loadtest::crash::Crash;
 use anser_loadtest::document::Document;
 use anser_loadtest::load::handoff::Handoff;
 use anser_loadtest::load::idle::Idle;
+use anser_loadtest::load::mixed::Mixed;
 use anser_loadtest::load::offline::Offline;
 use anser_loadtest::load::open::Open;
 use anser_loadtest::load::pingpong::PingPong;
@@ -28,6 +29,8 @@ enum Command {
     Idle(Idle),
     /// Connections write their Auth and many messages at once.
     Handoff(Handoff),
+    /// A day in a minute: people come and go, write, read pages, chats and counts.
+    Mixed(Mixed),
     /// A server of its own is killed, and its power cut, again and again under load.
     Crash(Crash),
 }
@@ -39,6 +42,7 @@ fn main() -> anyhow::Result<()> {
         Command::Offline(offline) => perform(&offline),
         Command::Idle(idle) => perform(&idle),
         Command::Handoff(handoff) => perform(&handoff),
+        Command::Mixed(mixed) => perform(&mixed),
         Command::Crash(crash) => perform(&crash),
     }
 }

@@ -1,0 +1,29 @@
+//! A day of a few people in a few seconds.
+#![allow(missing_docs)]
+
+use anser_loadtest::load::accounts::Target;
+use anser_loadtest::load::mixed::Mixed;
+use anser_loadtest::load::mixed::day::{BUILT_IN_NAME, Day};
+use anser_loadtest::outcome::{Outcome, Run};
+use anser_loadtest::server::Setup;
+
+#[test]
+fn a_day_of_coming_and_going_agrees_with_what_was_sent() {
+    let server = Setup::shards(2).start();
+    let (http, ws, admin) = (server.http, server.ws, Some(server.admin));
+    let target = Target { http, ws, server_pid: Some(server.id()), admin };
+    let mut day = Day::read(BUILT_IN_NAME).expect("it is ours");
+    (day.users, day.seconds) = (40, 4);
+    (day.sessions.seconds_min, day.sessions.seconds_mean) = (0.1, 0.5);
+    day.actions.pause_ms_mean = 5;
+    let mixed = Mixed { target, run: Run::default(), day, http_connections: 8 };
+    let outcome = Outcome::of(&mixed).expect("settings are plain");
+    assert_eq!(outcome.error, None);
+    let line = outcome.line();
+    for name in ["ack", "delivery", "connect", "offline", "page", "chats", "unread", "clear"] {
+        assert!(line[name]["count"].as_u64() > Some(0), "{name} in {line}");
+    }
+    for name in ["sessions", "messages", "delivered", "found"] {
+        assert!(line[name].as_u64() > Some(0), "{name} in {line}");
+    }
+}
