@@ -20,6 +20,7 @@ pub mod pingpong;
 pub mod players;
 pub mod process;
 pub mod progress;
+pub mod scale;
 pub mod seconds;
 pub mod sockets;
 pub mod stages;

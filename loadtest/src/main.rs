@@ -8,6 +8,7 @@ use anser_loadtest::load::mixed::Mixed;
 use anser_loadtest::load::offline::Offline;
 use anser_loadtest::load::open::Open;
 use anser_loadtest::load::pingpong::PingPong;
+use anser_loadtest::load::scale::Scale;
 use anser_loadtest::outcome::Scenario;
 use anser_loadtest::report;
 use clap::Parser;
@@ -31,6 +32,8 @@ enum Command {
     Handoff(Handoff),
     /// A day in a minute: people come and go, write, read pages, chats and counts.
     Mixed(Mixed),
+    /// The same work among more and more users and stored messages.
+    Scale(Scale),
     /// A server of its own is killed, and its power cut, again and again under load.
     Crash(Crash),
 }
@@ -43,6 +46,7 @@ fn main() -> anyhow::Result<()> {
         Command::Idle(idle) => perform(&idle),
         Command::Handoff(handoff) => perform(&handoff),
         Command::Mixed(mixed) => perform(&mixed),
+        Command::Scale(scale) => perform(&scale),
         Command::Crash(crash) => perform(&crash),
     }
 }
