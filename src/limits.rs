@@ -66,6 +66,17 @@ pub const UNCONFIRMED_RELAYS_MAX: u64 = 64 * 1024;
 /// HTTP requests of other shards that one shard holds. Beyond: 503.
 pub const FORWARDED_MAX: usize = 16 * 1024;
 
+/// Acks and pushes on their way to the kernel whose time one shard takes: 10 MiB. Beyond: theirs is
+/// not taken, and they are counted.
+pub const FOLLOWED_MAX: usize = 64 * 1024;
+/// Relays that wait to be read from an outbox and whose time goes on, for each destination. Beyond:
+/// it is not taken, and they are counted.
+pub const LATE_RELAYS_MAX: usize = 16 * 1024;
+/// A round of a shard that takes longer, ms, is looked into: what it was doing is named.
+pub const AWAY_MS_MAX: u64 = 2;
+/// Such rounds that a shard remembers. Beyond: the oldest is forgotten.
+pub const AWAY_ROUNDS_MAX: usize = 64;
+
 /// Messages that one `upTo` acks in one turn. The rest follows, as many each tick.
 pub const ACKS_PER_STEP_MAX: usize = 4096;
 /// Large acks that wait to go on. Beyond: the rest of the newest is forgotten, and what it named

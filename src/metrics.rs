@@ -4,7 +4,12 @@
 //! 1. Only its shard writes a set, by relaxed stores without a lock, and reading never disturbs
 //!    it; a reader sees each figure whole, not all of one moment.
 //! 2. A histogram's buckets are log-linear: no value is off by more than one part in eight.
+//!
+//! What is kept whole and not counted (the slowest messages, rounds that took long) the shard
+//! replaces from time to time by another list: whoever reads has the old one or the new.
 
+use arc_swap::ArcSwap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Declares an enum whose variants index an array, each with its exposition name and help text.
@@ -31,6 +36,14 @@ macro_rules! figures {
         }
     };
 }
+
+pub mod message;
+pub mod rounds;
+pub mod slowest;
+
+use message::Span;
+use rounds::{AwayRound, Step};
+use slowest::Slices;
 
 figures! {
     /// What only grows.
@@ -63,6 +76,7 @@ figures! {
         BytesIn = "bytes_received_total", "Bytes received on connections.";
         BytesOut = "bytes_sent_total", "Bytes sent on connections.";
         BytesWritten = "store_bytes_total", "Bytes of row changes written to the store.";
+        Unfollowed = "messages_unfollowed_total", "Acks and pushes whose time was not taken.";
     }
 }
 
@@ -90,7 +104,7 @@ figures! {
 }
 
 figures! {
-    /// Where a message's time goes, in nanoseconds.
+    /// Where a shard's time goes, in nanoseconds.
     Stage {
         Turn = "turn", "From the first request of a turn to its rows handed to the store.";
         Write = "write", "Handing a turn's rows to the store.";
@@ -165,6 +179,10 @@ pub struct ShardMetrics {
     counters: Box<[AtomicU64]>,
     gauges: Box<[AtomicU64]>,
     stages: Box<[Histogram]>,
+    spans: Box<[Histogram]>,
+    away: Box<[AtomicU64]>,
+    slowest: ArcSwap<Slices>,
+    away_rounds: ArcSwap<Vec<AwayRound>>,
     refusals: [(std::sync::OnceLock<&'static str>, AtomicU64); REASONS_MAX],
     relays: Box<[AtomicU64]>,
 }
@@ -176,6 +194,10 @@ impl Default for ShardMetrics {
             counters: zeros(Counter::ALL.len()),
             gauges: zeros(Gauge::ALL.len()),
             stages: Stage::ALL.iter().map(|_| Histogram::default()).collect(),
+            spans: Span::ALL.iter().map(|_| Histogram::default()).collect(),
+            away: zeros(Step::ALL.len()),
+            slowest: ArcSwap::default(),
+            away_rounds: ArcSwap::default(),
             refusals: std::array::from_fn(|_| Default::default()),
             relays: zeros(TARGETS_MAX),
         }
@@ -196,6 +218,23 @@ impl ShardMetrics {
     /// Notes a duration of a stage, ns. Only the owning shard calls this.
     pub fn record(&self, stage: Stage, nanos: u64) {
         self.stages[stage as usize].record(nanos);
+    }
+
+    /// Notes a span of a message, ns. Only the owning shard calls this.
+    pub fn record_span(&self, span: Span, nanos: u64) {
+        self.spans[span as usize].record(nanos);
+    }
+
+    /// Counts a round that took long under what it was doing, and shows `last` from now on: the
+    /// last such rounds, oldest first. Only the owning shard calls this.
+    pub fn note_away(&self, doing: Step, last: Vec<AwayRound>) {
+        add(&self.away[doing as usize], 1);
+        self.away_rounds.store(Arc::new(last));
+    }
+
+    /// Shows other slowest messages from now on. Only the owning shard calls this.
+    pub fn show_slowest(&self, slices: Slices) {
+        self.slowest.store(Arc::new(slices));
     }
 
     /// Counts a refusal under its reason. Only the owning shard calls this.
@@ -225,6 +264,26 @@ impl ShardMetrics {
     /// A stage's histogram.
     pub fn stage(&self, stage: Stage) -> &Histogram {
         &self.stages[stage as usize]
+    }
+
+    /// A span's histogram.
+    pub fn span(&self, span: Span) -> &Histogram {
+        &self.spans[span as usize]
+    }
+
+    /// Rounds that took long while this was what took longest.
+    pub fn away(&self, doing: Step) -> u64 {
+        self.away[doing as usize].load(Relaxed)
+    }
+
+    /// The last rounds that took long, oldest first.
+    pub fn away_rounds(&self) -> Arc<Vec<AwayRound>> {
+        self.away_rounds.load_full()
+    }
+
+    /// The slowest messages, as they were last shown.
+    pub fn slowest(&self) -> Arc<Slices> {
+        self.slowest.load_full()
     }
 
     /// Refusals by reason, as far as any happened.
