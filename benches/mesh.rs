@@ -5,7 +5,8 @@ use crate::wire::{CONTENT_BYTES, ID, MOMENT_MS, id, user};
 use anser::api::{ChatType, MessageType};
 use anser::chat::event::{Letter, Relay, StreamPosition};
 use anser::ids::ShardId;
-use anser::node::mesh::{Mesh, Parcel, bells, meshes};
+use anser::metrics::message::Stamps;
+use anser::node::mesh::{Mesh, Parcel, Post, bells, meshes};
 use std::hint::black_box;
 
 const OPERATIONS: u64 = 1024;
@@ -23,7 +24,7 @@ pub fn cases() -> Vec<Case> {
 /// A parcel of relays is posted and drained, and filled again for the next time.
 fn relays() -> impl FnMut() {
     let ([mut sender, mut receiver], mut parcels) = (ends(), Vec::new());
-    let mut kept: Option<Vec<Relay>> = Some((1..=RELAYS).map(relay).collect());
+    let mut kept: Option<Vec<Post>> = Some((1..=RELAYS).map(post).collect());
     move || {
         let posted = sender.post_relays(receiver.shard(), kept.take().expect("they came back"));
         assert!(posted.is_ok(), "there is room for one");
@@ -54,7 +55,7 @@ fn ends() -> [Mesh; 2] {
     meshes(&bells).try_into().ok().expect("one for each bell")
 }
 
-fn relay(sequence: u64) -> Relay {
+fn post(sequence: u64) -> Post {
     let letter = Letter {
         kind: MessageType::Text,
         from: user(1026),
@@ -65,12 +66,13 @@ fn relay(sequence: u64) -> Relay {
         timestamp_ms: MOMENT_MS,
         chat_type: ChatType::Single,
     };
-    Relay {
+    let relay = Relay {
         position: StreamPosition { epoch: 1, sequence },
         letter,
         ordinal: sequence,
         server_send_time_ms: MOMENT_MS,
         content: "x".repeat(CONTENT_BYTES).into(),
         name: None,
-    }
+    };
+    Post { relay, stamps: Some(Stamps::default()) }
 }

@@ -35,10 +35,15 @@ pub struct Turn {
 impl Turn {
     /// Adds an effect.
     pub fn want(&mut self, when: When, effect: Effect) {
+        self.effects(when).push(effect);
+    }
+
+    /// The effects that may leave then.
+    pub fn effects(&mut self, when: When) -> &mut Vec<Effect> {
         match when {
-            When::Now => self.now.push(effect),
-            When::Durable => self.durable.push(effect),
-            When::Synced => self.synced.push(effect),
+            When::Now => &mut self.now,
+            When::Durable => &mut self.durable,
+            When::Synced => &mut self.synced,
         }
     }
 

@@ -13,6 +13,7 @@ use crate::chat::chunks::Chunks;
 use crate::chat::history::Listing;
 use crate::ids::{ConnectionId, ShardId};
 use crate::node::ring::Token;
+use crate::node::trails::Trail;
 use crate::wire::session::Session;
 use rustix::fd::OwnedFd;
 
@@ -47,6 +48,8 @@ pub struct Connection {
     pub window: Vec<u8>,
     /// To be sent, not handed to the ring.
     pub out: Vec<u8>,
+    /// Messages whose frames are in `out` or with the ring.
+    pub trail: Trail,
     /// Something rare.
     pub errand: Option<Errand>,
     /// Bytes that the ring is sending.
@@ -94,6 +97,8 @@ pub struct Flags {
     pub holds_frames: bool,
     /// A request of it waits for rows: nothing behind it is decoded.
     pub parked: bool,
+    /// The ring is sending frames of messages.
+    pub flying: bool,
     /// It was cut at a bound: what is in flight of it ends soon, and is counted no more.
     pub cut: bool,
 }
@@ -106,6 +111,7 @@ impl Connection {
             session,
             window: Vec::new(),
             out: Vec::new(),
+            trail: Trail::default(),
             errand: None,
             sending: 0,
             counted_unsent: 0,
@@ -139,11 +145,12 @@ impl Connection {
     }
 }
 
-/// Where a connection is kept, with its two times (see [`Table::ages`]).
+/// Where a connection is kept, with its times (see [`Table::ages`] and [`Table::received_ns`]).
 struct Place {
     generation: u32,
     heard_ms: u32,
     since_ms: u32,
+    received_us: u32,
     connection: Option<Connection>,
 }
 
@@ -178,6 +185,7 @@ impl Table {
                 generation: 0,
                 heard_ms: 0,
                 since_ms: 0,
+                received_us: 0,
                 connection: None,
             }),
         };
@@ -232,6 +240,18 @@ impl Table {
         self.places[token.index].since_ms = now_ms;
     }
 
+    /// Notes when that came in which waits in its window, steady ns.
+    pub fn wait_since(&mut self, token: Token, received_ns: u64) {
+        self.places[token.index].received_us = (received_ns / 1000) as u32;
+    }
+
+    /// When that came in which waits in its window, steady ns to a microsecond: less than an hour
+    /// before `now_ns`, and not after it.
+    pub fn received_ns(&self, token: Token, now_ns: u64) -> u64 {
+        let received_us = self.places[token.index].received_us;
+        now_ns - u64::from(((now_ns / 1000) as u32).wrapping_sub(received_us)) * 1000
+    }
+
     /// Ms since something came in, and since its present state began.
     pub fn ages(&self, index: u32, now_ms: u32) -> (u32, u32) {
         let Place { heard_ms, since_ms, .. } = &self.places[index];
@@ -279,6 +299,20 @@ pub(super) mod tests {
         let fresh = connection();
         assert_eq!(fresh.window.capacity() + fresh.out.capacity(), 0);
         assert!(size_of::<Place>() <= 160, "{} bytes", size_of::<Place>());
+    }
+
+    #[test]
+    fn what_waits_in_a_window_is_known_to_a_microsecond_whatever_wraps() {
+        let mut table = Table::new(ShardId(0));
+        let token = table.insert(connection(), 5);
+        for received_ns in [7_000_123, (1 << 32) * 1000 - 1, (1 << 32) * 9000 + 777] {
+            for later_ns in [0, 1, 999, 1_000, 2_000_000_000_000] {
+                table.wait_since(token, received_ns);
+                let now_ns = received_ns + later_ns;
+                let found = table.received_ns(token, now_ns);
+                assert!(found.abs_diff(received_ns) < 1_000 && found <= now_ns, "{found}");
+            }
+        }
     }
 
     /// Invariant 1 of node::sweep.

@@ -109,7 +109,7 @@ fn who_registers_while_a_cut_is_begun_is_known_to_others_when_all_have_begun() {
     turn(&mut house, 0, None, Request::Register { identity: name(late), name: None });
     let synced = |house: &House| {
         let pending = &house.shards[0].desk.pending;
-        pending.iter().filter(|turn| !turn.synced.is_empty()).count()
+        pending.iter().filter(|ended| !ended.turn.synced.is_empty()).count()
     };
     for _ in 0..5 {
         house.shards[0].round(Phase::Serving).expect("a round");

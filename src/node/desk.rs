@@ -9,16 +9,19 @@
 //! order of a turn (`shard_loop`).
 
 use crate::chat::directory::Directory;
-use crate::chat::event::{Event, MarksNotice, MarksReceipt, Now, Relay};
+use crate::chat::event::{Event, MarksNotice, MarksReceipt, Now};
 use crate::chat::history::Listing;
 use crate::chat::shard::{Place, Shard};
 use crate::chat::turn::Turn;
 use crate::ids::{ConnectionId, ShardId, UserId};
 use crate::limits::{TURN_BYTES_MAX, TURN_REQUESTS_MAX};
 use crate::metrics::ShardMetrics;
+use crate::metrics::message::Journey;
 use crate::node::connection::{Connection, Table};
-use crate::node::mesh::Mesh;
+use crate::node::journeys::{Ended, Wanted};
+use crate::node::mesh::{Mesh, Post};
 use crate::node::parking::Parking;
+use crate::node::profile::Profile;
 use crate::node::ring::Token;
 use crate::store::{Store, StoreError};
 use crate::wire::session::{CloseCode, Codec, WireOptions};
@@ -47,6 +50,8 @@ pub struct Desk<S: Store> {
     pub directory: Arc<Directory>,
     /// This shard's figures.
     pub metrics: Arc<ShardMetrics>,
+    /// When messages were where.
+    pub profile: Profile,
     /// Ways to the other shards.
     pub mesh: Mesh,
     /// The moment of this turn.
@@ -58,9 +63,9 @@ pub struct Desk<S: Store> {
     /// Events applied in it.
     pub applied: usize,
     /// Turns whose effects wait to be durable.
-    pub pending: VecDeque<Turn>,
+    pub pending: VecDeque<Ended>,
     /// Turns to be used again.
-    pub spare_turns: Vec<Turn>,
+    pub spare_turns: Vec<Ended>,
     /// Connections to settle.
     pub touched: Vec<Token>,
     /// Connections to decode though nothing came in.
@@ -68,7 +73,7 @@ pub struct Desk<S: Store> {
     /// Authenticated connections that are gone and of which the rules do not know it.
     pub departed: Vec<(ConnectionId, UserId)>,
     /// Relays to post, by shard.
-    pub relays: Vec<Vec<Relay>>,
+    pub relays: Vec<Vec<Post>>,
     /// Notices to post, by shard.
     pub marks: Vec<Vec<MarksNotice>>,
     /// Receipts to post, by shard.
@@ -116,6 +121,7 @@ impl<S: Store> Desk<S> {
             options,
             shard,
             directory,
+            profile: Profile::new(place, metrics.clone()),
             metrics,
             mesh,
             now,
@@ -160,6 +166,39 @@ impl<S: Store> Desk<S> {
         self.shard.apply(event, &self.now, &mut self.turn)?;
         self.end_event();
         Ok(())
+    }
+
+    /// Applies a message, whose way is followed.
+    pub fn apply_message(&mut self, event: Event<'_>, journey: Journey) -> Result<(), StoreError> {
+        let before = Wanted::of(&self.turn);
+        self.apply(event)?;
+        self.profile.journeys.add(journey, before, &self.turn);
+        Ok(())
+    }
+
+    /// Applies a relay that was taken up at `relayed`, steady ns.
+    pub fn apply_relay(
+        &mut self,
+        from: ShardId,
+        post: Post,
+        relayed: u64,
+    ) -> Result<(), StoreError> {
+        let Post { relay, stamps } = post;
+        let journey = stamps.map(|stamps| self.profile.arrive(&relay.letter, stamps, relayed));
+        match journey {
+            Some(journey) => self.apply_message(Event::Relay { from, relay }, journey),
+            None => self.apply(Event::Relay { from, relay }),
+        }
+    }
+
+    /// The turn being made has ended: its events were applied, then its rows written, at these
+    /// moments, steady ns. Another one is begun.
+    pub fn take_turn(&mut self, applied: u64, written: u64) -> Ended {
+        let Ended { turn, journeys } = self.spare_turns.pop().unwrap_or_default();
+        Ended {
+            turn: std::mem::replace(&mut self.turn, turn),
+            journeys: self.profile.end_turn(applied, written, journeys),
+        }
     }
 
     /// The turn has taken up as much as one turn may.

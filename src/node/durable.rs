@@ -8,10 +8,13 @@
 //!
 //! Left to others: what is written when (`store::log`, `log_writer`).
 
+use crate::chat::turn::When;
 use crate::limits::LOG_SYNC_MS;
+use crate::metrics::rounds::Step;
 use crate::metrics::{Counter, Gauge, Stage};
 use crate::node::clock::steady_nanos;
 use crate::node::control::Phase;
+use crate::node::journeys::Ended;
 use crate::node::ring::Completion;
 use crate::node::shard_loop::{ShardError, ShardLoop};
 use crate::store::{Store, StoreError};
@@ -23,30 +26,41 @@ const PAUSE: Duration = Duration::from_micros(100);
 impl<S: Store> ShardLoop<S> {
     /// Releases what has become durable, in order.
     pub(super) fn release_durable(&mut self) -> Result<(), StoreError> {
-        let desk = &mut self.desk;
-        let (durable, synced) = (desk.shard.store().durable(), desk.shard.store().synced());
-        for index in 0..desk.pending.len() {
-            let mut turn = std::mem::take(&mut desk.pending[index]);
+        let store = self.desk.shard.store();
+        let (durable, synced) = (store.durable(), store.synced());
+        for index in 0..self.desk.pending.len() {
+            let mut ended = std::mem::take(&mut self.desk.pending[index]);
+            let turn = &ended.turn;
+            let is_synced = turn.position <= synced && !self.cut.holds(turn.position);
+            let leave_synced = is_synced && !turn.synced.is_empty();
             if turn.position <= durable && !turn.durable.is_empty() {
-                let effects = std::mem::take(&mut turn.durable);
-                turn.durable = desk.release(effects, &turn)?;
+                self.let_go(When::Durable, &mut ended)?;
             }
-            let is_held = self.cut.holds(turn.position);
-            if turn.position <= synced && !is_held && !turn.synced.is_empty() {
-                let effects = std::mem::take(&mut turn.synced);
-                turn.synced = desk.release(effects, &turn)?;
+            if leave_synced {
+                self.let_go(When::Synced, &mut ended)?;
             }
-            desk.pending[index] = turn;
+            self.desk.pending[index] = ended;
         }
-        while let Some(turn) = desk.pending.front()
+        let desk = &mut self.desk;
+        while let Some(Ended { turn, .. }) = desk.pending.front()
             && turn.durable.is_empty()
             && turn.synced.is_empty()
         {
-            let Some(mut turn) = desk.pending.pop_front() else { break };
-            turn.clear();
-            desk.spare_turns.push(turn);
+            let Some(mut ended) = desk.pending.pop_front() else { break };
+            ended.turn.clear();
+            ended.journeys.clear();
+            desk.spare_turns.push(ended);
         }
         desk.metrics.set(Gauge::DurableLag, desk.pending.len() as u64);
+        Ok(())
+    }
+
+    fn let_go(&mut self, when: When, ended: &mut Ended) -> Result<(), StoreError> {
+        let released = steady_nanos();
+        let before = self.steps.enter(Step::Release, released);
+        ended.journeys.released(self.desk.profile.synced, released);
+        self.desk.release(when, ended)?;
+        self.steps.enter(before, steady_nanos());
         Ok(())
     }
 
@@ -55,7 +69,7 @@ impl<S: Store> ShardLoop<S> {
         if self.log_writer.is_none() {
             return Ok(self.sync_at_once()?);
         }
-        if self.desk.pending.iter().any(|turn| !turn.synced.is_empty()) {
+        if self.desk.pending.iter().any(|ended| !ended.turn.synced.is_empty()) {
             self.desk.shard.store_mut().sync()?;
         }
         self.move_log()?;
@@ -72,7 +86,8 @@ impl<S: Store> ShardLoop<S> {
         }
         let start = steady_nanos();
         self.desk.shard.store_mut().sync()?;
-        self.desk.metrics.record(Stage::Sync, steady_nanos() - start);
+        self.desk.profile.synced = steady_nanos();
+        self.desk.metrics.record(Stage::Sync, self.desk.profile.synced - start);
         self.desk.metrics.count(Counter::Syncs, 1);
         self.synced_ms = now_ms;
         self.release_durable()
@@ -82,8 +97,13 @@ impl<S: Store> ShardLoop<S> {
     /// or tables are made more slowly than rows come; and while the server drains only when nothing
     /// waits, so that an end comes.
     pub(super) fn takes_requests(&self) -> bool {
+        self.takes_requests_at(steady_nanos())
+    }
+
+    /// The same, by a look at the clock that was just taken.
+    pub(super) fn takes_requests_at(&self, now_ns: u64) -> bool {
         let is_ending = self.is_draining() && !self.desk.pending.is_empty();
-        let is_closed = || self.admission.closed_for(steady_nanos()).is_some();
+        let is_closed = || self.admission.closed_for(now_ns).is_some();
         !is_ending && !self.desk.shard.store().is_full() && !is_closed()
     }
 
@@ -92,7 +112,7 @@ impl<S: Store> ShardLoop<S> {
         let Some(recent) = self.desk.shard.store_mut().recent() else { return };
         let (taken, held) = (recent.taken_bytes(), recent.overlay().size());
         let indexed = self.desk.metrics.gauge(Gauge::IndexedBytes) as usize;
-        self.admission.note(taken, held.saturating_sub(indexed), steady_nanos());
+        self.admission.note(taken, held.saturating_sub(indexed), self.steps.looked());
     }
 
     /// When something is due though neither the ring nor the bell says so: requests are let in, or
@@ -120,8 +140,13 @@ impl<S: Store> ShardLoop<S> {
         let recent = self.desk.shard.store_mut().recent();
         let (Some(writer), Some(recent)) = (&mut self.log_writer, recent) else { return };
         match completion {
-            Completion::Written { buffer, result } => writer.written(recent, buffer, result),
-            Completion::Synced(result) => writer.synced(recent, result),
+            Completion::Written { buffer, result } => {
+                self.desk.profile.synced = writer.written(recent, buffer, result);
+            }
+            Completion::Synced(result) => {
+                self.desk.profile.synced = self.desk.profile.round;
+                writer.synced(recent, result);
+            }
             _ => unreachable!("the caller has told them apart"),
         }
     }

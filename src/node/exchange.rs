@@ -9,6 +9,7 @@
 
 use crate::chat::event::Event;
 use crate::metrics::Gauge;
+use crate::metrics::rounds::Step;
 use crate::node::clock::steady_nanos;
 use crate::node::mesh::Parcel;
 use crate::node::shard_loop::ShardLoop;
@@ -17,11 +18,19 @@ use crate::store::{Store, StoreError};
 impl<S: Store> ShardLoop<S> {
     /// Drains the mesh. What streams bring is applied at once; requests wait for the second look.
     pub(super) fn exchange(&mut self) -> Result<(), StoreError> {
-        self.drain_mesh()?;
-        let requests = self.deferred.len();
-        if requests == 0 {
+        let has_some = self.drain_mesh()?;
+        if !self.deferred.is_empty() {
+            self.take_up_requests()?;
+        } else if !has_some {
             return Ok(());
         }
+        self.steps.enter(Step::Tick, steady_nanos());
+        Ok(())
+    }
+
+    /// Takes up requests of other shards, after a second look for what was posted before them.
+    fn take_up_requests(&mut self) -> Result<(), StoreError> {
+        let requests = self.deferred.len();
         self.drain_mesh()?;
         for _ in 0..requests {
             if self.desk.is_turn_full() || !self.parcels.is_empty() {
@@ -44,22 +53,24 @@ impl<S: Store> ShardLoop<S> {
     }
 
     /// Applies what other shards have sent, in as many turns as that takes, until as much waits for
-    /// the disk as may: the rest stays in `parcels`.
-    pub(super) fn drain_mesh(&mut self) -> Result<(), StoreError> {
+    /// the disk as may: the rest stays in `parcels`. Returns whether there were any.
+    pub(super) fn drain_mesh(&mut self) -> Result<bool, StoreError> {
         self.desk.mesh.drain(&mut self.parcels);
+        let has_some = !self.parcels.is_empty();
         let depth = self.parcels.len() + self.deferred.len();
         self.desk.metrics.set(Gauge::MeshDepth, depth as u64);
         while let Some((from, parcel)) = self.parcels.pop_front() {
             match parcel {
                 Parcel::Relays(relays) => {
+                    let relayed = steady_nanos();
                     let mut relays = relays.into_iter();
-                    while let Some(relay) = relays.next() {
+                    while let Some(post) = relays.next() {
                         if !self.has_room_for_more()? {
-                            let rest = std::iter::once(relay).chain(relays).collect();
+                            let rest = std::iter::once(post).chain(relays).collect();
                             self.parcels.push_front((from, Parcel::Relays(rest)));
-                            return Ok(());
+                            return Ok(true);
                         }
-                        self.desk.apply(Event::Relay { from, relay })?;
+                        self.desk.apply_relay(from, post, relayed)?;
                     }
                 }
                 Parcel::Confirm(stream) => {
@@ -79,7 +90,7 @@ impl<S: Store> ShardLoop<S> {
                 request => self.deferred.push_back((from, request)),
             }
         }
-        Ok(())
+        Ok(has_some)
     }
 
     /// Ends a turn that is full. `false`: no other is begun for now.

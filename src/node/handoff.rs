@@ -25,6 +25,7 @@ pub struct Moving {
     session: Session,
     window: Vec<u8>,
     out: Vec<u8>,
+    received_ns: u64,
     ended: bool,
     request: Request<'static>,
 }
@@ -46,22 +47,26 @@ impl<S: Store> ShardLoop<S> {
         let Some(Errand::Leave(leave)) = connection.errand.take() else { return };
         let (to, request) = *leave;
         self.uncount(token);
+        let received_ns = self.desk.table.received_ns(token, self.desk.profile.round);
         let Some(connection) = self.desk.table.remove(token) else { return };
         let Connection { socket, session, window, out, flags, .. } = connection;
-        let moving = Moving { socket, session, window, out, ended: flags.ended, request };
+        self.desk.profile.drop(connection.trail);
+        let ended = flags.ended;
+        let moving = Moving { socket, session, window, out, received_ns, ended, request };
         self.desk.mesh.post(to, Parcel::Move(Box::new(moving)));
     }
 
     /// Takes over a connection and applies the request that made it come.
     pub(super) fn take_over(&mut self, moving: Moving) -> Result<(), StoreError> {
         let now_ms = self.desk.now_ms();
-        let Moving { socket, session, window, out, ended, request } = moving;
+        let Moving { socket, session, window, out, received_ns, ended, request } = moving;
         let mut connection = Connection::new(socket, session);
         connection.window = window;
         connection.out = out;
         connection.moved_ms = now_ms;
         connection.flags = Flags { ended, spoke: true, ..Flags::default() };
         let token = self.desk.table.insert(connection, now_ms);
+        self.desk.table.wait_since(token, received_ns);
         self.desk.metrics.count(Counter::MovedIn, 1);
         self.desk.touch(token);
         if self.is_draining() {

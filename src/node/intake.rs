@@ -14,10 +14,13 @@ use crate::chat::kept::KeptRequest;
 use crate::ids::ShardId;
 use crate::limits::FORWARDED_MAX;
 use crate::metrics::Counter;
+use crate::node::clock::steady_nanos;
 use crate::node::connection::{Connection, Errand};
 use crate::node::desk::Desk;
+use crate::node::journeys::Wanted;
 use crate::node::mesh::Parcel;
 use crate::node::parking::Waiting;
+use crate::node::profile::Arrival;
 use crate::node::ring::Token;
 use crate::store::{Store, StoreError};
 use crate::wire::encode;
@@ -44,17 +47,33 @@ enum Way {
 impl<S: Store> Desk<S> {
     /// Decodes what has just been received, and what waited before it. What cannot be decoded
     /// yet goes to the connection's window.
-    pub fn decode_received(&mut self, token: Token, bytes: &mut [u8]) -> Result<(), StoreError> {
+    pub fn decode_received(
+        &mut self,
+        token: Token,
+        bytes: &mut [u8],
+        received_ns: u64,
+    ) -> Result<(), StoreError> {
         let Some(connection) = self.table.get(token) else { return Ok(()) };
         if !connection.window.is_empty() || connection.is_held() {
-            connection.window.extend_from_slice(bytes);
+            self.keep(token, bytes, received_ns);
             return self.decode_window(token);
         }
-        let done = self.decode(token, bytes)?;
-        if let Some(connection) = self.table.get(token) {
-            connection.window.extend_from_slice(&bytes[done..]);
+        let done = self.decode(token, bytes, received_ns)?;
+        if done < bytes.len() {
+            self.keep(token, &bytes[done..], received_ns);
         }
         Ok(())
+    }
+
+    /// Keeps bytes that cannot be decoded yet. A message counts from its last bytes; messages that
+    /// wait for an earlier request all count from the first of them.
+    fn keep(&mut self, token: Token, bytes: &[u8], received_ns: u64) {
+        let Some(connection) = self.table.get(token) else { return };
+        let waits_already = connection.is_held() && !connection.window.is_empty();
+        connection.window.extend_from_slice(bytes);
+        if !waits_already {
+            self.table.wait_since(token, received_ns);
+        }
     }
 
     /// Decodes what waits in the window (or is held by the session).
@@ -64,7 +83,8 @@ impl<S: Store> Desk<S> {
             return Ok(());
         }
         let mut window = std::mem::take(&mut connection.window);
-        let done = self.decode(token, &mut window)?;
+        let received_ns = self.table.received_ns(token, self.profile.round);
+        let done = self.decode(token, &mut window, received_ns)?;
         window.drain(..done);
         if let Some(connection) = self.table.get(token)
             && !window.is_empty()
@@ -75,13 +95,19 @@ impl<S: Store> Desk<S> {
     }
 
     /// Decodes as much as can be; returns how many bytes are done with.
-    fn decode(&mut self, token: Token, input: &mut [u8]) -> Result<usize, StoreError> {
+    fn decode(
+        &mut self,
+        token: Token,
+        input: &mut [u8],
+        received_ns: u64,
+    ) -> Result<usize, StoreError> {
         let mut done = 0;
+        let mut arrival = Arrival { received: received_ns, decoded: None };
         if self.reach(token).is_none() {
             return Ok(input.len());
         }
         while !self.is_turn_full() {
-            let (used, more) = self.decode_one(token, &mut input[done..])?;
+            let (used, more) = self.decode_one(token, &mut input[done..], &mut arrival)?;
             done += used;
             if !more {
                 self.time_unfinished(token);
@@ -106,7 +132,12 @@ impl<S: Store> Desk<S> {
     }
 
     /// Decodes one thing and does what it asks; `false`: nothing more can be decoded now.
-    fn decode_one(&mut self, token: Token, input: &mut [u8]) -> Result<(usize, bool), StoreError> {
+    fn decode_one(
+        &mut self,
+        token: Token,
+        input: &mut [u8],
+        arrival: &mut Arrival,
+    ) -> Result<(usize, bool), StoreError> {
         let id = self.table.id(token);
         let now_ms = self.now_ms();
         let Some(connection) = self.table.get(token) else { return Ok((input.len(), false)) };
@@ -146,17 +177,29 @@ impl<S: Store> Desk<S> {
                     connection.last_home = None;
                 }
                 self.applied += 1;
+                let journey = match (&request, user) {
+                    (Request::Send(draft), Some(author)) => {
+                        arrival.decoded.get_or_insert_with(steady_nanos);
+                        Some(self.profile.begin(author, draft.to, *arrival))
+                    }
+                    _ => None,
+                };
                 let needs = self.shard.needs(user, &request)?;
                 if !needs.is_empty() && self.parking.has_room() {
                     connection.flags.parked = true;
                     self.metrics.count(Counter::Parked, 1);
-                    let waiting = Waiting::Request(id, user, KeptRequest::of(request));
+                    let (kept, journey) = (KeptRequest::of(request), journey.map(Box::new));
+                    let waiting = Waiting::Request(id, user, kept, journey);
                     self.parking.park(waiting, needs, 1);
                     return Ok((used, false));
                 }
                 self.parking.begin_event();
                 let event = Event::Request { connection: id, user, request };
+                let before = Wanted::of(&self.turn);
                 self.shard.apply(event, &self.now, &mut self.turn)?;
+                if let Some(journey) = journey {
+                    self.profile.journeys.add(journey, before, &self.turn);
+                }
                 self.end_event();
             }
             Way::Forward(home) => {

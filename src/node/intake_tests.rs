@@ -103,7 +103,7 @@ fn an_event_is_applied_at_the_moment_that_was_read_for_its_turn() {
     desk.now = Now { wall_ms: 1_234_567_890_123, ..desk.now };
     let draft =
         frame(&format!(r#"{{"id":7,"toUserId":{},"msgType":"Text","content":"x"}}"#, bo.number()));
-    desk.decode_received(peer.token, &mut draft.clone()).expect("no disk");
+    desk.decode_received(peer.token, &mut draft.clone(), 1).expect("no disk");
     desk.apply(Event::Closed { connection, user: bo }).expect("no disk");
     assert_eq!(desk.applied, 2, "both are of this turn");
     house.until_received(&mut peer, ACK, 1);

@@ -60,13 +60,13 @@ impl LogWriter {
         }
     }
 
-    /// The write in flight is done.
+    /// The write in flight is done. Returns when that was noticed, steady ns.
     pub fn written(
         &mut self,
         recent: &mut Recent,
         buffer: AlignedBuffer,
         result: Result<(), Errno>,
-    ) {
+    ) -> u64 {
         let (place, begun) = self.writing;
         let now = steady_nanos();
         self.metrics.record(Stage::Sync, now - begun);
@@ -74,6 +74,7 @@ impl LogWriter {
         self.metrics.count(Counter::Syncs, 1);
         let outcome = self.judge(place, result);
         recent.log_mut().written(buffer, outcome);
+        now
     }
 
     /// The sync in flight is done.

@@ -14,6 +14,7 @@ use crate::api::Request;
 use crate::chat::event::{MarksNotice, MarksReceipt, Relay, StreamPosition};
 use crate::ids::{ConnectionId, ShardId};
 use crate::limits::MESH_PARCELS_MAX;
+use crate::metrics::message::Stamps;
 use crate::node::handoff::Moving;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -23,10 +24,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
+/// A message for a user of another shard, and when it was where.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Post {
+    /// The message.
+    pub relay: Relay,
+    /// `None`: it was received before the server started, or its time is not taken.
+    pub stamps: Option<Stamps>,
+}
+
 /// What shards send each other. All of it is owned: nothing is shared.
 pub enum Parcel {
     /// Messages of one stream, in order; at most [`crate::limits::PARCEL_RELAYS_MAX`].
-    Relays(Vec<Relay>),
+    Relays(Vec<Post>),
     /// The sender's stream is kept up to here.
     Confirm(StreamPosition),
     /// What became of messages.
@@ -170,7 +180,7 @@ impl Mesh {
     }
 
     /// Posts relays now, or gives them back.
-    pub fn post_relays(&mut self, to: ShardId, relays: Vec<Relay>) -> Result<(), Vec<Relay>> {
+    pub fn post_relays(&mut self, to: ShardId, relays: Vec<Post>) -> Result<(), Vec<Post>> {
         assert!(to != self.me, "a shard writes no parcels to itself");
         let lane = &mut self.outgoing[usize::from(to.0)];
         lane.send_kept();

@@ -20,6 +20,7 @@ use crate::chat::kept::KeptRequest;
 use crate::ids::{ConnectionId, UserId};
 use crate::limits::{NEEDS_STAGES_MAX, NEEDS_UNDER_WAY_MAX, PARKED_MAX, QUICK_READS, SLOW_READ_MS};
 use crate::metrics::Counter;
+use crate::metrics::message::Journey;
 use crate::node::clock::steady_nanos;
 use crate::node::connection::token_of;
 use crate::node::desk::Desk;
@@ -35,8 +36,8 @@ const TIMED_EVENTS: u32 = 64 * 1024;
 
 /// What is parked.
 pub enum Waiting {
-    /// A request of a connection, and whose it is.
-    Request(ConnectionId, Option<UserId>, KeptRequest),
+    /// A request of a connection, and whose it is; a message is followed.
+    Request(ConnectionId, Option<UserId>, KeptRequest, Option<Box<Journey>>),
     /// A part of a list, for a connection.
     Part(ConnectionId, Box<Listing>, Part),
     /// What retention lets a user forget.
@@ -154,7 +155,7 @@ impl<S: Store> Desk<S> {
         self.metrics.count(Counter::Parked, 1);
         let kept = KeptRequest::of(request);
         self.hold(to, true);
-        self.parking.park(Waiting::Request(to, user, kept), needs, 1);
+        self.parking.park(Waiting::Request(to, user, kept, None), needs, 1);
         Ok(())
     }
 
@@ -173,18 +174,25 @@ impl<S: Store> Desk<S> {
     }
 
     fn go_on(&mut self, waiting: Waiting, stages: u8) -> Result<(), StoreError> {
-        let (to, user, kept) = match waiting {
+        let (to, user, kept, journey) = match waiting {
             Waiting::Part(to, listing, part) => return self.give_part(to, listing, part, stages),
             Waiting::Chore(user) => return self.forget(user, stages),
-            Waiting::Request(to, user, kept) => (to, user, kept),
+            Waiting::Request(to, user, kept, journey) => (to, user, kept, journey),
         };
         let needs = kept.lend(|request| self.shard.needs(user, &request))?;
         if !needs.is_empty() && stages < NEEDS_STAGES_MAX {
-            self.parking.park(Waiting::Request(to, user, kept), needs, stages + 1);
+            let waiting = Waiting::Request(to, user, kept, journey);
+            self.parking.park(waiting, needs, stages + 1);
             return Ok(());
         }
         self.hold(to, false);
-        kept.lend(|request| self.apply(Event::Request { connection: to, user, request }))
+        kept.lend(|request| {
+            let event = Event::Request { connection: to, user, request };
+            match journey {
+                Some(journey) => self.apply_message(event, *journey),
+                None => self.apply(event),
+            }
+        })
     }
 
     /// Nothing more of a connection is decoded, or it is again.

@@ -8,15 +8,16 @@
 //!
 //! Left to others: when a turn may be released (`shard_loop`), lists (`listing`).
 
-use crate::api::{Reply, StoredMessage};
+use crate::api::{DeliveryState, Reply, StoredMessage};
 use crate::chat::event::{CloseReason, Effect, Letter, OfflineNotice, ServerAck, StoredPart};
-use crate::chat::turn::Turn;
+use crate::chat::turn::{Turn, When};
 use crate::ids::{ConnectionId, ShardId};
 use crate::limits::{PARCEL_RELAYS_MAX, SHARDS_MAX};
 use crate::metrics::{Counter, TARGETS_MAX};
 use crate::node::connection::token_of;
 use crate::node::desk::Desk;
-use crate::node::mesh::{Answer, Parcel};
+use crate::node::journeys::{Ended, Followed};
+use crate::node::mesh::{Answer, Parcel, Post};
 use crate::store::{Store, StoreError};
 use crate::wire::encode;
 use crate::wire::session::CloseCode;
@@ -24,38 +25,53 @@ use crate::wire::session::CloseCode;
 /// A message as an effect names it.
 struct Pushed {
     letter: Letter,
-    state: crate::api::DeliveryState,
+    state: DeliveryState,
     stored: Option<StoredPart>,
 }
 
 impl<S: Store> Desk<S> {
-    /// Performs effects in their order; `turn` has their texts.
-    pub fn release(
-        &mut self,
-        effects: Vec<Effect>,
-        turn: &Turn,
-    ) -> Result<Vec<Effect>, StoreError> {
-        let mut effects = effects;
-        for effect in effects.drain(..) {
-            self.perform(effect, turn)?;
+    /// Performs the effects of a turn that may leave, in their order.
+    pub fn release(&mut self, when: When, ended: &mut Ended) -> Result<(), StoreError> {
+        let Ended { turn, journeys } = ended;
+        let mut effects = std::mem::take(turn.effects(when));
+        let mut at = 0;
+        for (index, effect) in effects.drain(..).enumerate() {
+            self.perform(effect, turn, journeys.of(&mut at, when, index))?;
         }
         self.post_gathered();
-        Ok(effects)
+        *turn.effects(when) = effects;
+        Ok(())
     }
 
-    fn perform(&mut self, effect: Effect, turn: &Turn) -> Result<(), StoreError> {
+    fn perform(
+        &mut self,
+        effect: Effect,
+        turn: &Turn,
+        followed: Option<&mut Followed>,
+    ) -> Result<(), StoreError> {
         match effect {
-            Effect::Ack { to, ack } => self.acknowledge(to, &ack),
+            Effect::Ack { to, ack } => {
+                self.acknowledge(to, &ack);
+                if let Some(followed) = followed {
+                    followed.journey.id = ack.source.number();
+                    let connection = self.table.get(token_of(to)).filter(|it| !it.is_over());
+                    self.profile.acked(followed, connection.map(|it| &mut it.trail));
+                }
+            }
             Effect::Push { to, letter, content, state, stored } => {
                 self.push(to, Pushed { letter, state, stored }, turn.text(content), turn);
+                // Its author's other devices are shown it, too, in other states.
+                if let Some(followed) = followed
+                    && state == DeliveryState::ServerToClientIng
+                {
+                    followed.journey.id = letter.id.number();
+                    let connection = self.table.get(token_of(to)).filter(|it| !it.is_over());
+                    self.profile.pushed(followed, connection.map(|it| &mut it.trail));
+                }
             }
             Effect::Relay { to, relay } => {
-                if self.shard.may_post(to, relay.position) {
-                    self.relays[usize::from(to.0)].push(relay);
-                    if self.relays[usize::from(to.0)].len() >= PARCEL_RELAYS_MAX {
-                        self.post_relays(to);
-                    }
-                }
+                let stamps = followed.map(|followed| followed.journey.stamps);
+                self.relay(to, Post { relay, stamps });
             }
             Effect::Enroll { user, tenant } => self.shard.enroll(user, tenant),
             Effect::Confirm { to, stream } => self.mesh.post(to, Parcel::Confirm(stream)),
@@ -103,6 +119,23 @@ impl<S: Store> Desk<S> {
             }
         }
         Ok(())
+    }
+
+    /// Gathers a relay, unless its stream is behind: then it is read from the outbox.
+    fn relay(&mut self, to: ShardId, post: Post) {
+        if !self.shard.may_post(to, post.relay.position) {
+            return self.put_off(to, &post);
+        }
+        self.relays[usize::from(to.0)].push(post);
+        if self.relays[usize::from(to.0)].len() >= PARCEL_RELAYS_MAX {
+            self.post_relays(to);
+        }
+    }
+
+    fn put_off(&mut self, to: ShardId, post: &Post) {
+        if let Some(stamps) = post.stamps {
+            self.profile.put_off(to, post.relay.position, stamps);
+        }
     }
 
     fn acknowledge(&mut self, to: ConnectionId, ack: &ServerAck) {
@@ -180,13 +213,14 @@ impl<S: Store> Desk<S> {
     }
 
     /// Posts relays, or tells the rules that they are to be read again later; `false`: no room.
-    fn offer_relays(&mut self, to: ShardId, relays: Vec<crate::chat::event::Relay>) -> bool {
+    fn offer_relays(&mut self, to: ShardId, relays: Vec<Post>) -> bool {
         let count = relays.len() as u64;
         let Err(relays) = self.mesh.post_relays(to, relays) else {
             self.metrics.relay(to.0, count);
             return true;
         };
-        let first = relays.first().expect("an empty parcel is never posted").position;
+        let first = relays.first().expect("an empty parcel is never posted").relay.position;
+        relays.iter().for_each(|post| self.put_off(to, post));
         self.metrics.count(Counter::MeshFull, 1);
         self.shard.take_back(to, first);
         false
@@ -196,7 +230,11 @@ impl<S: Store> Desk<S> {
     pub fn catch_up(&mut self) -> Result<(), StoreError> {
         for to in self.mesh.others() {
             while self.shard.is_behind(to) {
-                let relays = self.shard.read_outbox(to)?;
+                let relays = self.shard.read_outbox(to)?.into_iter().map(|relay| {
+                    let stamps = self.profile.late(to, relay.position);
+                    Post { relay, stamps }
+                });
+                let relays: Vec<Post> = relays.collect();
                 if relays.is_empty() || !self.offer_relays(to, relays) {
                     break;
                 }

@@ -86,12 +86,14 @@ impl<S: Store> ShardLoop<S> {
         let Some(connection) = self.desk.table.get(token) else { return };
         if connection.out.is_empty() || connection.flags.dead {
             let unused = std::mem::take(&mut connection.out);
+            self.desk.profile.drop(std::mem::take(&mut connection.trail));
             return self.desk.recycle(unused);
         }
         if connection.sending > 0 {
             return;
         }
         let bytes = std::mem::take(&mut connection.out);
+        connection.flags.flying = self.desk.profile.launch(connection.trail);
         connection.sending = u32::try_from(bytes.len()).expect("unsent bytes are bounded");
         self.desk.metrics.count(Counter::BytesOut, bytes.len() as u64);
         self.ring_failed |= self.ring.send(connection.socket.as_fd(), token, bytes).is_err();
@@ -160,6 +162,7 @@ impl<S: Store> ShardLoop<S> {
         let Some(connection) = self.desk.table.get(token) else { return };
         tracing::debug!(index = token.index, ?code, "cut at a bound");
         connection.out.clear();
+        self.desk.profile.drop(std::mem::take(&mut connection.trail));
         connection.window = Vec::new();
         connection.session.close(code, &mut connection.out);
         connection.flags.cut = true;
@@ -197,6 +200,7 @@ impl<S: Store> ShardLoop<S> {
         }
         self.uncount(token);
         let Some(connection) = self.desk.table.remove(token) else { return };
+        self.desk.profile.drop(connection.trail);
         self.desk.metrics.count(Counter::Closed, 1);
         self.desk.authenticated -= u64::from(connection.flags.known);
         self.drop_errand(token, connection.errand);

@@ -14,8 +14,10 @@
 //! (`launch`).
 
 use crate::chat::event::Event;
+use crate::chat::turn::When;
 use crate::ids::ShardId;
 use crate::limits::{CONNECTIONS_PER_SHARD_MAX, DRAIN_MS_MAX};
+use crate::metrics::rounds::Step;
 use crate::metrics::{Counter, Gauge, Stage};
 use crate::node::admission::Admission;
 use crate::node::clock::{Clock, Reading, steady_nanos};
@@ -27,6 +29,7 @@ use crate::node::log_writer::LogWriter;
 use crate::node::mesh::Parcel;
 use crate::node::ring::{Completion, Filled, Ring, Token};
 use crate::node::settle::Totals;
+use crate::node::steps::Steps;
 use crate::store::cut::CutOrder;
 use crate::store::{Store, StoreError};
 use crate::wire::session::{CloseCode, Session};
@@ -52,6 +55,13 @@ pub enum ShardError {
     Ring(#[from] io::Error),
 }
 
+/// Bytes that wait to be decoded.
+struct Heard {
+    token: Token,
+    filled: Filled,
+    received_ns: u64,
+}
+
 /// One shard at work.
 pub struct ShardLoop<S: Store> {
     pub(super) ring: Ring,
@@ -69,11 +79,13 @@ pub struct ShardLoop<S: Store> {
     pub(super) admission: Admission,
     /// Its part in cuts of the server.
     pub(super) cut: CutOrder,
+    /// What its rounds are made of.
+    pub(super) steps: Steps,
     listeners: Listeners,
     clock: Clock,
     pub(super) parcels: VecDeque<(ShardId, Parcel)>,
     pub(super) deferred: VecDeque<(ShardId, Parcel)>,
-    inbox: VecDeque<(Token, Filled)>,
+    inbox: VecDeque<Heard>,
     is_tick_due: bool,
     ticked_ms: u64,
     sweep_part: u32,
@@ -108,6 +120,7 @@ impl<S: Store> ShardLoop<S> {
             control,
             admission: Admission::default(),
             cut: CutOrder::default(),
+            steps: Steps::default(),
             listeners,
             clock,
             parcels: VecDeque::new(),
@@ -148,8 +161,9 @@ impl<S: Store> ShardLoop<S> {
                 return self.finish();
             }
             self.round(phase)?;
-            if !self.is_busy() {
-                self.wait(phase)?;
+            match self.is_busy() {
+                true => self.steps.go_on(),
+                false => self.wait(phase)?,
             }
         }
     }
@@ -179,6 +193,8 @@ impl<S: Store> ShardLoop<S> {
     pub(super) fn round(&mut self, phase: Phase) -> Result<(), ShardError> {
         self.ring.turn(&mut self.completions)?;
         let start = steady_nanos();
+        self.steps.begin(start);
+        self.desk.profile.round = start;
         if !self.is_anchored && phase != Phase::Opening {
             // Only now is it known which ids any shard has shown before.
             self.is_anchored = true;
@@ -191,12 +207,15 @@ impl<S: Store> ShardLoop<S> {
         self.reap(phase);
         self.move_log()?;
         self.look_for_cut()?;
-        let takes_requests = self.takes_requests();
+        self.steps.enter(Step::Exchange, steady_nanos());
+        let takes_requests = self.takes_requests_at(self.steps.looked());
         if takes_requests {
             self.feed_starved();
             self.exchange()?;
         }
+        self.steps.pass_to(Step::Tick);
         self.tick_if_due()?;
+        self.steps.pass_to(Step::Decode);
         self.depart()?;
         // Whoever asks sees all that was relayed before.
         if takes_requests && self.parcels.is_empty() {
@@ -204,17 +223,30 @@ impl<S: Store> ShardLoop<S> {
             self.desk.forget_some()?;
         }
         self.end_turn(start)?;
+        self.steps.enter(Step::Log, steady_nanos());
         self.sync_if_awaited()?;
+        self.steps.enter(Step::Settle, steady_nanos());
         self.note_admission();
         self.desk.catch_up()?;
         self.follow(phase)?;
         self.settle_touched()?;
         self.desk.mesh.flush();
         self.desk.metrics.set(Gauge::Heartbeat, self.desk.now.steady_ms);
-        self.desk.metrics.record(Stage::Away, steady_nanos() - start);
+        self.end_round();
         match self.ring_failed {
             true => Err(io::Error::from(Errno::IO).into()),
             false => Ok(()),
+        }
+    }
+
+    /// Counts how long the round took, and names what took long.
+    fn end_round(&mut self) {
+        let (nanos, away) = self.steps.end(steady_nanos(), self.desk.now.wall_ms);
+        self.desk.metrics.record(Stage::Away, nanos);
+        if let Some(away) = away {
+            let (shard, doing) = (self.desk.place.shard.0, away.doing.name());
+            tracing::debug!(shard, ns = nanos, doing, doing_ns = away.doing_nanos, "away");
+            self.desk.metrics.note_away(away.doing, self.steps.away());
         }
     }
 
@@ -260,6 +292,9 @@ impl<S: Store> ShardLoop<S> {
                     if let Some(connection) = self.desk.table.get(token) {
                         connection.sending = 0;
                         connection.flags.dead |= result.is_err();
+                        if std::mem::take(&mut connection.flags.flying) && result.is_ok() {
+                            self.desk.profile.land(&mut connection.trail);
+                        }
                     }
                     self.desk.recycle(bytes);
                     self.desk.touch(token);
@@ -286,7 +321,8 @@ impl<S: Store> ShardLoop<S> {
         }
         self.desk.table.hear(token, now_ms);
         self.desk.touch(token);
-        self.inbox.push_back((token, filled));
+        let received_ns = self.desk.profile.round;
+        self.inbox.push_back(Heard { token, filled, received_ns });
     }
 
     /// A receive that should end was not found: if it goes on, it is cancelled again.
@@ -324,7 +360,9 @@ impl<S: Store> ShardLoop<S> {
             self.desk.apply(Event::Tick)?;
             self.desk.sweep(self.sweep_part);
             self.sweep_part = self.sweep_part.wrapping_add(1);
+            self.desk.profile.show();
         }
+        self.steps.enter(Step::Decode, steady_nanos());
         Ok(())
     }
 
@@ -352,11 +390,13 @@ impl<S: Store> ShardLoop<S> {
             }
         }
         while !self.desk.is_turn_full() {
-            let Some((token, mut filled)) = self.inbox.pop_front() else { break };
+            let Some(heard) = self.inbox.pop_front() else { break };
+            let Heard { token, mut filled, received_ns } = heard;
             if let Some(connection) = self.desk.table.get(token) {
                 connection.waiting -= 1;
             }
-            let result = self.desk.decode_received(token, self.ring.bytes(&mut filled));
+            let bytes = self.ring.bytes(&mut filled);
+            let result = self.desk.decode_received(token, bytes, received_ns);
             self.ring.give_back(filled);
             self.desk.touch(token);
             result?;
@@ -371,17 +411,19 @@ impl<S: Store> ShardLoop<S> {
             return Ok(());
         }
         let write_start = steady_nanos();
+        let before = self.steps.enter(Step::Write, write_start);
         desk.shard.end_turn(&mut desk.turn)?;
         let release_start = steady_nanos();
-        let spare = desk.spare_turns.pop().unwrap_or_default();
-        let mut turn = std::mem::replace(&mut desk.turn, spare);
-        let effects = std::mem::take(&mut turn.now);
-        turn.now = desk.release(effects, &turn)?;
+        self.steps.enter(Step::Release, release_start);
+        let mut ended = desk.take_turn(write_start, release_start);
+        desk.release(When::Now, &mut ended)?;
+        let release_end = steady_nanos();
+        self.steps.enter(before, release_end);
         desk.metrics.count(Counter::Turns, 1);
         desk.metrics.record(Stage::Turn, write_start - start);
         desk.metrics.record(Stage::Write, release_start - write_start);
-        desk.metrics.record(Stage::Release, steady_nanos() - release_start);
-        desk.pending.push_back(turn);
+        desk.metrics.record(Stage::Release, release_end - release_start);
+        desk.pending.push_back(ended);
         self.release_durable()
     }
 

@@ -6,7 +6,8 @@ use crate::chat::event::{Effect, Letter, Relay, StreamPosition};
 use crate::ids::{ConnectionId, MessageId, UserId};
 use crate::limits::MESH_PARCELS_MAX;
 use crate::node::house::{ACK, House, Peer, UPGRADE, auth, call, text};
-use crate::node::mesh::{Answer, Mesh, bells, meshes};
+use crate::node::journeys::Ended;
+use crate::node::mesh::{Answer, Mesh, Post, bells, meshes};
 use crate::store::memory::MemoryStore;
 use crate::wire::session::Port;
 
@@ -200,8 +201,9 @@ fn a_user_who_was_welcomed_and_is_gone_is_reported_as_gone() {
     let to = desk.table.id(peer.token);
     desk.table.get(peer.token).expect("open").flags.dead = true;
     let welcome = Effect::Welcome { to, user, ack: None, notice: None };
-    let turn = std::mem::take(&mut desk.turn);
-    desk.release(vec![welcome], &turn).expect("no disk");
+    let mut ended = Ended::default();
+    ended.turn.want(When::Now, welcome);
+    desk.release(When::Now, &mut ended).expect("no disk");
     assert_eq!(desk.departed, [(to, user)]);
     house.until("it is gone", |house| house.server_side(0, &peer).is_none());
     let desk = &house.shards[0].desk;
@@ -212,7 +214,7 @@ fn a_user_who_was_welcomed_and_is_gone_is_reported_as_gone() {
     house.until_received(&mut next, ACK, 1);
 }
 
-fn relay(sequence: u64, to: UserId) -> Relay {
+fn post(sequence: u64, to: UserId) -> Post {
     let letter = Letter {
         kind: MessageType::Text,
         from: UserId::new(1024 * 9).expect("positive"),
@@ -225,7 +227,9 @@ fn relay(sequence: u64, to: UserId) -> Relay {
     };
     let position = StreamPosition { epoch: 1, sequence };
     let (content, name) = ("x".into(), None);
-    Relay { position, letter, ordinal: sequence, server_send_time_ms: 1, content, name }
+    let server_send_time_ms = 1;
+    let relay = Relay { position, letter, ordinal: sequence, server_send_time_ms, content, name };
+    Post { relay, stamps: None }
 }
 
 /// Posts a relay from the first shard and then, from the third, the question how many came. A
@@ -233,7 +237,7 @@ fn relay(sequence: u64, to: UserId) -> Relay {
 fn ask_behind_relays(mut ends: [Mesh; 2], user: UserId, rounds: u64) {
     let mut parcels = Vec::new();
     for round in 1..=rounds {
-        assert!(ends[0].post_relays(ShardId(1), vec![relay(round, user)]).is_ok());
+        assert!(ends[0].post_relays(ShardId(1), vec![post(round, user)]).is_ok());
         let question = Box::new((TO, Request::UnreadCount(user)));
         ends[1].post(ShardId(1), Parcel::Forward(question));
         let start = steady_nanos();
