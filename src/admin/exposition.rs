@@ -1,13 +1,15 @@
 //! The figures in Prometheus' text format, version 0.0.4.
 
-use crate::metrics::{Counter, Gauge, ShardMetrics, Stage, bucket_end};
+use crate::metrics::message::Span;
+use crate::metrics::rounds::Step;
+use crate::metrics::{Counter, Gauge, Histogram, ShardMetrics, Stage, bucket_end};
 use std::fmt::Write;
 use std::sync::Arc;
 
 /// The format's media type.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Powers of two, in nanoseconds, that stage histograms are thinned to: 1 us to 17 s.
+/// Powers of two, in nanoseconds, that histograms are thinned to: 1 us to 17 s.
 const BOUND_POWERS: std::ops::RangeInclusive<u32> = 10..=34;
 
 /// The family of messages between shards; a pair that had none has no sample.
@@ -55,10 +57,24 @@ pub fn render(shards: &[Arc<ShardMetrics>], process: &Process) -> String {
     for (index, shard) in shards.iter().enumerate() {
         page.relays(index, shard);
     }
-    page.family("stage_seconds", "Where a message's time goes, by stage.", "histogram");
+    page.family("away_total", "Rounds that took long, by their longest step.", "counter");
+    for step in Step::ALL {
+        for (index, shard) in shards.iter().enumerate() {
+            page.away(*step, index, shard);
+        }
+    }
+    page.family("stage_seconds", "Where a shard's time goes, by stage.", "histogram");
     for stage in Stage::ALL {
         for (index, shard) in shards.iter().enumerate() {
-            page.histogram(*stage, index, shard);
+            let labels = format!("shard=\"{index}\",stage=\"{}\"", stage.name());
+            page.histogram("stage_seconds", &labels, shard.stage(*stage));
+        }
+    }
+    page.family("message_seconds", "Where a message's time goes, by span.", "histogram");
+    for span in Span::ALL {
+        for (index, shard) in shards.iter().enumerate() {
+            let labels = format!("shard=\"{index}\",span=\"{}\"", span.name());
+            page.histogram("message_seconds", &labels, shard.span(*span));
         }
     }
     page.out
@@ -123,10 +139,15 @@ impl Page {
         }
     }
 
+    fn away(&mut self, step: Step, index: usize, shard: &ShardMetrics) {
+        let (doing, count) = (step.name(), shard.away(step));
+        let _ =
+            writeln!(self.out, "anser_away_total{{shard=\"{index}\",doing=\"{doing}\"}} {count}");
+    }
+
     /// Buckets hold what is below their bound; in whole nanoseconds that is `le` but for one.
-    fn histogram(&mut self, stage: Stage, index: usize, shard: &ShardMetrics) {
-        let (counts, sum) = shard.stage(stage).read();
-        let labels = format!("shard=\"{index}\",stage=\"{}\"", stage.name());
+    fn histogram(&mut self, name: &str, labels: &str, histogram: &Histogram) {
+        let (counts, sum) = histogram.read();
         let mut below = 0;
         let mut buckets = counts.iter().enumerate().peekable();
         for power in BOUND_POWERS {
@@ -135,16 +156,13 @@ impl Page {
                 below += count;
             }
             let seconds = bound as f64 / 1e9;
-            let _ = writeln!(
-                self.out,
-                "anser_stage_seconds_bucket{{{labels},le=\"{seconds}\"}} {below}"
-            );
+            let _ = writeln!(self.out, "anser_{name}_bucket{{{labels},le=\"{seconds}\"}} {below}");
         }
         let total: u64 = counts.iter().sum();
         let seconds = sum as f64 / 1e9;
-        let _ = writeln!(self.out, "anser_stage_seconds_bucket{{{labels},le=\"+Inf\"}} {total}");
-        let _ = writeln!(self.out, "anser_stage_seconds_sum{{{labels}}} {seconds}");
-        let _ = writeln!(self.out, "anser_stage_seconds_count{{{labels}}} {total}");
+        let _ = writeln!(self.out, "anser_{name}_bucket{{{labels},le=\"+Inf\"}} {total}");
+        let _ = writeln!(self.out, "anser_{name}_sum{{{labels}}} {seconds}");
+        let _ = writeln!(self.out, "anser_{name}_count{{{labels}}} {total}");
     }
 }
 
@@ -182,13 +200,15 @@ mod tests {
                 assert!(line.starts_with(&current), "{line} is not of {current}");
             }
         }
-        assert_eq!(families.len(), Counter::ALL.len() + Gauge::ALL.len() + 7);
+        assert_eq!(families.len(), Counter::ALL.len() + Gauge::ALL.len() + 9);
     }
 
     #[test]
     fn figures_carry_their_shard() {
         let text = render_with(|shard| {
             shard.count(Counter::Sent, 7);
+            shard.record_span(Span::Delivery, 2_000_000);
+            shard.note_away(Step::Decode, Vec::new());
             shard.set(Gauge::Connections, 3);
             shard.set(Gauge::Heartbeat, 61_250);
             shard.relay(0, 5);
@@ -198,6 +218,9 @@ mod tests {
         assert!(text.contains("anser_connections{shard=\"1\"} 3\n"));
         assert!(text.contains("anser_heartbeat_seconds{shard=\"1\"} 61.25\n"));
         assert!(text.contains("anser_messages_relayed_total{shard=\"1\",to=\"0\"} 5\n"));
+        assert!(text.contains("anser_away_total{shard=\"1\",doing=\"decode\"} 1\n"));
+        let delivery = "anser_message_seconds_count{shard=\"1\",span=\"delivery\"} 1\n";
+        assert!(text.contains(delivery), "{text}");
         assert!(text.contains("anser_process_start_time_seconds 1700000000.25\n"));
     }
 

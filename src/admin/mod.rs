@@ -9,4 +9,5 @@
 
 pub mod exposition;
 pub mod page;
+pub mod profile;
 pub mod status;

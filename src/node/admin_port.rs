@@ -11,10 +11,12 @@
 
 use crate::admin::exposition::{self, Process};
 use crate::admin::page::PAGE;
+use crate::admin::profile::{self, Moment};
 use crate::admin::status::{self, Health, Ports, Readiness};
 use crate::limits;
 use crate::metrics::ShardMetrics;
 use crate::node::admin_cuts::{self, Asker};
+use crate::node::clock::{Reading, steady_nanos};
 use crate::node::cuts::Cuts;
 use rustix::time::{ClockId, clock_gettime};
 use std::io::{self, Read, Write};
@@ -109,8 +111,17 @@ impl AdminState {
                 Answer::new(code, JSON, status::readiness_json(readiness, durability, shards))
             }
             "/admin/ports" => Answer::new(200, JSON, status::ports_json(self.ports)),
+            "/admin/latency" => self.profile(profile::latency_json),
+            "/admin/slow" => self.profile(profile::slow_json),
+            "/admin/away" => self.profile(profile::away_json),
             _ => return None,
         })
+    }
+
+    fn profile(&self, render: fn(Moment, &[Arc<ShardMetrics>]) -> String) -> Answer {
+        let unix_ms = Reading::take().wall_micros.div_euclid(1000);
+        let moment = Moment { steady_ns: steady_nanos(), unix_ms };
+        Answer::new(200, JSON, render(moment, &self.metrics))
     }
 
     /// Figures of the process; one that cannot be read is 0.
@@ -284,7 +295,7 @@ fn answer_head(head: &[u8], state: &AdminState) -> Option<Answer> {
     let head_only = request.method == Some("HEAD");
     let mut answer = match request.method {
         Some("GET" | "HEAD") => {
-            let known = "try /, /metrics, /healthz or /readyz";
+            let known = "try /, /metrics, /healthz, /readyz, /admin/latency, slow or away";
             state.answer(path).unwrap_or_else(|| Answer::words(404, known))
         }
         Some(method) if admin_cuts::is_there(path) => {
