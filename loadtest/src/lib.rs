@@ -9,13 +9,17 @@
 //! * [`http`] and [`websocket`] are small blocking clients that can also misbehave.
 //! * [`world`] makes users, pairs and conversations of them, for tests that read as sentences.
 //! * [`crash`] kills a server again and again and looks for what it acked.
+//! * [`restart`] fills a server and times its start.
 //! * [`load`] is the load generator: one thread, one ring, every message checked.
 //! * [`outcome`] is what each of its scenarios gives back; [`document`] keeps it in a file,
 //!   and [`report`] shows it to people.
+//! * [`compare`] sets such documents against each other; [`suite`] makes all of the README's.
 
 // Tests wait for real servers with real deadlines; none of the rules' determinism is at stake.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
+pub mod compare;
+pub mod cores;
 pub mod crash;
 pub mod dice;
 pub mod document;
@@ -28,7 +32,9 @@ pub mod peers;
 pub mod programs;
 pub mod python;
 pub mod report;
+pub mod restart;
 pub mod server;
+pub mod suite;
 pub mod websocket;
 pub mod world;
 

@@ -1,5 +1,6 @@
 //! `anser-loadtest`: puts load on a running server, checks every message, prints one JSON line.
 
+use anser_loadtest::compare::Compare;
 use anser_loadtest::crash::Crash;
 use anser_loadtest::document::Document;
 use anser_loadtest::load::handoff::Handoff;
@@ -11,6 +12,8 @@ use anser_loadtest::load::pingpong::PingPong;
 use anser_loadtest::load::scale::Scale;
 use anser_loadtest::outcome::Scenario;
 use anser_loadtest::report;
+use anser_loadtest::restart::Restart;
+use anser_loadtest::suite::Suite;
 use clap::Parser;
 
 #[global_allocator]
@@ -36,6 +39,12 @@ enum Command {
     Scale(Scale),
     /// A server of its own is killed, and its power cut, again and again under load.
     Crash(Crash),
+    /// A server of its own is filled, stopped and started: how long until its first Ack.
+    Restart(Restart),
+    /// Ratios of runs to the first of them, from what `--json` wrote.
+    Compare(Compare),
+    /// Everything that the README shows, each row several times against a server of its own.
+    Suite(Suite),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -48,7 +57,15 @@ fn main() -> anyhow::Result<()> {
         Command::Mixed(mixed) => perform(&mixed),
         Command::Scale(scale) => perform(&scale),
         Command::Crash(crash) => perform(&crash),
+        Command::Restart(restart) => perform(&restart),
+        Command::Compare(compare) => say(&compare.run()?),
+        Command::Suite(suite) => say(&suite.run()?),
     }
+}
+
+fn say(text: &str) -> anyhow::Result<()> {
+    print!("{text}");
+    Ok(())
 }
 
 /// Runs a scenario and tells what came of it in every way that was asked for.

@@ -67,13 +67,14 @@ pub fn machine(document: &Document) -> Value {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::document::{Machine, SCHEMA};
     use crate::latencies::Latencies;
     use crate::outcome::Outcome;
 
-    fn document() -> Document {
+    /// A run that failed, with something of everything.
+    pub(crate) fn document() -> Document {
         let mut ack = Latencies::default();
         (1..10_000_u64).for_each(|number| ack.record(number * number / 100));
         let series = |values: &[f64]| values.to_vec();

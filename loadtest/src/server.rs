@@ -6,6 +6,11 @@
 //!    closes with its owner, then kills the server by its id and removes the folder.
 //! 3. A server that does not get ready or does not stop in time is a failure with its log shown.
 
+mod finished;
+
+pub use finished::{Finished, run, run_tools};
+
+use crate::cores;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
@@ -34,6 +39,8 @@ pub struct Setup {
     pub open_files_max: Option<u32>,
     /// A write beyond the size that a file may have fails, and does not end the process.
     pub survives_large_files: bool,
+    /// The cores it may use; `None` for those of this process.
+    pub cores: Option<Vec<usize>>,
 }
 
 impl Setup {
@@ -45,6 +52,7 @@ impl Setup {
             environment: Vec::new(),
             open_files_max: None,
             survives_large_files: false,
+            cores: None,
         }
     }
 
@@ -69,6 +77,12 @@ impl Setup {
     /// The same, ready for [`Server::refuse_files_beyond`].
     pub fn surviving_large_files(mut self) -> Setup {
         self.survives_large_files = true;
+        self
+    }
+
+    /// The same on these cores alone.
+    pub fn on_cores(mut self, cores: Vec<usize>) -> Setup {
+        self.cores = Some(cores);
         self
     }
 
@@ -210,7 +224,11 @@ impl Server {
         let mut command = setup.command(&folder.data());
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         command.stderr(log.expect("the folder was just made"));
-        let mut child = command.spawn().expect("the binary was just built");
+        let spawned = match &setup.cores {
+            Some(cores) => cores::only(cores, || command.spawn()),
+            None => command.spawn(),
+        };
+        let mut child = spawned.expect("the binary was just built");
         let stdout = child.stdout.take().expect("piped above");
         let process = Process::watched(child, folder.path());
         let line = match first_line(stdout).recv_timeout(READY_WITHIN) {
@@ -349,49 +367,6 @@ impl Stopped {
     pub fn data(&self) -> PathBuf {
         self.folder.data()
     }
-}
-
-/// What a command that ends by itself has said.
-#[derive(Debug)]
-pub struct Finished {
-    /// Its exit code; `None` after a signal.
-    pub code: Option<i32>,
-    /// Everything it wrote, standard output first.
-    pub said: String,
-}
-
-/// Runs the binary with these arguments until it ends by itself.
-#[track_caller]
-pub fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Finished {
-    run_it(binary(), arguments, environment)
-}
-
-/// Runs `anser-tools` with these arguments until it ends by itself.
-#[track_caller]
-pub fn run_tools(arguments: &[&str]) -> Finished {
-    run_it(tools(), arguments, &[])
-}
-
-#[track_caller]
-fn run_it(program: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Finished {
-    let mut command = Command::new(program);
-    without_environment(&mut command);
-    command.args(arguments).envs(environment.iter().copied());
-    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-    let mut child = child.expect("the binary was just built");
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while matches!(child.try_wait(), Ok(None)) && Instant::now() < deadline {
-        pause();
-    }
-    let ended = matches!(child.try_wait(), Ok(Some(_)));
-    if !ended {
-        let _ = child.kill();
-    }
-    let output = child.wait_with_output().expect("our own child");
-    let said = [&output.stdout[..], &output.stderr[..]].concat();
-    let said = String::from_utf8_lossy(&said).into_owned();
-    assert!(ended, "{} {arguments:?} did not end by itself:\n{said}", program.display());
-    Finished { code: output.status.code(), said }
 }
 
 /// The time between two looks at something that cannot be waited for otherwise.

@@ -72,3 +72,50 @@ fn a_run_that_fails_says_why_everywhere_and_exits_with_1() {
     assert_eq!(document.outcome.error.as_deref(), Some(why));
     assert!(page.contains("The run failed.") && page.contains(why), "{page}");
 }
+
+#[test]
+fn two_documents_are_compared_in_words_and_on_a_page() {
+    let (server, folder) = (Setup::shards(1).start(), Folder::new());
+    let open = ["open", "--users", "4", "--rate", "300", "--seconds", "1", "--warm-seconds", "0"];
+    let mut files = Vec::new();
+    for label in ["old", "new"] {
+        let (output, _, _) =
+            measure(&server, folder.path(), &[&open[..], &["--label", label]].concat());
+        assert!(output.status.success(), "{output:?}");
+        files.push(folder.path().join(format!("{label}.json")));
+        std::fs::rename(folder.path().join("run.json"), files.last().expect("pushed"))
+            .expect("ours");
+    }
+    let page = folder.path().join("compared.html");
+    let words = files.iter().chain([&page]).map(|path| path.to_string_lossy().into_owned());
+    let words: Vec<String> = words.collect();
+    let output = anser_loadtest(&["compare", &words[0], &words[1], "--report", &words[2]]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{output:?}");
+    assert!(said.starts_with("A: old (1 run of open"), "{said}");
+    let delivered = said.lines().find(|line| line.starts_with("delivered "));
+    let delivered = delivered.unwrap_or_else(|| panic!("delivered in {said}"));
+    let cells: Vec<&str> = delivered.split_whitespace().collect();
+    assert_eq!(cells, ["delivered", "300", "300", "1"]);
+    let page = std::fs::read_to_string(page).expect("it was written");
+    assert!(page.contains("old against new"), "{page}");
+}
+
+#[test]
+fn a_quick_suite_fills_its_whole_table() {
+    let folder = Folder::new();
+    let out = folder.path().join("suite").to_string_lossy().into_owned();
+    let output = anser_loadtest(&["suite", "--quick", "--times", "1", "--out", &out]);
+    let table = String::from_utf8_lossy(&output.stdout).into_owned();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    assert_eq!(std::fs::read_to_string(Path::new(&out).join("table.md")).ok(), Some(table.clone()));
+    for shown in ["16 in flight a pair, `sync`", "heartbeat each 15 s", "the first Ack, ms"] {
+        assert!(table.contains(shown), "{shown} in {table}");
+    }
+    assert!(!table.contains('–') && !table.contains("failed"), "{table}");
+    for row in ["pingpong-1-sync", "open-indexer-apart", "restart"] {
+        let document = Document::read(&Path::new(&out).join(format!("{row}-1.json")));
+        assert_eq!(document.expect("it was written").outcome.label.as_deref(), Some(row));
+    }
+}

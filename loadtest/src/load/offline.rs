@@ -60,18 +60,28 @@ impl Scenario for Offline {
     }
 
     fn run(&self, outcome: &mut Outcome) -> Result<()> {
-        ensure!(self.users > 0 && self.window > 0, "there is somebody, and he may write");
-        ensure!(self.messages.is_multiple_of(self.users), "everybody gets as many messages");
-        ensure!(self.messages / self.users <= LIMIT, "at most {LIMIT} messages a user");
-        let people = self.target.register(2 * self.users)?;
+        ensure!(self.messages / self.users.max(1) <= LIMIT, "at most {LIMIT} messages a user");
+        let (people, ids) = self.fill(outcome)?;
         let (authors, readers) = people.split_at(self.users);
-        let ids = MessageIds::new();
-        self.store(authors, readers, ids, outcome)?;
         self.drain(authors, readers, ids, outcome)
     }
 }
 
 impl Offline {
+    /// Stores the messages for people of its own, who never come: authors first, then readers.
+    ///
+    /// # Errors
+    /// When an Ack is missing or wrong, or the server refuses.
+    pub fn fill(&self, outcome: &mut Outcome) -> Result<(Vec<i64>, MessageIds)> {
+        ensure!(self.users > 0 && self.window > 0, "there is somebody, and he may write");
+        ensure!(self.messages.is_multiple_of(self.users), "everybody gets as many messages");
+        let people = self.target.register(2 * self.users)?;
+        let (authors, readers) = people.split_at(self.users);
+        let ids = MessageIds::new();
+        self.store(authors, readers, ids, outcome)?;
+        Ok((people, ids))
+    }
+
     fn each(&self) -> usize {
         self.messages / self.users
     }

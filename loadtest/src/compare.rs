@@ -1,0 +1,287 @@
+//! Runs against runs: ratios of all figures to those of the first, and the plots of all in one.
+
+use crate::document::Document;
+use crate::report::page::Page;
+use crate::report::plots::{self, Subject};
+use crate::report::words::{self, leaves, number};
+use anyhow::{Context, Result};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::PathBuf;
+
+/// What to compare.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Compare {
+    /// Documents that `--json` wrote. Those of one scenario, settings and `--label` are put
+    /// together; one without a label stands for itself.
+    #[arg(required = true, num_args = 2..)]
+    pub files: Vec<PathBuf>,
+    /// Draw all of them in one on a page that needs no other file.
+    #[arg(long, value_name = "FILE.html")]
+    pub report: Option<PathBuf>,
+}
+
+/// Runs of the same.
+struct Group {
+    kind: Option<String>,
+    name: String,
+    documents: Vec<Document>,
+}
+
+/// Several values of one figure.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Spread {
+    /// The lower of the two in the middle, where there are two.
+    pub median: f64,
+    /// The least.
+    pub least: f64,
+    /// The most.
+    pub most: f64,
+}
+
+impl Spread {
+    /// That of some values; `None` of none.
+    pub fn of(mut values: Vec<f64>) -> Option<Spread> {
+        values.sort_by(f64::total_cmp);
+        let median = *values.get(values.len().checked_sub(1)? / 2)?;
+        Some(Spread { median, least: *values.first()?, most: *values.last()? })
+    }
+
+    /// How many times as much this is: of the medians, and of the ends farthest from each other.
+    pub fn against(&self, first: &Spread) -> Spread {
+        let ratio = |value: f64, by: f64| if value == by { 1.0 } else { value / by };
+        Spread {
+            median: ratio(self.median, first.median),
+            least: ratio(self.least, first.most),
+            most: ratio(self.most, first.least),
+        }
+    }
+
+    /// All of it so many times.
+    pub fn times(&self, factor: f64) -> Spread {
+        let [median, least, most] = [self.median, self.least, self.most].map(|it| it * factor);
+        Spread { median, least, most }
+    }
+
+    /// The median, and from least to most if they differ.
+    pub fn words(&self) -> String {
+        let [median, least, most] = [self.median, self.least, self.most].map(number);
+        if least == most { median } else { format!("{median} ({least} to {most})") }
+    }
+}
+
+impl Compare {
+    /// Reads the files and gives the table; writes the page if one is wanted.
+    ///
+    /// # Errors
+    /// When a file is not one of these, or the page cannot be written.
+    pub fn run(&self) -> Result<String> {
+        let groups = self.groups()?;
+        let (columns, rows) = table(&groups);
+        let mut text = String::new();
+        for (place, group) in groups.iter().enumerate() {
+            let _ = writeln!(text, "{}: {}", letter(place), group.words());
+            for warning in group.warnings() {
+                let _ = writeln!(text, "   warning: {warning}");
+            }
+        }
+        text += &aligned(&columns, &rows);
+        if let Some(file) = &self.report {
+            let page = page(&groups, &columns, rows);
+            std::fs::write(file, page).with_context(|| file.display().to_string())?;
+        }
+        Ok(text)
+    }
+
+    fn groups(&self) -> Result<Vec<Group>> {
+        let mut groups: Vec<Group> = Vec::new();
+        for file in &self.files {
+            let document = Document::read(file)?;
+            let label = document.outcome.label.clone();
+            let kind = label.as_ref().map(|_| document.kind());
+            let stem = || file.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+            let same = groups.iter_mut().find(|group| kind.is_some() && group.kind == kind);
+            match same {
+                Some(group) => group.documents.push(document),
+                None => {
+                    let name = label.or_else(stem).unwrap_or_default();
+                    groups.push(Group { kind, name, documents: vec![document] });
+                }
+            }
+        }
+        Ok(groups)
+    }
+}
+
+impl Group {
+    fn words(&self) -> String {
+        let first = &self.documents[0];
+        let (count, begun) = (self.documents.len(), words::moment(first.begun));
+        let runs = if count == 1 { "1 run".to_owned() } else { format!("{count} runs") };
+        let (scenario, settings) = (&first.outcome.scenario, &first.outcome.settings);
+        format!("{} ({runs} of {scenario} {settings}, {begun})", self.name)
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let outcomes = self.documents.iter().map(|document| &document.outcome);
+        let failed = |error: &String| format!("a run failed: {error}");
+        let of = outcomes.flat_map(|it| it.error.iter().map(failed).chain(it.flags.clone()));
+        let mut all: Vec<String> = of.collect();
+        all.sort();
+        all.dedup();
+        all
+    }
+}
+
+/// The spread of every number that was measured in these runs, by its path.
+pub fn spreads(documents: &[Document]) -> BTreeMap<String, Spread> {
+    let mut values: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+    for document in documents {
+        let outcome = &document.outcome;
+        let latencies = outcome.latencies.iter();
+        let summaries = latencies.map(|(name, it)| json!({name: it.summary()}));
+        for object in summaries.chain([outcome.figures.clone()]) {
+            for (path, value) in leaves(&object) {
+                values.entry(path).or_default().extend(value.as_f64());
+            }
+        }
+    }
+    let spread = |(path, values)| Some((path, Spread::of(values)?));
+    values.into_iter().filter_map(spread).collect()
+}
+
+/// `A` for the first group, and so on.
+fn letter(place: usize) -> char {
+    char::from(b'A' + (place % 26) as u8)
+}
+
+/// The columns' names, and a row for each figure that the first group has.
+fn table(groups: &[Group]) -> (Vec<String>, Vec<Vec<String>>) {
+    let mut columns = vec![String::new(), "A".to_owned()];
+    for place in 1..groups.len() {
+        columns.extend([letter(place).to_string(), format!("{}/A", letter(place))]);
+    }
+    let spreads: Vec<BTreeMap<String, Spread>> =
+        groups.iter().map(|group| spreads(&group.documents)).collect();
+    let mut rows = Vec::new();
+    for (path, first) in spreads.first().into_iter().flatten() {
+        let mut row = vec![words::name(path), first.words()];
+        for other in &spreads[1..] {
+            let other = other.get(path);
+            let ratio = other.map(|other| other.against(first).words());
+            row.push(other.map(Spread::words).unwrap_or_default());
+            row.push(ratio.unwrap_or_default());
+        }
+        rows.push(row);
+    }
+    (columns, rows)
+}
+
+/// A table in letters of one width: the first column to the left, the others to the right.
+fn aligned(columns: &[String], rows: &[Vec<String>]) -> String {
+    let all = || std::iter::once(columns).chain(rows.iter().map(Vec::as_slice));
+    let width = |place: usize| all().map(|row| row[place].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns.len()).map(width).collect();
+    let mut out = String::new();
+    for row in all() {
+        let _ = write!(out, "{:<width$}", row[0], width = widths[0]);
+        for (cell, width) in row.iter().zip(&widths).skip(1) {
+            let _ = write!(out, "   {cell:>width$}");
+        }
+        out.push('\n');
+    }
+    out
+}
+
+fn page(groups: &[Group], columns: &[String], rows: Vec<Vec<String>>) -> String {
+    let names: Vec<&str> = groups.iter().map(|group| group.name.as_str()).collect();
+    let mut page = Page::new(&names.join(" against "));
+    for (place, group) in groups.iter().enumerate() {
+        page.paragraph(&format!("{}: {}", letter(place), group.words()));
+        group.warnings().iter().for_each(|warning| page.note("flag", warning));
+    }
+    let mut subjects = Vec::new();
+    for (place, group) in groups.iter().enumerate() {
+        let name = format!("{} {}", letter(place), group.name);
+        subjects.push(Subject { name, documents: group.documents.iter().collect() });
+    }
+    page.plots(&plots::of(&subjects));
+    page.table("Ratios", columns, rows.into_iter());
+    let machines: Vec<_> =
+        groups.iter().map(|it| crate::report::machine(&it.documents[0])).collect();
+    let titles: Vec<String> =
+        (0..groups.len()).map(|place| format!("Machine of {}", letter(place))).collect();
+    let tables: Vec<_> = titles.iter().map(String::as_str).zip(&machines).collect();
+    page.pairs(&tables);
+    page.end()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::tests::document;
+    use serde_json::Value;
+
+    fn measured(label: Option<&str>, figures: Value) -> Document {
+        let mut document = document();
+        document.outcome.label = label.map(str::to_owned);
+        document.outcome.figures = figures;
+        document.outcome.error = None;
+        document
+    }
+
+    fn compare(documents: &[Document]) -> (String, String) {
+        let folder = crate::server::Folder::new();
+        let mut files = Vec::new();
+        for (place, document) in documents.iter().enumerate() {
+            files.push(folder.path().join(format!("run-{place}.json")));
+            document.write(&files[place]).expect("a folder of ours");
+        }
+        let report = folder.path().join("page.html");
+        let text = Compare { files, report: Some(report.clone()) }.run();
+        (text.expect("all are documents"), std::fs::read_to_string(report).expect("a page"))
+    }
+
+    fn row<'a>(text: &'a str, name: &str) -> Vec<&'a str> {
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        let line = line.unwrap_or_else(|| panic!("{name} in {text}"));
+        line.split("   ").map(str::trim).filter(|cell| !cell.is_empty()).collect()
+    }
+
+    #[test]
+    fn runs_of_one_label_are_put_together_and_told_as_ratios_of_the_first() {
+        let rates =
+            [("old", 100.0), ("old", 110.0), ("old", 120.0), ("new", 220.0), ("new", 240.0)];
+        let documents: Vec<Document> = rates
+            .into_iter()
+            .map(|(label, rate)| measured(Some(label), json!({"rate": rate, "new": {"x": 0}})))
+            .collect();
+        let (text, page) = compare(&documents);
+        let expected = ["110 (100 to 120)", "220 (220 to 240)", "2 (1.83 to 2.4)"];
+        assert_eq!(row(&text, "rate"), expected);
+        assert_eq!(row(&text, "new / x"), ["0", "0", "1"]);
+        assert_eq!(row(&text, "ack / p50 ms").last(), Some(&"1"));
+        assert!(page.contains("2 (1.83 to 2.4)") && page.contains("old against new"), "{page}");
+        // A curve for each group, in a colour of its own.
+        assert_eq!(page.matches("<title>A old: ack</title>").count(), 1);
+        let options = roxmltree::ParsingOptions { allow_dtd: true, ..Default::default() };
+        assert!(roxmltree::Document::parse_with_options(&page, options).is_ok(), "{page}");
+    }
+
+    #[test]
+    fn runs_without_a_label_stand_for_themselves() {
+        let documents = [3.0, 6.0, 1.5].map(|rate| measured(None, json!({"rate": rate})));
+        let (text, _) = compare(&documents);
+        assert_eq!(row(&text, "rate"), ["3", "6", "2", "1.5", "0.5"]);
+        assert!(text.starts_with("A: run-0 (1 run of open "), "{text}");
+    }
+
+    #[test]
+    fn what_only_one_side_measured_has_no_ratio() {
+        let documents = [json!({"a": 1}), json!({"b": 2})].map(|it| measured(None, it));
+        let (text, _) = compare(&documents);
+        assert_eq!(row(&text, "a "), ["1"]);
+        assert!(!text.lines().any(|line| line.starts_with("b ")), "{text}");
+    }
+}

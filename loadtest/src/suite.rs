@@ -1,0 +1,174 @@
+//! All that is measured for the README, in one command: each row several times, each time against
+//! a new server on an empty folder, and the table of it.
+//!
+//! The server has the first core, the load the last. Every run is one of this very program, so
+//! that its document tells the command that makes it again.
+
+mod rows;
+
+use crate::compare::{self, Spread};
+use crate::cores::{self, Shares};
+use crate::document::Document;
+use crate::report::words;
+use crate::server::Setup;
+use anyhow::{Context, Result, ensure};
+use rows::{Row, Where};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+/// What to run.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Suite {
+    /// The folder for the table and the documents.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// How often each row is measured.
+    #[arg(long, default_value_t = 3)]
+    pub times: usize,
+    /// How long each measures.
+    #[arg(long, default_value_t = 60)]
+    pub seconds: u64,
+    /// Only the rows whose name holds this.
+    #[arg(long, default_value = "")]
+    pub only: String,
+    /// Everything tiny and a second long: shows that it works, not how fast.
+    #[arg(long)]
+    pub quick: bool,
+}
+
+/// A row and what came of its runs.
+struct Measured {
+    row: Row,
+    documents: Vec<Document>,
+}
+
+impl Suite {
+    /// Runs all rows and gives the table, which lies in the folder as `table.md`, too.
+    ///
+    /// # Errors
+    /// When a run fails; the table then says which, and the other rows are there.
+    pub fn run(&self) -> Result<String> {
+        fs::create_dir_all(&self.out).with_context(|| self.out.display().to_string())?;
+        ensure!(self.times > 0, "a row is measured once at least");
+        let rows: Vec<Row> = rows::all(self.quick, self.seconds);
+        let mut all = Vec::new();
+        for row in rows.into_iter().filter(|row| row.name.contains(&self.only)) {
+            let mut documents = Vec::new();
+            for number in 1..=self.times {
+                eprintln!("{}: {number} of {}", row.name, self.times);
+                documents.push(self.measure(&row, number)?);
+            }
+            all.push(Measured { row, documents });
+        }
+        ensure!(!all.is_empty(), "no row has {:?} in its name", self.only);
+        let table = self.table(&all);
+        fs::write(self.out.join("table.md"), &table)?;
+        let failed: Vec<&str> =
+            all.iter().filter(|it| !it.errors().is_empty()).map(|it| it.row.name).collect();
+        ensure!(failed.is_empty(), "{table}\nfailed: {}", failed.join(", "));
+        Ok(table)
+    }
+
+    /// One run of a row.
+    fn measure(&self, row: &Row, number: usize) -> Result<Document> {
+        let allowed = cores::allowed();
+        let shares = Shares::of(&allowed);
+        let file = self.out.join(format!("{}-{number}.json", row.name));
+        // The document of an earlier suite must not be taken for this one's.
+        let _ = fs::remove_file(&file);
+        let server = row.server.as_ref().map(|(arguments, cores)| {
+            let mut setup = Setup::shards(1);
+            setup.arguments.extend(arguments.iter().cloned());
+            match cores {
+                Where::OneCore => setup.on_cores(shares.server.clone()).start(),
+                Where::IndexerApart => {
+                    let apart = shares.load[0].to_string();
+                    setup.with("--indexer-core", &apart).on_cores(allowed.clone()).start()
+                }
+            }
+        });
+        let mut load = Command::new(std::env::current_exe()?);
+        load.args(&row.load).args(["--label", row.name]).arg("--json").arg(&file);
+        if let Some(server) = &server {
+            let addresses = [server.http, server.ws, server.admin].map(|it| it.to_string());
+            load.args(["--http", &addresses[0], "--ws", &addresses[1]]);
+            load.args(["--admin", &addresses[2], "--server-pid", &server.id().to_string()]);
+        }
+        load.stdin(Stdio::null()).stdout(Stdio::null());
+        let own = if server.is_some() { &shares.load } else { &allowed };
+        let ended = cores::only(own, || load.status())?;
+        Document::read(&file).with_context(|| format!("{} ended with {ended}", row.name))
+    }
+
+    fn table(&self, all: &[Measured]) -> String {
+        let first = &all[0].documents[0];
+        let (machine, begun) = (&first.machine, words::moment(first.begun));
+        let server = first.outcome.server.as_ref().and_then(|server| server.version.clone());
+        let shares = Shares::of(&cores::allowed());
+        let cores = match shares.overlap() {
+            true => "server and load on the same core".to_owned(),
+            false => {
+                format!("server on core {}, load on core {}", shares.server[0], shares.load[0])
+            }
+        };
+        let mut out = format!(
+            "Measured {begun} on {}, {} cores, Linux {}, {cores}, with `{}`: anser {}{}. \
+             Median of {} (least to most).\n\n| what | figure |\n|---|---|\n",
+            machine.cpu,
+            machine.cores,
+            machine.kernel,
+            self.command(),
+            server.as_deref().unwrap_or("of this build"),
+            first.git_revision.as_ref().map(|it| format!(" ({it})")).unwrap_or_default(),
+            self.times,
+        );
+        all.iter().for_each(|measured| measured.write(&mut out));
+        let mut flags: Vec<String> = all.iter().flat_map(Measured::flags).collect();
+        flags.dedup();
+        if !flags.is_empty() {
+            let _ = writeln!(out, "\nTo be known:\n\n- {}", flags.join("\n- "));
+        }
+        out
+    }
+
+    fn command(&self) -> String {
+        let quick = if self.quick { " --quick" } else { "" };
+        let (times, seconds) = (self.times, self.seconds);
+        format!("anser-loadtest suite --times {times} --seconds {seconds}{quick}")
+    }
+}
+
+impl Measured {
+    fn errors(&self) -> Vec<&str> {
+        self.documents.iter().filter_map(|it| it.outcome.error.as_deref()).collect()
+    }
+
+    fn flags(&self) -> Vec<String> {
+        let flags = self.documents.iter().flat_map(|it| it.outcome.flags.iter());
+        flags.map(|flag| format!("{}: {flag}", self.row.name)).collect()
+    }
+
+    /// The row's lines of the table.
+    fn write(&self, out: &mut String) {
+        if let Some(error) = self.errors().first() {
+            let _ = writeln!(out, "| {} | failed: {error} |", self.row.name);
+            return;
+        }
+        let spreads = compare::spreads(&self.documents);
+        for line in &self.row.lines {
+            let figures = line.figures.iter().map(|path| figure(&spreads, path, line.factor));
+            let figures: Vec<String> = figures.collect();
+            let _ = writeln!(out, "| {} | {} |", line.what, figures.join(" / "));
+        }
+    }
+}
+
+fn figure(spreads: &BTreeMap<String, Spread>, path: &str, factor: f64) -> String {
+    match spreads.get(path) {
+        Some(spread) => spread.times(factor).words(),
+        None => "–".to_owned(),
+    }
+}
