@@ -146,6 +146,7 @@ impl Town {
                     Said::Bytes(bytes) => calls.receive(place, bytes, |person, answer| {
                         people.answered(person, answer.status, answer.body, now_us)
                     }),
+                    Said::Gone(why) => calls.ended(place, &why),
                     other => bail!("an HTTP connection: {other:?}"),
                 };
             };
@@ -160,7 +161,7 @@ impl Town {
                 Said::Gone(why) => people.disconnected(person, &why),
             }
         })?;
-        self.calls.send_waiting(&mut self.sockets);
+        self.calls.send_waiting(&mut self.sockets)?;
         self.perform()
     }
 
@@ -177,7 +178,9 @@ impl Town {
                     let place = self.place(person);
                     self.sockets.cut(place)?;
                 }
-                Todo::Ask(person, request) => self.calls.ask(&mut self.sockets, person, request),
+                Todo::Ask(person, request) => {
+                    self.calls.ask(&mut self.sockets, person, request)?;
+                }
             }
         }
         Ok(())

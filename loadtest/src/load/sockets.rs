@@ -141,9 +141,17 @@ impl Sockets {
     /// # Errors
     /// The same, or when the place is not free.
     pub fn reopen(&mut self, place: usize, server: SocketAddr) -> Result<()> {
-        self.streams.reopen(place, server)?;
+        self.reopen_as(place, &Opening::seed(server))
+    }
+
+    /// The same for a connection of any kind.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn reopen_as(&mut self, place: usize, opening: &Opening) -> Result<()> {
+        self.streams.reopen(place, opening.server)?;
         self.sockets[place] = Socket::default();
-        self.begin(place, &Opening::seed(server).transport);
+        self.begin(place, &opening.transport);
         Ok(())
     }
 
