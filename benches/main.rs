@@ -16,6 +16,7 @@ mod encode;
 mod frame;
 mod histogram;
 mod mesh;
+mod stamps;
 mod store;
 mod times;
 mod turn;
@@ -70,6 +71,6 @@ fn run(arguments: Arguments) -> io::Result<ExitCode> {
 fn all() -> impl Iterator<Item = Case> {
     [decode::cases(), encode::cases(), frame::cases(), turn::cases(), store::cases()]
         .into_iter()
-        .chain([view::cases(), mesh::cases(), histogram::cases()])
+        .chain([view::cases(), mesh::cases(), histogram::cases(), stamps::cases()])
         .flatten()
 }
