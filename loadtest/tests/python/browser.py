@@ -11,7 +11,7 @@ import urllib.request
 
 import websockets
 
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 60
 
 
 class Tab:
