@@ -173,6 +173,8 @@ async def try_all(tab):
     await compare_ids(tab)
     await check_names(tab)
     await tab.until("document.querySelector('#shards').textContent.includes('%')")
+    for pair in ("0 to 1", "1 to 0"):
+        await tab.until(f"picture.getAttribute('aria-label').includes('{pair}')")
     for span in ("ack", "delivery", "a round: away"):
         cells = "[...document.querySelectorAll('#spans td:first-child')]"
         await tab.until(f"{cells}.some((cell) => cell.textContent === '{span}')")

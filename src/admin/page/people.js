@@ -202,7 +202,8 @@ class Pane {
   }
 }
 
-const left = new Pane("left", "ann"), right = new Pane("right", "bob");
+// These two are at home on different shards, wherever there is more than one.
+const left = new Pane("left", "ann"), right = new Pane("right", "ben");
 Object.assign(left, { peer: right }) && Object.assign(right, { peer: left });
 find("both").addEventListener("click", () =>
   [left, right].forEach((pane) => pane.attempt(() => pane.connect())));
