@@ -1,4 +1,4 @@
-//! Users of a tenant of its own, registered over pipelined HTTP, and their sessions.
+//! Users of a tenant of their own, registered over pipelined HTTP, and their sessions.
 
 use super::driver::seed::Seed;
 use super::driver::{Driver, Heard};
@@ -8,13 +8,17 @@ use super::stages::Stages;
 use crate::http::{Client, post};
 use crate::world::{EPOCH_MS, now_ms};
 use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-/// Requests in flight on one HTTP connection.
-const PIPELINED: usize = 64;
+/// HTTP connections that ask for something together: a server answers each in the order of its
+/// requests, and what is to be on the disk first is waited for once for all.
+const CLIENTS: usize = 16;
+/// Requests in flight on each.
+const PIPELINED: usize = 16;
 /// Connections that are not ready yet, at most: beyond what a listener keeps waiting, connecting
 /// takes seconds.
 pub const CONNECTING: usize = 256;
@@ -24,7 +28,7 @@ const STALLED_AFTER: Duration = Duration::from_secs(10);
 pub const SETTLE_WITHIN: Duration = Duration::from_secs(60);
 
 /// Where the server is and which process it is.
-#[derive(Clone, Debug, clap::Args)]
+#[derive(Clone, Debug, Serialize, Deserialize, clap::Args)]
 pub struct Target {
     /// The server's HTTP port.
     #[arg(long, default_value = "127.0.0.1:8093")]
@@ -66,7 +70,7 @@ impl Target {
         self.server_pid.and_then(process::resident_bytes).unwrap_or(0)
     }
 
-    /// Posts many requests on one connection and gives their JSON answers in order.
+    /// Posts many requests on a few connections and gives their JSON answers in order.
     ///
     /// # Errors
     /// When one is refused.
@@ -76,14 +80,18 @@ impl Target {
         bodies: impl Iterator<Item = Value>,
         mut each: impl FnMut(Value) -> Result<()>,
     ) -> Result<()> {
-        let mut client = Client::connect(self.http);
         let requests: Vec<String> = bodies.map(|body| post(path, &body.to_string())).collect();
-        for part in requests.chunks(PIPELINED) {
-            client.send(part.concat());
-            for _ in part {
-                let answer = client.answer();
-                ensure!(answer.status == 200, "{path}: {answer:?}");
-                each(answer.json())?;
+        let count = requests.len().div_ceil(PIPELINED).min(CLIENTS);
+        let mut clients: Vec<Client> = (0..count).map(|_| Client::connect(self.http)).collect();
+        for together in requests.chunks(PIPELINED * CLIENTS) {
+            let parts = || together.chunks(PIPELINED);
+            clients.iter_mut().zip(parts()).for_each(|(client, part)| client.send(part.concat()));
+            for (client, part) in clients.iter_mut().zip(parts()) {
+                for _ in part {
+                    let answer = client.answer();
+                    ensure!(answer.status == 200, "{path}: {answer:?}");
+                    each(answer.json())?;
+                }
             }
         }
         Ok(())
@@ -167,7 +175,7 @@ impl Target {
 }
 
 /// The id of an author's `number`-th message in this run: 19 digits, odd, rising.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct MessageIds(i64);
 
 impl MessageIds {
