@@ -13,6 +13,7 @@ pub mod frame;
 pub mod gap;
 pub mod handoff;
 pub mod idle;
+pub mod ids;
 pub mod mixed;
 pub mod offline;
 pub mod open;

@@ -5,6 +5,7 @@ use anser_loadtest::crash::Crash;
 use anser_loadtest::document::Document;
 use anser_loadtest::load::handoff::Handoff;
 use anser_loadtest::load::idle::Idle;
+use anser_loadtest::load::ids::Ids;
 use anser_loadtest::load::mixed::Mixed;
 use anser_loadtest::load::offline::Offline;
 use anser_loadtest::load::open::Open;
@@ -31,6 +32,8 @@ enum Command {
     Offline(Offline),
     /// Many connections do nothing but live.
     Idle(Idle),
+    /// One call for each message id.
+    Ids(Ids),
     /// Connections write their Auth and many messages at once.
     Handoff(Handoff),
     /// A day in a minute: people come and go, write, read pages, chats and counts.
@@ -53,6 +56,7 @@ fn main() -> anyhow::Result<()> {
         Command::Open(open) => perform(&open),
         Command::Offline(offline) => perform(&offline),
         Command::Idle(idle) => perform(&idle),
+        Command::Ids(ids) => perform(&ids),
         Command::Handoff(handoff) => perform(&handoff),
         Command::Mixed(mixed) => perform(&mixed),
         Command::Scale(scale) => perform(&scale),

@@ -5,6 +5,7 @@ use anser_loadtest::load::accounts::Target;
 use anser_loadtest::load::driver::peer::Peer;
 use anser_loadtest::load::handoff::Handoff;
 use anser_loadtest::load::idle::Idle;
+use anser_loadtest::load::ids::Ids;
 use anser_loadtest::load::offline::Offline;
 use anser_loadtest::load::open::Open;
 use anser_loadtest::load::pingpong::PingPong;
@@ -89,4 +90,21 @@ fn whoever_comes_back_gets_everything_once_and_in_order() {
     }
     let uneven = Outcome::of(&Offline { messages: 999, ..offline }).expect("settings are plain");
     assert_eq!(uneven.error.as_deref(), Some("everybody gets as many messages"));
+}
+
+#[test]
+fn ids_are_asked_for_one_by_one_and_pipelined() {
+    let server = Setup::shards(2).start();
+    for pipelined in [1, 16] {
+        let report = run(&Ids {
+            target: target(&server),
+            run: Run::default(),
+            connections: 8,
+            pipelined,
+            seconds: 1,
+            warm_seconds: 0,
+        });
+        assert!(number(&report, "ids_per_second") > 0.0);
+        assert!(number(&report["answer"], "count") >= number(&report, "given"));
+    }
 }

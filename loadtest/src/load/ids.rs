@@ -1,0 +1,211 @@
+//! Message ids, one call for each message, as the known clients ask for them.
+//!
+//! Every id must be a multiple of 1000, above all that its connection got before, and handed out
+//! once.
+
+use super::accounts::{SETTLE_WITHIN, Target};
+use super::seconds::Seconds;
+use super::streams::{Heard, Streams};
+use super::usage::Usage;
+use crate::http::post;
+use crate::latencies::Latencies;
+use crate::outcome::{Outcome, Run, Scenario};
+use anyhow::{Context, Result, bail, ensure};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// What to run.
+#[derive(Clone, Debug, Serialize, clap::Args)]
+pub struct Ids {
+    /// Where.
+    #[command(flatten)]
+    #[serde(skip)]
+    pub target: Target,
+    /// What every scenario is told.
+    #[command(flatten)]
+    #[serde(skip)]
+    pub run: Run,
+    /// Keep-alive connections.
+    #[arg(long, default_value_t = 64)]
+    pub connections: usize,
+    /// Requests in flight on each.
+    #[arg(long, default_value_t = 1)]
+    pub pipelined: usize,
+    /// How long to measure.
+    #[arg(long, default_value_t = 10)]
+    pub seconds: u64,
+    /// How long to run before measuring.
+    #[arg(long, default_value_t = 1)]
+    pub warm_seconds: u64,
+}
+
+/// What a call answers.
+#[derive(Deserialize)]
+struct Given {
+    id: i64,
+}
+
+/// One connection.
+#[derive(Default)]
+struct Asker {
+    /// When each request was made that has no answer, µs.
+    asked_us: VecDeque<u64>,
+    unfinished: Vec<u8>,
+    last_id: i64,
+}
+
+/// All connections and what they were given.
+struct Asking {
+    streams: Streams,
+    askers: Vec<Asker>,
+    request: String,
+    begun: Instant,
+    ids: Vec<i64>,
+    took: Latencies,
+    seconds: Seconds,
+}
+
+impl Scenario for Ids {
+    const NAME: &'static str = "ids";
+
+    fn options(&self) -> &Run {
+        &self.run
+    }
+
+    fn run(&self, outcome: &mut Outcome) -> Result<()> {
+        ensure!(self.connections > 0 && self.pipelined > 0, "somebody asks for something");
+        let mut asking = self.begin()?;
+        asking.until(self.warm_seconds)?;
+        let given_before = asking.ids.len();
+        (asking.took, asking.seconds) =
+            (Latencies::default(), Seconds::begin(&self.target, "given"));
+        let usage = Usage::begin(&self.target);
+        let asked = asking.until(self.seconds);
+        let given = asking.ids.len() - given_before;
+        let mut used = usage.end(&self.target, given as u64, outcome);
+        if let Some(used) = used.as_object_mut() {
+            let rate = used.remove("delivered_per_second").unwrap_or_default();
+            used.insert("ids_per_second".to_owned(), rate);
+        }
+        outcome.add(used);
+        outcome.add(json!({"given": given}));
+        let settled = asked.and_then(|()| asking.settle());
+        asking.seconds.end(outcome);
+        outcome.latencies.insert("answer".to_owned(), asking.took);
+        settled?;
+        check_unique(asking.ids)
+    }
+}
+
+impl Ids {
+    /// Connects all and makes their first requests.
+    fn begin(&self) -> Result<Asking> {
+        let mut streams = Streams::new()?;
+        let request = post("/im/message/get/id", "{}");
+        for _ in 0..self.connections {
+            let place = streams.open(self.target.http)?;
+            let first = request.repeat(self.pipelined);
+            streams.outbound(place).extend_from_slice(first.as_bytes());
+        }
+        let asker = || Asker { asked_us: vec![0; self.pipelined].into(), ..Asker::default() };
+        Ok(Asking {
+            streams,
+            askers: (0..self.connections).map(|_| asker()).collect(),
+            request,
+            begun: Instant::now(),
+            ids: Vec::new(),
+            took: Latencies::default(),
+            seconds: Seconds::begin(&self.target, "given"),
+        })
+    }
+}
+
+impl Asking {
+    /// Asks so long: each answer is followed by a request.
+    fn until(&mut self, seconds: u64) -> Result<()> {
+        let end = Instant::now() + Duration::from_secs(seconds);
+        while Instant::now() < end {
+            self.round(true)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the answers that are owed.
+    fn settle(&mut self) -> Result<()> {
+        let deadline = Instant::now() + SETTLE_WITHIN;
+        while self.askers.iter().any(|asker| !asker.asked_us.is_empty()) {
+            ensure!(Instant::now() < deadline, "answers never came");
+            self.round(false)?;
+        }
+        Ok(())
+    }
+
+    fn round(&mut self, asks_again: bool) -> Result<()> {
+        let Asking { streams, askers, request, begun, ids, took, seconds } = self;
+        seconds.look();
+        streams.round(Duration::from_millis(50), |place, heard, out| {
+            let Heard::Bytes(bytes) = heard else { bail!("a connection ended: {heard:?}") };
+            let asker = &mut askers[place];
+            let now_us = begun.elapsed().as_micros() as u64;
+            asker.unfinished.extend_from_slice(bytes);
+            let mut read = 0;
+            while let Some((length, id)) = answer(&asker.unfinished[read..])? {
+                let asked_us = asker.asked_us.pop_front().context("an answer to nothing")?;
+                took.record(now_us - asked_us);
+                seconds.record(now_us - asked_us);
+                let last = std::mem::replace(&mut asker.last_id, id);
+                ensure!(id > last, "id {id} was given after {last} on the same connection");
+                ensure!(id % 1000 == 0, "id {id} is no multiple of 1000");
+                ids.push(id);
+                if asks_again {
+                    out.extend_from_slice(request.as_bytes());
+                    asker.asked_us.push_back(now_us);
+                }
+                read += length;
+            }
+            asker.unfinished.drain(..read);
+            Ok(())
+        })
+    }
+}
+
+/// The first answer, if it is there as a whole: its length and the id that it gives.
+fn answer(bytes: &[u8]) -> Result<Option<(usize, i64)>> {
+    let mut lines = [httparse::EMPTY_HEADER; 32];
+    let mut response = httparse::Response::new(&mut lines);
+    let httparse::Status::Complete(head) = response.parse(bytes)? else { return Ok(None) };
+    let is_length = |line: &&httparse::Header<'_>| line.name.eq_ignore_ascii_case("content-length");
+    let length = response.headers.iter().find(is_length).context("an answer without a length")?;
+    let length: usize = std::str::from_utf8(length.value)?.parse().context("a length")?;
+    let Some(body) = bytes.get(head..head + length) else { return Ok(None) };
+    ensure!(response.code == Some(200), "refused: {}", bytes[..head + length].escape_ascii());
+    let given: Given = serde_json::from_slice(body).context("an id")?;
+    Ok(Some((head + length, given.id)))
+}
+
+fn check_unique(mut ids: Vec<i64>) -> Result<()> {
+    ids.sort_unstable();
+    let twice = ids.windows(2).find(|pair| pair[0] == pair[1]);
+    ensure!(twice.is_none(), "an id was given twice: {twice:?}");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_read_when_it_is_whole_and_an_id_given_twice_is_found() {
+        let whole = b"HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n{\"id\":123000}rest";
+        let end = whole.len() - 4;
+        for cut in 0..end {
+            assert_eq!(answer(&whole[..cut]).expect("a part"), None, "{cut} bytes");
+        }
+        assert_eq!(answer(whole).expect("an answer"), Some((end, 123_000)));
+        assert!(answer(b"HTTP/1.1 429 Slow\r\nContent-Length: 2\r\n\r\n{}").is_err());
+        assert!(check_unique(vec![3000, 1000, 2000]).is_ok());
+        assert!(check_unique(vec![3000, 1000, 2000, 1000]).is_err());
+    }
+}
