@@ -14,6 +14,7 @@ pub mod gap;
 pub mod handoff;
 pub mod idle;
 pub mod ids;
+pub mod limit;
 pub mod mixed;
 pub mod offline;
 pub mod open;

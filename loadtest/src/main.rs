@@ -6,6 +6,7 @@ use anser_loadtest::document::Document;
 use anser_loadtest::load::handoff::Handoff;
 use anser_loadtest::load::idle::Idle;
 use anser_loadtest::load::ids::Ids;
+use anser_loadtest::load::limit::Limit;
 use anser_loadtest::load::mixed::Mixed;
 use anser_loadtest::load::offline::Offline;
 use anser_loadtest::load::open::Open;
@@ -34,6 +35,8 @@ enum Command {
     Idle(Idle),
     /// One call for each message id.
     Ids(Ids),
+    /// What this machine can do at most: a bare echo.
+    Limit(Limit),
     /// Connections write their Auth and many messages at once.
     Handoff(Handoff),
     /// A day in a minute: people come and go, write, read pages, chats and counts.
@@ -57,6 +60,7 @@ fn main() -> anyhow::Result<()> {
         Command::Offline(offline) => perform(&offline),
         Command::Idle(idle) => perform(&idle),
         Command::Ids(ids) => perform(&ids),
+        Command::Limit(limit) => perform(&limit),
         Command::Handoff(handoff) => perform(&handoff),
         Command::Mixed(mixed) => perform(&mixed),
         Command::Scale(scale) => perform(&scale),

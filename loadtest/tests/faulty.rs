@@ -158,6 +158,7 @@ fn error_of(server: &Server, fault: Fault, kind: &'static str) -> String {
         window: 8,
         seconds: 10,
         warm_seconds: 0,
+        limit: false,
     };
     let outcome = Outcome::of(&pingpong).expect("settings are plain");
     outcome.error.unwrap_or_else(|| panic!("{fault:?} of a {kind} was not caught"))
@@ -206,6 +207,7 @@ fn a_delay_of_all_frames_shows_in_every_percentile() {
             rate: 200,
             seconds: 2,
             warm_seconds: 0,
+            limit: false,
         };
         let outcome = Outcome::of(&open).expect("settings are plain");
         assert_eq!(outcome.error, None);

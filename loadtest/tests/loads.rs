@@ -6,6 +6,7 @@ use anser_loadtest::load::driver::peer::Peer;
 use anser_loadtest::load::handoff::Handoff;
 use anser_loadtest::load::idle::Idle;
 use anser_loadtest::load::ids::Ids;
+use anser_loadtest::load::limit::Limit;
 use anser_loadtest::load::offline::Offline;
 use anser_loadtest::load::open::Open;
 use anser_loadtest::load::pingpong::PingPong;
@@ -47,6 +48,7 @@ fn every_scenario_runs_and_reports() {
         window: 4,
         seconds: 1,
         warm_seconds: 0,
+        limit: false,
     });
     assert!(number(&report, "delivered_per_second") > 0.0);
     assert_eq!(report["delivery"]["count"], report["delivered"]);
@@ -58,6 +60,7 @@ fn every_scenario_runs_and_reports() {
         rate: 500,
         seconds: 2,
         warm_seconds: 0,
+        limit: false,
     });
     assert_eq!((&report["test"], number(&report, "rate")), (&"open".into(), 500.0));
     assert_eq!(number(&report, "delivered"), 1000.0);
@@ -107,4 +110,26 @@ fn ids_are_asked_for_one_by_one_and_pipelined() {
         assert!(number(&report, "ids_per_second") > 0.0);
         assert!(number(&report["answer"], "count") >= number(&report, "given"));
     }
+}
+
+#[test]
+fn the_limit_of_the_machine_is_told_alone_and_beside_a_result() {
+    let report = run(&Limit { run: Run::default(), pairs: 5, window: 3, seconds: 1 });
+    for name in ["echoes_per_second", "messages_per_second", "echo_cores", "own_cores"] {
+        assert!(number(&report, name) > 0.0, "{name} in {report}");
+    }
+    let server = Setup::shards(1).start();
+    let report = run(&PingPong {
+        target: target(&server),
+        run: Run::default(),
+        peer: Peer::seed(),
+        pairs: 5,
+        window: 4,
+        seconds: 1,
+        warm_seconds: 0,
+        limit: true,
+    });
+    let limit = number(&report, "limit_messages_per_second");
+    let share = number(&report, "delivered_per_second") / limit;
+    assert!((number(&report, "share_of_limit") / share - 1.0).abs() < 0.01, "{report}");
 }

@@ -26,7 +26,16 @@ fn peer(protocol: Protocol, port: SocketAddr) -> Peer {
 fn pingpong(peer: &Peer, server_pid: Option<u32>) -> PingPong {
     let (target, peer) = (target(server_pid), peer.clone());
     let (pairs, window, seconds, warm_seconds) = (5, 4, 1, 0);
-    PingPong { target, run: Run::default(), peer, pairs, window, seconds, warm_seconds }
+    PingPong {
+        target,
+        run: Run::default(),
+        peer,
+        pairs,
+        window,
+        seconds,
+        warm_seconds,
+        limit: false,
+    }
 }
 
 #[track_caller]
@@ -44,7 +53,8 @@ fn measure(protocol: Protocol, port: SocketAddr, server_pid: u32) {
     assert_eq!(report["delivery"]["count"], report["delivered"], "{report}");
     let (target, users, rate, seconds) = (target(Some(server_pid)), 10, 200, 1);
     let (run_options, warm_seconds) = (Run::default(), 0);
-    let open = Open { target, run: run_options, peer, users, rate, seconds, warm_seconds };
+    let open =
+        Open { target, run: run_options, peer, users, rate, seconds, warm_seconds, limit: false };
     let report = run(&open);
     assert_eq!((&report["delivered"], &report["ack"]["count"]), (&200.into(), &200.into()));
 }

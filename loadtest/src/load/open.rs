@@ -6,6 +6,7 @@
 use super::accounts::Target;
 use super::driver::Driver;
 use super::driver::peer::{Peer, Play};
+use super::limit::Measured;
 use super::players::Players;
 use super::usage::Usage;
 use crate::outcome::{Outcome, Run, Scenario};
@@ -40,8 +41,14 @@ pub struct Open {
     /// How long to run before measuring.
     #[arg(long, default_value_t = 5)]
     pub warm_seconds: u64,
+    /// First measure for 2 s what this machine can do at most (see `limit`), and tell the share.
+    #[arg(long)]
+    #[serde(skip)]
+    pub limit: bool,
 }
 
+/// Messages in flight in each pair where the machine's limit is measured: enough to reach it.
+const WINDOW: u64 = 16;
 /// The longest wait for the server when nothing is due.
 const WAIT_US: u64 = 50_000;
 
@@ -65,6 +72,7 @@ impl Scenario for Open {
 
 impl Play for Open {
     fn with(&self, driver: impl Driver, outcome: &mut Outcome) -> Result<()> {
+        let limit = self.limit.then(|| Measured::before(self.users / 2, WINDOW)).transpose()?;
         let mut players = Players::join(&self.target, driver, self.users)?;
         let start_us = players.now_us();
         let warm = self.warm_seconds * self.rate;
@@ -75,6 +83,7 @@ impl Play for Open {
         let played = self.play(&mut players, start_us, warm..last);
         let used = usage.end(&self.target, players.delivered(), outcome);
         outcome.add(used);
+        limit.inspect(|limit| limit.beside(outcome));
         let drained = played.and_then(|()| players.drain());
         players.report(outcome);
         drained

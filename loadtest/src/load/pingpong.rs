@@ -6,6 +6,7 @@
 use super::accounts::Target;
 use super::driver::Driver;
 use super::driver::peer::{Peer, Play};
+use super::limit::Measured;
 use super::players::Players;
 use super::usage::Usage;
 use crate::outcome::{Outcome, Run, Scenario};
@@ -40,6 +41,10 @@ pub struct PingPong {
     /// How long to run before measuring.
     #[arg(long, default_value_t = 2)]
     pub warm_seconds: u64,
+    /// First measure for 2 s what this machine can do at most (see `limit`), and tell the share.
+    #[arg(long)]
+    #[serde(skip)]
+    pub limit: bool,
 }
 
 impl Scenario for PingPong {
@@ -60,6 +65,7 @@ impl Scenario for PingPong {
 
 impl Play for PingPong {
     fn with(&self, driver: impl Driver, outcome: &mut Outcome) -> Result<()> {
+        let limit = self.limit.then(|| Measured::before(self.pairs, self.window)).transpose()?;
         let mut players = Players::join(&self.target, driver, self.pairs * 2)?;
         let share = |index: usize| match index % 2 {
             0 => self.window.div_ceil(2),
@@ -75,6 +81,7 @@ impl Play for PingPong {
         let played = self.play(&mut players, &mut owed, self.seconds);
         let used = usage.end(&self.target, players.delivered(), outcome);
         outcome.add(used);
+        limit.inspect(|limit| limit.beside(outcome));
         players.report(outcome);
         played?;
         players.drain()

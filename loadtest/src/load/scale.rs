@@ -155,6 +155,7 @@ impl Scale {
             window: self.window,
             seconds: self.seconds,
             warm_seconds: self.warm_seconds,
+            limit: false,
         };
         let (users, stored) = (held.users.len(), held.stored);
         let mut done = Outcome::of(&work)?;
