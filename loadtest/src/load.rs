@@ -8,6 +8,8 @@
 
 pub mod accounts;
 pub mod answers;
+pub mod comeback;
+pub mod crew;
 pub mod driver;
 pub mod frame;
 pub mod gap;
@@ -26,6 +28,8 @@ pub mod scale;
 pub mod seconds;
 pub mod sockets;
 pub mod stages;
+pub mod storm;
 pub mod streams;
 pub mod usage;
 pub mod words;
+pub mod worker;

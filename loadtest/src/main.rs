@@ -11,7 +11,10 @@ use anser_loadtest::load::mixed::Mixed;
 use anser_loadtest::load::offline::Offline;
 use anser_loadtest::load::open::Open;
 use anser_loadtest::load::pingpong::PingPong;
+use anser_loadtest::load::process;
 use anser_loadtest::load::scale::Scale;
+use anser_loadtest::load::storm::Storm;
+use anser_loadtest::load::worker;
 use anser_loadtest::outcome::Scenario;
 use anser_loadtest::report;
 use anser_loadtest::restart::Restart;
@@ -33,6 +36,8 @@ enum Command {
     Offline(Offline),
     /// Many connections do nothing but live.
     Idle(Idle),
+    /// Many connections break at once, and all come back.
+    Storm(Storm),
     /// One call for each message id.
     Ids(Ids),
     /// What this machine can do at most: a bare echo.
@@ -51,14 +56,19 @@ enum Command {
     Compare(Compare),
     /// Everything that the README shows, each row several times against a server of its own.
     Suite(Suite),
+    /// What `idle` and `storm` start for connections beyond one process's limit of open files.
+    #[command(hide = true)]
+    Worker,
 }
 
 fn main() -> anyhow::Result<()> {
+    process::allow_all_files();
     match Command::parse() {
         Command::Pingpong(pingpong) => perform(&pingpong),
         Command::Open(open) => perform(&open),
         Command::Offline(offline) => perform(&offline),
         Command::Idle(idle) => perform(&idle),
+        Command::Storm(storm) => perform(&storm),
         Command::Ids(ids) => perform(&ids),
         Command::Limit(limit) => perform(&limit),
         Command::Handoff(handoff) => perform(&handoff),
@@ -68,6 +78,7 @@ fn main() -> anyhow::Result<()> {
         Command::Restart(restart) => perform(&restart),
         Command::Compare(compare) => say(&compare.run()?),
         Command::Suite(suite) => say(&suite.run()?),
+        Command::Worker => worker::work(),
     }
 }
 

@@ -430,7 +430,7 @@ fn without_environment(command: &mut Command) {
 }
 
 /// `target/debug` or its like: the folder of the profile that this very process was built with.
-fn profile_folder() -> PathBuf {
+pub fn profile_folder() -> PathBuf {
     let own = std::env::current_exe().expect("/proc is mounted");
     let folder = own.parent().expect("a file is in a folder");
     let is_test = folder.ends_with("deps") || folder.ends_with("examples");

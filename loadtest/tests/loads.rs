@@ -10,6 +10,7 @@ use anser_loadtest::load::limit::Limit;
 use anser_loadtest::load::offline::Offline;
 use anser_loadtest::load::open::Open;
 use anser_loadtest::load::pingpong::PingPong;
+use anser_loadtest::load::storm::Storm;
 use anser_loadtest::outcome::{Outcome, Run, Scenario};
 use anser_loadtest::server::{Server, Setup};
 use serde_json::Value;
@@ -77,8 +78,9 @@ fn every_scenario_runs_and_reports() {
         seconds: 1,
         rounds: 2,
         then_chat: true,
+        connections_per_process: Some(8),
     });
-    assert_eq!(length(&report, "rounds"), 2);
+    assert_eq!((length(&report, "rounds"), number(&report, "processes")), (2, 3.0));
     run(&Handoff { target, run: options, connections: 20, frames: 5 });
 }
 
@@ -93,6 +95,26 @@ fn whoever_comes_back_gets_everything_once_and_in_order() {
     }
     let uneven = Outcome::of(&Offline { messages: 999, ..offline }).expect("settings are plain");
     assert_eq!(uneven.error.as_deref(), Some("everybody gets as many messages"));
+}
+
+#[test]
+fn whoever_is_cut_comes_back_and_is_told_what_he_missed() {
+    let server = Setup::shards(2).start();
+    let storm = Storm {
+        target: target(&server),
+        run: Run::default(),
+        connections: 50,
+        seconds_within: 1,
+        connections_per_process: Some(20),
+    };
+    let report = run(&storm);
+    for name in ["back", "told_of_a_message", "tries"] {
+        assert_eq!(number(&report, name), 50.0, "{name} in {report}");
+    }
+    assert_eq!((number(&report, "processes"), number(&report, "gave_up")), (3.0, 0.0));
+    assert_eq!(report["reconnect"]["count"], 50);
+    let back = report["back_each_second"].as_array().expect("a list");
+    assert_eq!(back.iter().filter_map(Value::as_f64).sum::<f64>(), 50.0);
 }
 
 #[test]

@@ -1,12 +1,13 @@
 //! Many connections that do nothing but live; then, if wanted, they all chat.
+//!
+//! Their memory is the server's and the kernel's: its slabs (sockets, files) and its queues.
 
-use super::accounts::{MessageIds, SETTLE_WITHIN, Target};
+use super::accounts::Target;
+use super::crew::{Crew, Order};
 use super::process;
 use super::seconds::Seconds;
-use super::sockets::Sockets;
-use super::words::{self, Word};
 use crate::outcome::{Outcome, Run, Scenario};
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -40,6 +41,10 @@ pub struct Idle {
     /// Afterwards everybody sends a message to his neighbour.
     #[arg(long)]
     pub then_chat: bool,
+    /// Connections that one process has at most, if not as many as it may have files.
+    #[arg(long)]
+    #[serde(skip)]
+    pub connections_per_process: Option<usize>,
 }
 
 impl Scenario for Idle {
@@ -55,17 +60,22 @@ impl Scenario for Idle {
 
     fn run(&self, outcome: &mut Outcome) -> Result<()> {
         ensure!(self.connections.is_multiple_of(2), "neighbours are pairs: an even number, please");
+        ensure!(self.heartbeat_seconds > 0, "between two Heartbeats is a second at least");
         let users = self.target.register(self.connections)?;
+        let mut crew = Crew::start(self.connections, self.connections_per_process)?;
         std::thread::sleep(CALM);
-        let before = self.target.resident_bytes();
-        outcome.add(json!({"resident_bytes_before": before}));
-        let mut seconds = Seconds::begin(&self.target, "heartbeats");
+        let before = Memory::read(&self.target);
+        outcome.add(json!({
+            "resident_bytes_before": before.resident_bytes,
+            "processes": crew.count(),
+        }));
+        let mut seconds = Seconds::begin(&self.target, "heartbeats").with_workers(crew.ids());
         let mut rounds = Vec::new();
         for round in 1..=self.rounds {
-            let mut report = self.round(&users, before, &mut seconds)?;
+            let mut report = self.round(&mut crew, &users, before, &mut seconds)?;
             std::thread::sleep(CALM);
-            report["resident_bytes_left"] =
-                json!(self.target.resident_bytes().saturating_sub(before));
+            let left = Memory::read(&self.target).resident_bytes;
+            report["resident_bytes_left"] = json!(left.saturating_sub(before.resident_bytes));
             report["round"] = json!(round);
             rounds.push(report);
         }
@@ -77,86 +87,62 @@ impl Scenario for Idle {
 
 impl Idle {
     /// All come, idle, chat if they are to, and leave.
-    fn round(&self, users: &[i64], resident_before: u64, seconds: &mut Seconds) -> Result<Value> {
+    fn round(
+        &self,
+        crew: &mut Crew,
+        users: &[i64],
+        before: Memory,
+        seconds: &mut Seconds,
+    ) -> Result<Value> {
         let begun = Instant::now();
-        let mut sockets = self.target.connect(Sockets::new()?, users)?;
+        crew.connect(&self.target, users)?;
         let connecting = begun.elapsed();
-        let (cpu_before, own_before) = (self.target.cpu_ms(), process::own_cpu_ms());
-        let begun = Instant::now();
-        self.idle(&mut sockets, users, seconds)?;
-        let took = begun.elapsed();
+        let own_ms = |crew: &Crew| process::own_cpu_ms() + crew.cpu_ms();
+        let (cpu_before, own_before) = (self.target.cpu_ms(), own_ms(crew));
+        let (heartbeat_seconds, lasts) = (self.heartbeat_seconds, self.seconds);
+        let (begun, mut beaten) = (Instant::now(), 0);
+        crew.all(&Order::Idle { heartbeat_seconds, seconds: lasts }, || {
+            let share = begun.elapsed().as_secs_f64() / heartbeat_seconds as f64;
+            let due = (share * users.len() as f64) as u64;
+            seconds.count(due - beaten);
+            seconds.look();
+            beaten = due;
+        })?;
+        let took_ms = begun.elapsed().as_millis() as f64;
         let used_ms = self.target.cpu_ms() - cpu_before;
-        let own_ms = process::own_cpu_ms() - own_before;
-        let grown = self.target.resident_bytes().saturating_sub(resident_before);
+        let used_own_ms = own_ms(crew) - own_before;
+        let now = Memory::read(&self.target);
+        let each = |now: u64, before: u64| now.saturating_sub(before) / users.len().max(1) as u64;
         let mut report = json!({
             "connects_per_second": (self.connections as f64 / connecting.as_secs_f64()).round(),
-            "resident_bytes_per_connection": grown / self.connections.max(1) as u64,
-            "server_cores": used_ms as f64 / took.as_millis() as f64,
-            "own_cores": own_ms as f64 / took.as_millis() as f64,
+            "resident_bytes_per_connection": each(now.resident_bytes, before.resident_bytes),
+            "kernel_queue_bytes_per_connection": each(now.queue_bytes, before.queue_bytes),
+            "kernel_slab_bytes_per_connection": each(now.slab_bytes, before.slab_bytes),
+            "server_cores": used_ms as f64 / took_ms,
+            "own_cores": used_own_ms as f64 / took_ms,
         });
         if self.then_chat {
             let begun = Instant::now();
-            chat(&mut sockets, users)?;
+            crew.all(&Order::Chat, || {})?;
             report["chat_ms"] = json!(begun.elapsed().as_millis() as u64);
         }
+        crew.all(&Order::Leave, || {})?;
         Ok(report)
-    }
-
-    /// Heartbeats go out evenly over time; nothing but Pings comes in.
-    fn idle(&self, sockets: &mut Sockets, users: &[i64], seconds: &mut Seconds) -> Result<()> {
-        let begun = Instant::now();
-        let mut beaten = 0;
-        while begun.elapsed() < Duration::from_secs(self.seconds) {
-            let share = begun.elapsed().as_secs_f64() / self.heartbeat_seconds as f64;
-            let due = (share * users.len() as f64) as usize;
-            for index in (beaten..due).map(|number| number % users.len()) {
-                words::heartbeat(sockets.outbound(index), users[index]);
-            }
-            seconds.count((due - beaten) as u64);
-            seconds.look();
-            beaten = due;
-            sockets.round(Duration::from_millis(1), |_, said, _| {
-                bail!("nothing should come to the idle, but {}", said.text()?.escape_ascii())
-            })?;
-        }
-        Ok(())
     }
 }
 
-/// Everybody writes to his neighbour at once; each must get one Ack and one message.
-fn chat(sockets: &mut Sockets, users: &[i64]) -> Result<()> {
-    let ids = MessageIds::new();
-    for (index, from) in users.iter().enumerate() {
-        let id = ids.of(index as u64);
-        words::message(sockets.outbound(index), *from, users[index ^ 1], id, 0);
+/// What is held at one time: the server's own memory, and the kernel's for all of the machine,
+/// in which both ends of each connection are where they are on one machine.
+#[derive(Clone, Copy)]
+struct Memory {
+    resident_bytes: u64,
+    queue_bytes: u64,
+    slab_bytes: u64,
+}
+
+impl Memory {
+    fn read(target: &Target) -> Memory {
+        let (queue_bytes, slab_bytes) = process::kernel_bytes().unwrap_or_default();
+        Memory { resident_bytes: target.resident_bytes(), queue_bytes, slab_bytes }
     }
-    let deadline = Instant::now() + SETTLE_WITHIN;
-    let mut left = users.len() * 2;
-    let mut seen = vec![(false, false); users.len()];
-    while left > 0 {
-        ensure!(Instant::now() < deadline, "{left} Acks or messages never came");
-        sockets.round(Duration::from_millis(50), |index, said, out| {
-            let text = said.text()?;
-            let was_seen = match words::read(text) {
-                Some(Word::Ack { source }) if source == ids.of(index as u64) => {
-                    std::mem::replace(&mut seen[index].0, true)
-                }
-                Some(Word::Message { id, content }) if id == ids.of(index as u64 ^ 1) => {
-                    let mut expected = Vec::new();
-                    words::content(&mut expected, users[index ^ 1], 0);
-                    ensure!(content == expected, "message {id} has another content");
-                    words::ack(out, id);
-                    std::mem::replace(&mut seen[index].1, true)
-                }
-                _ => bail!("not what was expected: {}", text.escape_ascii()),
-            };
-            ensure!(!was_seen, "it came twice: {}", text.escape_ascii());
-            left -= 1;
-            Ok(())
-        })?;
-    }
-    // The last acks are still to be sent.
-    sockets.round(Duration::ZERO, |_, said, _| {
-        bail!("nothing more should come, but {}", said.text()?.escape_ascii())
-    })
 }

@@ -1,5 +1,6 @@
 //! What the kernel says about a process.
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::collections::BTreeMap;
 use std::fs;
 
@@ -35,6 +36,39 @@ pub fn open_files(process: u32) -> Option<(usize, usize)> {
     let limits = fs::read_to_string(format!("/proc/{process}/limits")).ok()?;
     let limit = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
     Some((open, limit.split_whitespace().next()?.parse().ok()?))
+}
+
+/// How many files this process may have open.
+pub fn files_max() -> usize {
+    let limit = getrlimit(Resource::Nofile).current;
+    limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX)
+}
+
+/// Lets this process have as many files open as it may allow itself.
+pub fn allow_all_files() {
+    let limit = getrlimit(Resource::Nofile);
+    // Where that is refused the limit stays as it was, and is heeded.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+}
+
+/// Memory of the kernel, bytes: what all TCP sockets of this machine hold in their queues, and
+/// its slabs, in which sockets, files and their like are kept.
+pub fn kernel_bytes() -> Option<(u64, u64)> {
+    let sockets = fs::read_to_string("/proc/net/sockstat").ok()?;
+    let words: Vec<&str> =
+        sockets.lines().find(|line| line.starts_with("TCP:"))?.split_whitespace().collect();
+    let pages: u64 = words.iter().skip_while(|word| **word != "mem").nth(1)?.parse().ok()?;
+    let memory = fs::read_to_string("/proc/meminfo").ok()?;
+    let slab = memory.lines().find_map(|line| line.strip_prefix("Slab:"))?;
+    let slab_kilobytes: u64 = slab.split_whitespace().next()?.parse().ok()?;
+    Some((pages * page_bytes()?, slab_kilobytes * 1024))
+}
+
+/// The size of a page of this machine, as the kernel tells it of every mapping.
+fn page_bytes() -> Option<u64> {
+    let mappings = fs::read_to_string("/proc/self/smaps").ok()?;
+    let size = mappings.lines().find_map(|line| line.strip_prefix("KernelPageSize:"))?;
+    Some(size.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
 }
 
 /// Bytes that a process has had written to disks so far.

@@ -42,6 +42,7 @@ pub struct Seconds {
     ended: usize,
     server_ms: u64,
     own_ms: u64,
+    workers: Vec<u32>,
     series: Series,
 }
 
@@ -59,8 +60,21 @@ impl Seconds {
             ended: 0,
             server_ms: target.cpu_ms(),
             own_ms: process::own_cpu_ms(),
+            workers: Vec::new(),
             series: Series::new(),
         }
+    }
+
+    /// The same where other processes of ours work, too: their CPU is our own.
+    pub fn with_workers(mut self, workers: Vec<u32>) -> Seconds {
+        self.workers = workers;
+        self.own_ms = self.own_cpu_ms();
+        self
+    }
+
+    fn own_cpu_ms(&self) -> u64 {
+        let workers = self.workers.iter().filter_map(|worker| process::cpu_ms(*worker));
+        process::own_cpu_ms() + workers.sum::<u64>()
     }
 
     /// Counts one that took so long, µs.
@@ -120,7 +134,7 @@ impl Seconds {
         let seconds = self.begun.elapsed().as_secs_f64();
         self.begun = Instant::now();
         let cores = |used_ms: u64| used_ms as f64 / 1000.0 / seconds;
-        let (own_ms, server_ms) = (process::own_cpu_ms(), self.target.cpu_ms());
+        let (own_ms, server_ms) = (self.own_cpu_ms(), self.target.cpu_ms());
         let own_before = std::mem::replace(&mut self.own_ms, own_ms);
         let server_before = std::mem::replace(&mut self.server_ms, server_ms);
         Second {

@@ -6,18 +6,23 @@
 //! put them and belong to the ring again afterwards, so an idle connection holds no buffer.
 
 use anser::node::ring::{self, Completion, Ring, Token};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::ops::Range;
 use std::time::Duration;
 
-/// Connections from one source address: more than this make `connect` slow.
+/// Connections from one source address of 127.0.x.y: it has ports for three times as many, for
+/// those that have ended occupy theirs for a minute.
 const CONNECTIONS_PER_ADDRESS: usize = 7_000;
 /// Source addresses in one part of 127.0.x.y.
 const ADDRESSES_PER_PART: usize = 250;
+/// Source ports, below those that the kernel gives: it takes milliseconds to find a free one among
+/// many in use, and others' connections need its own.
+const PORTS: Range<u16> = 10_000..32_000;
 
 /// What is heard of a connection.
 #[derive(Debug)]
@@ -38,6 +43,7 @@ pub struct Streams {
     queued: Vec<usize>,
     /// How many connections other processes of this run have before ours.
     first: usize,
+    next_port: u16,
     listener: Option<TcpListener>,
 }
 
@@ -74,7 +80,9 @@ impl Streams {
         let bell = eventfd(0, EventfdFlags::CLOEXEC).context("an eventfd")?;
         let ring = Ring::new(bell).context("this machine must allow io_uring")?;
         let (completions, streams, queued) = Default::default();
-        Ok(Streams { ring, completions, streams, queued, first, listener: None })
+        // Runs at the same time begin at different ports.
+        let next_port = PORTS.start + (std::process::id() % PORTS.len() as u32) as u16;
+        Ok(Streams { ring, completions, streams, queued, first, next_port, listener: None })
     }
 
     /// Begins to connect and gives the place. Whether it succeeds is heard later: by its first
@@ -98,9 +106,32 @@ impl Streams {
         self.place(place, socket)
     }
 
-    fn connect(&self, server: SocketAddr, place: usize) -> Result<OwnedFd> {
-        begin_to_connect(server, self.first + place)
-            .with_context(|| format!("connection {place} to {server}"))
+    fn connect(&mut self, server: SocketAddr, place: usize) -> Result<OwnedFd> {
+        let number = self.first + place;
+        self.begin_to_connect(server, number).with_context(|| format!("connection {number}"))
+    }
+
+    /// Begins to connect; to a loopback address from one of the many that this machine has.
+    fn begin_to_connect(&mut self, server: SocketAddr, number: usize) -> Result<OwnedFd> {
+        let from = if server.is_ipv4() && server.ip().is_loopback() {
+            Some(source_address(number)?)
+        } else {
+            None
+        };
+        for _ in PORTS {
+            let socket = new_socket(server)?;
+            let port = self.next_port;
+            self.next_port = if port + 1 == PORTS.end { PORTS.start } else { port + 1 };
+            let bound = from
+                .map_or(Ok(()), |from| rustix::net::bind(&socket, &SocketAddr::from((from, port))));
+            match bound.and_then(|()| rustix::net::connect(&socket, &server)) {
+                Ok(()) | Err(Errno::INPROGRESS) => return Ok(socket),
+                // The port is taken, or was in use a moment ago.
+                Err(Errno::ADDRINUSE | Errno::ADDRNOTAVAIL) if from.is_some() => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        bail!("no port is left")
     }
 
     /// Takes every connection that comes in by a listener, in the order of their coming.
@@ -289,21 +320,19 @@ impl Stream {
     }
 }
 
-/// Begins to connect from a loopback address that is shared by [`CONNECTIONS_PER_ADDRESS`].
-fn begin_to_connect(server: SocketAddr, number: usize) -> Result<OwnedFd> {
+fn new_socket(server: SocketAddr) -> Result<OwnedFd> {
     let family = if server.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
+    // The port of a connection that has just ended may be taken.
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    Ok(socket)
+}
+
+/// The loopback address that so many connections share.
+fn source_address(number: usize) -> Result<Ipv4Addr> {
     let address = number / CONNECTIONS_PER_ADDRESS;
-    if address > 0 && server.is_ipv4() && server.ip().is_loopback() {
-        let part = u8::try_from(address / ADDRESSES_PER_PART)?;
-        let last = 1 + u8::try_from(address % ADDRESSES_PER_PART)?;
-        // A port that an earlier connection has just left may be taken.
-        sockopt::set_socket_reuseaddr(&socket, true)?;
-        rustix::net::bind(&socket, &SocketAddr::from((Ipv4Addr::new(127, 0, part, last), 0)))?;
-    }
-    match rustix::net::connect(&socket, &server) {
-        Ok(()) | Err(Errno::INPROGRESS) => Ok(socket),
-        Err(error) => Err(error.into()),
-    }
+    let part = u8::try_from(address / ADDRESSES_PER_PART).context("so many connections")?;
+    // 127.0.0.1 is left to those who serve there.
+    Ok(Ipv4Addr::new(127, 0, part, 2 + (address % ADDRESSES_PER_PART) as u8))
 }

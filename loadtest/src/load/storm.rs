@@ -1,0 +1,203 @@
+//! Many connections break at once, and everybody comes back.
+//!
+//! While they are away each of them is sent a message. Whoever comes back must be told that
+//! something waits, and must find exactly that, unchanged; when he has acked it, nothing is left.
+
+use super::accounts::{MessageIds, SETTLE_WITHIN, Target};
+use super::comeback::Return;
+use super::crew::{Crew, Order};
+use super::process;
+use super::seconds::Seconds;
+use super::sockets::Sockets;
+use super::words::{self, Word};
+use crate::outcome::{Outcome, Run, Scenario};
+use anyhow::{Result, bail, ensure};
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+/// Those who write to the absent, at most.
+const AUTHORS: usize = 64;
+/// Messages of an author without an Ack, at most.
+const WINDOW: usize = 16;
+/// Between two looks at lists from which something must leave.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// What to run.
+#[derive(Clone, Debug, Serialize, clap::Args)]
+pub struct Storm {
+    /// Where.
+    #[command(flatten)]
+    #[serde(skip)]
+    pub target: Target,
+    /// What every scenario is told.
+    #[command(flatten)]
+    #[serde(skip)]
+    pub run: Run,
+    /// Connections, each of a user of its own.
+    #[arg(long, default_value_t = 15_000)]
+    pub connections: usize,
+    /// The first tries to come back are spread evenly over so many seconds; after one that failed
+    /// a user waits for 3 s, and after ten he gives up.
+    #[arg(long, default_value_t = 3)]
+    pub seconds_within: u64,
+    /// Connections that one process has at most, if not as many as it may have files.
+    #[arg(long)]
+    #[serde(skip)]
+    pub connections_per_process: Option<usize>,
+}
+
+impl Scenario for Storm {
+    const NAME: &'static str = "storm";
+
+    fn options(&self) -> &Run {
+        &self.run
+    }
+
+    fn run(&self, outcome: &mut Outcome) -> Result<()> {
+        ensure!(self.connections > 0, "somebody is there who may leave");
+        let people = self.target.register(self.connections + AUTHORS.min(self.connections))?;
+        let (users, authors) = people.split_at(self.connections);
+        let mut crew = Crew::start(self.connections, self.connections_per_process)?;
+        let begun = Instant::now();
+        crew.connect(&self.target, users)?;
+        outcome.add(json!({
+            "processes": crew.count(),
+            "connects_per_second": (users.len() as f64 / begun.elapsed().as_secs_f64()).round(),
+        }));
+        let sockets = Sockets::after(self.connections)?;
+        let mut sockets = self.target.connect(sockets, authors)?;
+        crew.all(&Order::Cut, || {})?;
+        let ids = MessageIds::new();
+        self.write(&mut sockets, authors, users, ids)?;
+        self.come_back(&mut crew, outcome)?;
+        self.check_lists(authors, users, ids)?;
+        crew.all(&Order::Ack { ids }, || {})?;
+        self.until_nothing_is_left(users)
+    }
+}
+
+impl Storm {
+    /// Everybody who is away is sent a message; ends with the last Ack.
+    fn write(
+        &self,
+        sockets: &mut Sockets,
+        authors: &[i64],
+        users: &[i64],
+        ids: MessageIds,
+    ) -> Result<()> {
+        let write = |author: usize, index: usize, out: &mut Vec<u8>| {
+            let id = ids.of(index as u64);
+            words::message(out, authors[author], users[index], id, index as u64);
+        };
+        // An author writes to every so-manieth user, from his own number on.
+        for author in 0..authors.len() {
+            let his = (author..users.len()).step_by(authors.len());
+            his.take(WINDOW).for_each(|index| write(author, index, sockets.outbound(author)));
+        }
+        let mut next: Vec<usize> = (0..authors.len()).collect();
+        let (mut left, deadline) = (users.len(), Instant::now() + SETTLE_WITHIN);
+        while left > 0 {
+            ensure!(Instant::now() < deadline, "{left} messages to the absent were not acked");
+            sockets.round(Duration::from_millis(50), |author, said, out| {
+                let text = said.text()?;
+                match words::read(text) {
+                    Some(Word::Ack { source }) if source == ids.of(next[author] as u64) => {}
+                    _ => bail!("not the next Ack: {}", text.escape_ascii()),
+                }
+                let following = next[author] + WINDOW * authors.len();
+                if following < users.len() {
+                    write(author, following, out);
+                }
+                next[author] += authors.len();
+                left -= 1;
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Everybody comes back; tells how fast, and fails if somebody gave up.
+    fn come_back(&self, crew: &mut Crew, outcome: &mut Outcome) -> Result<()> {
+        let within_ms = self.seconds_within * 1000;
+        let mut seconds = Seconds::begin(&self.target, "back").with_workers(crew.ids());
+        let own_ms = |crew: &Crew| process::own_cpu_ms() + crew.cpu_ms();
+        let (cpu_before, own_before) = (self.target.cpu_ms(), own_ms(crew));
+        let begun = Instant::now();
+        let reports = crew.all(&Order::Return { within_ms }, || seconds.look())?;
+        let took_ms = begun.elapsed().as_millis().max(1) as f64;
+        let mut all = Return::default();
+        for report in reports {
+            all.join(serde_json::from_value(report)?);
+        }
+        seconds.end(outcome);
+        // Who came back when is known only afterwards, from the workers.
+        let mut each_second = Vec::new();
+        for back_us in &all.back_us {
+            let second = (back_us / 1_000_000) as usize;
+            each_second.resize(each_second.len().max(second + 1), 0.0);
+            each_second[second] += 1.0;
+        }
+        outcome.series.insert("back_each_second".to_owned(), each_second);
+        let all_back_ms = all.back_us.iter().max().copied().unwrap_or(0) as f64 / 1000.0;
+        let own_cores = (own_ms(crew) - own_before) as f64 / took_ms;
+        outcome.note_own_cores(own_cores, crew.count());
+        let latencies = outcome.latencies.entry("reconnect".to_owned()).or_default();
+        all.reconnect_us.iter().for_each(|took_us| latencies.record(*took_us));
+        outcome.add(json!({
+            "back": all.back_us.len(),
+            "back_per_second": (all.back_us.len() as f64 * 1000.0 / all_back_ms.max(1.0)).round(),
+            "all_back_ms": all_back_ms,
+            "tries": all.tries,
+            "tries_failed": all.failures,
+            "gave_up": all.gave_up,
+            "told_of_a_message": all.told,
+            "server_cores": (self.target.cpu_ms() - cpu_before) as f64 / took_ms,
+            "own_cores": own_cores,
+        }));
+        ensure!(all.gave_up == 0, "{} users gave up: {:?}", all.gave_up, all.failures);
+        Ok(())
+    }
+
+    /// What waits for each user is the message that he was sent, unchanged, and nothing else.
+    fn check_lists(&self, authors: &[i64], users: &[i64], ids: MessageIds) -> Result<()> {
+        let mut index = 0;
+        self.lists(users, |list| {
+            let (user, author) = (users[index], authors[index % authors.len()]);
+            let mut content = Vec::new();
+            words::content(&mut content, author, index as u64);
+            let content = String::from_utf8_lossy(&content);
+            let messages = list.as_array().map(Vec::as_slice).unwrap_or_default();
+            let [message] = messages else {
+                bail!("LOST or doubled: {} messages wait for {user}, not 1", messages.len())
+            };
+            let id = ids.of(index as u64);
+            ensure!(message["id"] == id, "{user} was sent {id}, and {message} waits");
+            ensure!(message["content"] == *content, "message {id} has another content");
+            index += 1;
+            Ok(())
+        })
+    }
+
+    /// Acks have no answer: what was acked leaves the list soon.
+    fn until_nothing_is_left(&self, users: &[i64]) -> Result<()> {
+        let deadline = Instant::now() + SETTLE_WITHIN;
+        loop {
+            let mut left = 0;
+            self.lists(users, |list| {
+                left += list.as_array().map_or(0, Vec::len);
+                Ok(())
+            })?;
+            if left == 0 {
+                return Ok(());
+            }
+            ensure!(Instant::now() < deadline, "{left} messages were acked and still wait");
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    fn lists(&self, users: &[i64], each: impl FnMut(Value) -> Result<()>) -> Result<()> {
+        let bodies = users.iter().map(|user| json!({"userId": user}));
+        self.target.post_all("/im/message/offline", bodies, each)
+    }
+}
