@@ -10,7 +10,7 @@ mod finished;
 
 pub use finished::{Finished, run, run_tools};
 
-use crate::cores;
+use crate::{cores, http};
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
@@ -247,6 +247,13 @@ impl Server {
     #[track_caller]
     pub fn ready_field(&self, key: &str) -> &str {
         field(&self.ready_line, key)
+    }
+
+    /// A figure of its `/metrics`, the sum over all shards and labels.
+    pub fn figure(&self, name: &str) -> f64 {
+        let text = http::get(self.admin, "/metrics").body;
+        let lines = text.lines().filter(|line| line.starts_with(&format!("{name}{{")));
+        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
 
     /// The process id.

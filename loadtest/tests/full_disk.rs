@@ -48,12 +48,6 @@ fn verify(data: &Path) {
     assert_eq!(done.code, Some(0), "{}", done.said);
 }
 
-fn figure(server: &Server, name: &str) -> f64 {
-    let figures = http::get(server.admin, "/metrics").body;
-    let line = figures.lines().find(|line| line.starts_with(name)).expect("it is shown");
-    line.rsplit(' ').next().and_then(|value| value.parse().ok()).expect("a number")
-}
-
 #[test]
 fn a_full_disk_refuses_what_is_new_and_all_goes_on_when_there_is_room() {
     if let Some(missing) = Disk::is_missing() {
@@ -71,8 +65,8 @@ fn a_full_disk_refuses_what_is_new_and_all_goes_on_when_there_is_room() {
     // Less than the reserve: an eighth of the disk.
     let foreign = fill(&disk, 100 * MIB);
     wait_for(&server, "disk full");
-    assert!(figure(&server, "anser_disk_full{") > 0.0);
-    assert!(figure(&server, "anser_disk_free_bytes{") < 128e6 * 1.05);
+    assert!(server.figure("anser_disk_full") > 0.0);
+    assert!(server.figure("anser_disk_free_bytes") < f64::from(server.setup.shards) * 128e6 * 1.05);
     is_refused(&mut client, bo);
     let stranger = world.post("/im/user/register", world.identity("late"));
     assert_eq!((stranger.status, stranger.json().int("code")), (503, 503));

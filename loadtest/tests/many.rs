@@ -4,7 +4,7 @@
 use anser_loadtest::PATIENCE;
 use anser_loadtest::http;
 use anser_loadtest::json::Integers;
-use anser_loadtest::server::{Server, Setup};
+use anser_loadtest::server::Setup;
 use anser_loadtest::websocket::{Connection, Frame, Received, opcode};
 use anser_loadtest::world::{Client, World, fresh_id, ids};
 use serde_json::json;
@@ -68,13 +68,6 @@ fn a_chat_list_keeps_ten_thousand_entries_and_the_oldest_leave() {
     assert!(first.iter().any(|entry| entry["lastMsgId"]["id"] == again), "and come back");
 }
 
-/// The sum of a figure over all shards.
-fn figure(server: &Server, name: &str) -> u64 {
-    let text = http::get(server.admin, "/metrics").body;
-    let lines = text.lines().filter(|line| line.starts_with(&format!("{name}{{")));
-    lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>() as u64
-}
-
 /// A device that takes nothing in. Its segments are small: for large ones the kernel would keep
 /// megabytes itself before the server has anything unsent.
 fn asleep(world: &World, user: i64) -> Client {
@@ -100,19 +93,19 @@ fn at_a_shards_total_of_unsent_bytes_the_largest_holders_are_cut_and_nobody_else
         people.iter().map(|user| (0..16).map(|_| asleep(&world, *user)).collect()).collect();
     let content = "x".repeat(60_000);
     // The first has the most by far, and less than each connection may hold.
-    let unsent = || figure(&server, "anser_unsent_bytes");
+    let unsent = || server.figure("anser_unsent_bytes") as u64;
     let mut most = 0;
     while unsent() < 16 * 800_000 {
         client.send(people[0], &content);
         most += 1;
         assert!(most < 60, "{} bytes are unsent", unsent());
     }
-    assert_eq!(figure(&server, "anser_connections_cut_total"), 0);
+    assert_eq!(server.figure("anser_connections_cut_total"), 0.0);
     let is_reached = 'sending: {
         for _ in 0..40 {
             for user in &people[1..] {
                 client.send(*user, &content);
-                if figure(&server, "anser_connections_cut_total") > 0 {
+                if server.figure("anser_connections_cut_total") > 0.0 {
                     break 'sending true;
                 }
             }
@@ -123,7 +116,7 @@ fn at_a_shards_total_of_unsent_bytes_the_largest_holders_are_cut_and_nobody_else
     let id = client.send(awake, "undisturbed");
     undisturbed.expect_message(id);
     assert!((240 << 20..=256 << 20).contains(&unsent()), "{} bytes are unsent", unsent());
-    let cut = figure(&server, "anser_connections_cut_total");
+    let cut = server.figure("anser_connections_cut_total") as u64;
     assert!((1..=8).contains(&cut), "{cut} were cut though one was enough for each message");
     let closed = devices[0].iter_mut().filter_map(|device| {
         for _ in 0..most {
