@@ -32,13 +32,21 @@ pub fn allowed() -> Vec<usize> {
 
 /// Does something while this thread may use these cores alone, which are some of those allowed.
 pub fn only<T>(cores: &[usize], work: impl FnOnce() -> T) -> T {
-    let before = sched_getaffinity(None).expect("a thread may ask for its own cores");
+    let before = allowed();
+    keep_to(cores).expect("some of the cores that are allowed");
+    let done = work();
+    keep_to(&before).expect("the cores that were allowed before");
+    done
+}
+
+/// From now on this thread may use these cores alone.
+///
+/// # Errors
+/// When it may have none of them.
+pub fn keep_to(cores: &[usize]) -> rustix::io::Result<()> {
     let mut set = CpuSet::new();
     cores.iter().for_each(|core| set.set(*core));
-    sched_setaffinity(None, &set).expect("some of the cores that are allowed");
-    let done = work();
-    sched_setaffinity(None, &before).expect("the cores that were allowed before");
-    done
+    sched_setaffinity(None, &set)
 }
 
 #[cfg(test)]

@@ -8,10 +8,10 @@
 use super::accounts::SETTLE_WITHIN;
 use super::streams::{Heard, Streams};
 use super::words;
+use crate::cores;
 use crate::latencies::Latencies;
 use crate::outcome::{Outcome, Run, Scenario};
 use anyhow::{Context, Result, bail, ensure};
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 use serde_json::json;
@@ -101,16 +101,16 @@ fn measure(pairs: usize, window: u64, seconds: u64) -> Result<Measured> {
     ensure!(pairs > 0 && window > 0 && seconds > 0, "something is in flight for some time");
     let listener = TcpListener::bind("127.0.0.1:0").context("a port for the echo")?;
     let address = listener.local_addr()?;
-    let before = sched_getaffinity(None).context("the cores of this thread")?;
-    let (echo_core, own_core) = cores(&before);
+    let before = cores::allowed();
+    let (echo_core, own_core) = two_of(&before);
     let stop = Arc::new(AtomicBool::new(false));
     let echoing = {
         let stop = Arc::clone(&stop);
-        std::thread::spawn(move || (pin(echo_core), echo(listener, &stop)))
+        std::thread::spawn(move || (cores::keep_to(&[echo_core]).is_ok(), echo(listener, &stop)))
     };
-    let is_own_pinned = pin(own_core);
+    let is_own_pinned = cores::keep_to(&[own_core]).is_ok();
     let result = Thrower::begin(address, pairs, window).and_then(|thrower| thrower.run(seconds));
-    let restored = sched_setaffinity(None, &before);
+    let restored = cores::keep_to(&before);
     stop.store(true, Ordering::Relaxed);
     let Ok((is_echo_pinned, echoed)) = echoing.join() else { bail!("the echo panicked") };
     restored.context("the cores of this thread")?;
@@ -119,19 +119,12 @@ fn measure(pairs: usize, window: u64, seconds: u64) -> Result<Measured> {
 
 /// The echo's core and the load's, of those that this thread may use; if that is one, as the
 /// method of measuring has it, the echo takes one beside it.
-fn cores(allowed: &CpuSet) -> (usize, usize) {
-    let mut cores = (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core));
-    match (cores.next(), cores.next()) {
-        (Some(first), Some(second)) => (first, second),
-        (Some(own), None) => (usize::from(own == 0), own),
-        _ => (0, 1),
+fn two_of(allowed: &[usize]) -> (usize, usize) {
+    match *allowed {
+        [first, second, ..] => (first, second),
+        [own] => (usize::from(own == 0), own),
+        [] => (0, 1),
     }
-}
-
-fn pin(core: usize) -> bool {
-    let mut set = CpuSet::new();
-    set.set(core);
-    sched_setaffinity(None, &set).is_ok()
 }
 
 /// Sends everything back until it is to stop; gives the share of a core that it took.
@@ -283,12 +276,7 @@ mod tests {
 
     #[test]
     fn echo_and_load_get_two_cores() {
-        let set = |cores: &[usize]| {
-            let mut set = CpuSet::new();
-            cores.iter().for_each(|core| set.set(*core));
-            set
-        };
-        assert_eq!(cores(&set(&[0, 1, 2])), (0, 1));
-        assert_eq!((cores(&set(&[1])), cores(&set(&[0]))), ((0, 1), (1, 0)));
+        assert_eq!(two_of(&[0, 1, 2]), (0, 1));
+        assert_eq!((two_of(&[1]), two_of(&[0])), ((0, 1), (1, 0)));
     }
 }
