@@ -4,6 +4,7 @@
 //! once.
 
 use super::accounts::{SETTLE_WITHIN, Target};
+use super::answers::{Answer, Answers};
 use super::seconds::Seconds;
 use super::streams::{Heard, Streams};
 use super::usage::Usage;
@@ -52,7 +53,7 @@ struct Given {
 struct Asker {
     /// When each request was made that has no answer, µs.
     asked_us: VecDeque<u64>,
-    unfinished: Vec<u8>,
+    answers: Answers,
     last_id: i64,
 }
 
@@ -149,40 +150,32 @@ impl Asking {
             let Heard::Bytes(bytes) = heard else { bail!("a connection ended: {heard:?}") };
             let asker = &mut askers[place];
             let now_us = begun.elapsed().as_micros() as u64;
-            asker.unfinished.extend_from_slice(bytes);
-            let mut read = 0;
-            while let Some((length, id)) = answer(&asker.unfinished[read..])? {
-                let asked_us = asker.asked_us.pop_front().context("an answer to nothing")?;
-                took.record(now_us - asked_us);
-                seconds.record(now_us - asked_us);
-                let last = std::mem::replace(&mut asker.last_id, id);
+            let Asker { asked_us, answers, last_id } = asker;
+            answers.receive(bytes, |answer| {
+                let id = given(answer)?;
+                let since_us = asked_us.pop_front().context("an answer to nothing")?;
+                took.record(now_us - since_us);
+                seconds.record(now_us - since_us);
+                let last = std::mem::replace(last_id, id);
                 ensure!(id > last, "id {id} was given after {last} on the same connection");
                 ensure!(id % 1000 == 0, "id {id} is no multiple of 1000");
                 ids.push(id);
                 if asks_again {
                     out.extend_from_slice(request.as_bytes());
-                    asker.asked_us.push_back(now_us);
+                    asked_us.push_back(now_us);
                 }
-                read += length;
-            }
-            asker.unfinished.drain(..read);
-            Ok(())
+                Ok(())
+            })
         })
     }
 }
 
-/// The first answer, if it is there as a whole: its length and the id that it gives.
-fn answer(bytes: &[u8]) -> Result<Option<(usize, i64)>> {
-    let mut lines = [httparse::EMPTY_HEADER; 32];
-    let mut response = httparse::Response::new(&mut lines);
-    let httparse::Status::Complete(head) = response.parse(bytes)? else { return Ok(None) };
-    let is_length = |line: &&httparse::Header<'_>| line.name.eq_ignore_ascii_case("content-length");
-    let length = response.headers.iter().find(is_length).context("an answer without a length")?;
-    let length: usize = std::str::from_utf8(length.value)?.parse().context("a length")?;
-    let Some(body) = bytes.get(head..head + length) else { return Ok(None) };
-    ensure!(response.code == Some(200), "refused: {}", bytes[..head + length].escape_ascii());
+/// The id that an answer gives.
+fn given(answer: Answer<'_>) -> Result<i64> {
+    let Answer { status, body } = answer;
+    ensure!(status == 200, "refused: {status} {}", body.escape_ascii());
     let given: Given = serde_json::from_slice(body).context("an id")?;
-    Ok(Some((head + length, given.id)))
+    Ok(given.id)
 }
 
 fn check_unique(mut ids: Vec<i64>) -> Result<()> {
@@ -198,13 +191,21 @@ mod tests {
 
     #[test]
     fn an_answer_is_read_when_it_is_whole_and_an_id_given_twice_is_found() {
-        let whole = b"HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n{\"id\":123000}rest";
+        let read = |bytes: &[u8]| -> Result<Option<i64>> {
+            let mut id = None;
+            Answers::default().receive(bytes, |answer| {
+                id = Some(given(answer)?);
+                Ok(())
+            })?;
+            Ok(id)
+        };
+        let whole = b"HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n{\"id\":123000}HTTP";
         let end = whole.len() - 4;
         for cut in 0..end {
-            assert_eq!(answer(&whole[..cut]).expect("a part"), None, "{cut} bytes");
+            assert_eq!(read(&whole[..cut]).expect("a part"), None, "{cut} bytes");
         }
-        assert_eq!(answer(whole).expect("an answer"), Some((end, 123_000)));
-        assert!(answer(b"HTTP/1.1 429 Slow\r\nContent-Length: 2\r\n\r\n{}").is_err());
+        assert_eq!(read(whole).expect("an answer and a part"), Some(123_000));
+        assert!(read(b"HTTP/1.1 429 Slow\r\nContent-Length: 2\r\n\r\n{}").is_err());
         assert!(check_unique(vec![3000, 1000, 2000]).is_ok());
         assert!(check_unique(vec![3000, 1000, 2000, 1000]).is_err());
     }
