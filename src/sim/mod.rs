@@ -25,6 +25,7 @@ pub mod machine;
 #[cfg(test)]
 mod portable_tests;
 pub mod prng;
+pub mod rules;
 pub mod users;
 pub mod world;
 

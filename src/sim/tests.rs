@@ -332,7 +332,7 @@ fn minted_ids_rise_over_crashes() {
 /// Invariant 4 of sim.
 #[test]
 fn nothing_acked_is_lost_doubled_or_reordered_whatever_crashes() {
-    crate::sim::checkers::run_all(0..300);
+    crate::sim::rules::run_all(0..300);
 }
 
 /// Invariant 1 of chat.
@@ -341,9 +341,9 @@ fn nothing_acked_is_lost_doubled_or_reordered_whatever_crashes() {
 #[test]
 fn the_same_seed_gives_the_same_run() {
     for seed in 0..20 {
-        assert_eq!(crate::sim::checkers::run(seed), crate::sim::checkers::run(seed), "seed {seed}");
+        assert_eq!(crate::sim::rules::run(seed), crate::sim::rules::run(seed), "seed {seed}");
     }
-    assert_ne!(crate::sim::checkers::run(1), crate::sim::checkers::run(2));
+    assert_ne!(crate::sim::rules::run(1), crate::sim::rules::run(2));
 }
 
 /// Invariant 3 of chat::acknowledge.

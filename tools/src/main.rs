@@ -81,7 +81,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Top(arguments) => top::run(&arguments),
         Command::Flame(arguments) => flame::run(&arguments),
         Command::Simulate { seeds, seed } => {
-            anser::sim::checkers::run_all(seed.map_or(0..seeds, |seed| seed..seed + 1));
+            anser::sim::rules::run_all(seed.map_or(0..seeds, |seed| seed..seed + 1));
             println!("simulate: {} seeds, nothing lost", seed.map_or(seeds, |_| 1));
             Ok(ExitCode::SUCCESS)
         }
