@@ -22,6 +22,7 @@ mod forget_tests;
 #[cfg(test)]
 mod log_tests;
 pub mod machine;
+pub mod observation;
 #[cfg(test)]
 mod portable_tests;
 pub mod prng;
