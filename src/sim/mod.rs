@@ -9,6 +9,7 @@
 //!
 //! Left to others: bytes and sockets. The world speaks the rules' own language.
 
+pub mod answers;
 #[cfg(test)]
 mod audit_tests;
 pub mod checkers;
@@ -22,6 +23,7 @@ mod forget_tests;
 #[cfg(test)]
 mod log_tests;
 pub mod machine;
+pub mod model;
 pub mod observation;
 #[cfg(test)]
 mod portable_tests;

@@ -1,0 +1,245 @@
+//! Chat lists and unread counts.
+
+use super::{Checkers, Span, about, failure};
+use crate::ids::UserId;
+use crate::sim::answers::{Entry, Last};
+use crate::sim::model::message::Message;
+use crate::sim::model::{Deed, Key};
+use crate::sim::observation::Failure;
+use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
+
+impl Checkers {
+    /// How many of a peer's messages may be unread.
+    fn unread_of(&self, owner: UserId, peer: UserId, span: Span) -> RangeInclusive<u64> {
+        let his = || self.model.messages_of(owner).filter(|message| message.key.0 == peer);
+        let least = his().filter(|message| {
+            message.is_received_by(owner)
+                && message.is_content()
+                && message.arrived.is_sure(span.asked)
+                && !self.model.may_be_read(message, owner, span.answered)
+                && !self.model.may_be_forgotten(message, owner, span.answered)
+        });
+        let may_be_unread = his().filter(|message| {
+            message.may_be_received_by(owner)
+                && message.candidates().any(|draft| draft.kind.is_content())
+                && message.may_be_kept(span.answered)
+                && !message.at_recipient.read.is_sure(span.asked)
+        });
+        let most = may_be_unread.map(|message| 1 + u64::from(message.is_shaken)).sum();
+        least.count() as u64..=most
+    }
+
+    /// Whoever may have written with a user.
+    fn peers_of(&self, owner: UserId) -> BTreeSet<UserId> {
+        let of = |message: &Message| {
+            let others = message.candidates().map(|draft| draft.to);
+            let others: Vec<UserId> = others.filter(|_| message.key.0 == owner).collect();
+            if message.key.0 == owner { others } else { vec![message.key.0] }
+        };
+        self.model.messages_of(owner).flat_map(of).collect()
+    }
+
+    /// A user's unread count was shown.
+    pub(super) fn see_unread(&self, owner: UserId, count: u64, span: Span) -> Result<(), Failure> {
+        let (mut least, mut most) = (0, 0);
+        for peer in self.peers_of(owner) {
+            let range = self.unread_of(owner, peer, span);
+            least += range.start();
+            most += range.end();
+        }
+        if !(least..=most).contains(&count) {
+            let words = format!("expected {least} to {most} unread messages, found {count}");
+            return Err(failure("unread", owner, words));
+        }
+        Ok(())
+    }
+
+    /// A chat list was shown.
+    pub(super) fn see_chats(
+        &mut self,
+        owner: UserId,
+        limit: u32,
+        entries: &[Entry],
+        span: Span,
+    ) -> Result<(), Failure> {
+        let mut peers = BTreeSet::new();
+        for entry in entries {
+            if entry.owner != owner {
+                let words = format!("expected his own entries, found one of {:?}", entry.owner);
+                return Err(failure("forged", owner, words));
+            }
+            if !peers.insert(entry.peer) {
+                let words = format!("expected one entry with {:?}, found another", entry.peer);
+                return Err(failure("lists", owner, words));
+            }
+            self.see_entry(owner, entry, span)?;
+        }
+        self.check_ranks(owner, entries, span)?;
+        let is_whole = entries.len() < limit as usize;
+        for peer in self.peers_of(owner) {
+            let is_listed = peers.contains(&peer);
+            if is_listed && self.is_surely_hidden(owner, peer, span) {
+                let words = format!("expected no entry with {peer:?}, which was deleted; found it");
+                return Err(failure("lists", owner, words));
+            }
+            if is_whole && !is_listed && self.is_surely_listed(owner, peer, span) {
+                let words = format!("expected an entry with {peer:?}, found none");
+                return Err(failure("lists", owner, words));
+            }
+        }
+        Ok(())
+    }
+
+    fn see_entry(&mut self, owner: UserId, entry: &Entry, span: Span) -> Result<(), Failure> {
+        let peer = entry.peer;
+        let chat = self.model.chats.entry((owner, peer)).or_default();
+        let id = *chat.id.get_or_insert(entry.id);
+        let pair = *self.chat_ids.entry(entry.id).or_insert((owner, peer));
+        if id != entry.id || pair != (owner, peer) {
+            let words = format!(
+                "expected the entry with {peer:?} to be {id} for ever, found {}, which is {pair:?}",
+                entry.id
+            );
+            return Err(failure("ids", owner, words));
+        }
+        let created = chat.created.get_or_insert_with(|| entry.created.clone()).clone();
+        let is_top_possible = chat.top.shows(entry.top, span.asked, span.answered);
+        let dated = entry.last.as_ref().map(|_| &entry.updated);
+        if created != entry.created || dated != entry.last_date.as_ref() {
+            let words = format!("expected it made at {created}, changed at {dated:?}: {entry:?}");
+            return Err(failure("lists", owner, words));
+        }
+        if !is_top_possible {
+            let words = format!("expected top to be as it was set, found {entry:?}");
+            return Err(failure("lists", owner, words));
+        }
+        let unread = self.unread_of(owner, peer, span);
+        if !unread.contains(&entry.unread) {
+            let words =
+                format!("with {peer:?}: expected {unread:?} unread, found {}", entry.unread);
+            return Err(failure("unread", owner, words));
+        }
+        match &entry.last {
+            Some(last) => self.see_last(owner, peer, last, span),
+            None => self.check_forgotten(owner, peer, span),
+        }
+    }
+
+    /// The message that an entry shows as its last.
+    fn key_of(&self, owner: UserId, peer: UserId, last: &Last) -> Option<Key> {
+        [owner, peer].into_iter().map(|author| (author, last.id)).find(|key| {
+            let is_it = |message: &Message| {
+                message.may_be_between(owner, peer)
+                    && message.candidates().any(|draft| {
+                        draft.content == last.content && draft.kind.name() == last.kind
+                    })
+            };
+            self.model.messages.get(key).is_some_and(is_it)
+        })
+    }
+
+    fn see_last(
+        &mut self,
+        owner: UserId,
+        peer: UserId,
+        last: &Last,
+        span: Span,
+    ) -> Result<(), Failure> {
+        let Some(key) = self.key_of(owner, peer, last) else {
+            // The server may have made its id, and nobody was told yet.
+            return if self.may_be_nameless(&last.content) {
+                Ok(())
+            } else {
+                let words = format!("expected a last message with {peer:?}, found {last:?}");
+                Err(failure("forged", owner, words))
+            };
+        };
+        let message = &self.model.messages[&key];
+        if !message.may_be_kept(span.answered) {
+            let words = "expected it gone, as an answer has shown; it is the last of a chat";
+            return Err(about("once", owner, key, words.to_owned()));
+        }
+        let rows = self.model.histories.range((owner, 0)..=(owner, u64::MAX)).rev();
+        let mut sure = rows.filter(|(_, (other, since))| {
+            *since <= span.asked && self.model.messages[other].is_between(owner, peer)
+        });
+        if let Some(((_, newest), (other, _))) = sure.next() {
+            let shown = message.seq(owner);
+            let is_older = shown.is_some_and(|seq| seq < *newest);
+            let is_before = shown.is_none() && message.precedes(&self.model.messages[other]);
+            if is_older || is_before {
+                let words = format!(
+                    "expected the last message with {peer:?} to be {} at {newest} or a later one; \
+                     found this one, at {shown:?}",
+                    other.1
+                );
+                return Err(about("lists", owner, key, words));
+            }
+        }
+        Ok(())
+    }
+
+    fn may_be_nameless(&self, content: &str) -> bool {
+        let mut nameless = self.lines.values().flat_map(|line| &line.nameless);
+        nameless.any(|(draft, _)| draft.content == content)
+    }
+
+    /// An entry without a last message: all were forgotten.
+    fn check_forgotten(&self, owner: UserId, peer: UserId, span: Span) -> Result<(), Failure> {
+        let mut kept = self.model.messages_of(owner).filter(|message| {
+            message.is_between(owner, peer)
+                && message.is_surely_in(owner, span.asked)
+                && !self.model.may_be_forgotten(message, owner, span.answered)
+        });
+        kept.next().map_or(Ok(()), |message| {
+            let words = format!("expected a last message with {peer:?}, such as this; found none");
+            Err(about("lists", owner, message.key, words))
+        })
+    }
+
+    /// `top` first, then by the last message, newest first, as far as nothing can have changed.
+    fn check_ranks(&self, owner: UserId, entries: &[Entry], span: Span) -> Result<(), Failure> {
+        let rank = |entry: &Entry| {
+            let chat = &self.model.chats[&(owner, entry.peer)];
+            let key = self.key_of(owner, entry.peer, entry.last.as_ref()?)?;
+            let message = &self.model.messages[&key];
+            let is_still = chat.top.is_still(span.asked) && message.is_surely_in(owner, span.asked);
+            is_still.then_some((entry.top, message.seq(owner)?))
+        };
+        let ranks: Vec<(bool, u64)> = entries.iter().filter_map(rank).collect();
+        if ranks.windows(2).any(|two| two[0] < two[1]) {
+            let words = format!("expected top chats, then the newest, first; found {ranks:?}");
+            return Err(failure("lists", owner, words));
+        }
+        Ok(())
+    }
+
+    /// A message has come that no delete can have taken along.
+    fn is_surely_listed(&self, owner: UserId, peer: UserId, span: Span) -> bool {
+        let deletes = self.model.chats.get(&(owner, peer)).map(|chat| &chat.deletes[..]);
+        let deletes = deletes.unwrap_or(&[]);
+        let may_hide = |deed: &Deed, message: &Message| {
+            deed.begun < span.answered && message.first_sent() < deed.over
+        };
+        self.model.messages_of(owner).any(|message| {
+            message.is_between(owner, peer)
+                && message.is_surely_in(owner, span.asked)
+                && !deletes.iter().any(|deed| may_hide(deed, message))
+        })
+    }
+
+    /// It was deleted, and no message can have come since.
+    fn is_surely_hidden(&self, owner: UserId, peer: UserId, span: Span) -> bool {
+        let chat = self.model.chats.get(&(owner, peer));
+        let deleted = chat.and_then(|chat| chat.deleted).filter(|deed| deed.over <= span.asked);
+        deleted.is_some_and(|deed| {
+            let mut messages = self.model.messages_of(owner);
+            messages.all(|message| {
+                !message.may_be_between(owner, peer)
+                    || !message.may_be_kept(span.answered)
+                    || (message.is_surely_in(owner, deed.begun) && !message.is_shaken)
+            })
+        })
+    }
+}

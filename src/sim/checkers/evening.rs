@@ -1,0 +1,72 @@
+//! When faults have ended: everything is answered, and everything is where it is to be.
+
+use super::frames::is_due;
+use super::{Checkers, about, failure};
+use crate::ids::UserId;
+use crate::sim::model::Step;
+use crate::sim::observation::Failure;
+use crate::store::Store;
+
+impl Checkers {
+    /// All has come to rest: whoever is still connected has been told everything.
+    pub(super) fn evening_came(&mut self, step: Step) -> Result<(), Failure> {
+        self.evening = Some(step);
+        self.model.came_to_rest();
+        let live = self.lines.iter().filter(|(_, line)| !line.is_ended);
+        for (device, line) in live {
+            let user = line.user.unwrap_or(UserId::SYSTEM);
+            if let Some(asked) = line.calls.front() {
+                let words = format!("expected an answer on {device} to what was asked at {asked}");
+                return Err(failure("arrives", user, words));
+            }
+            if line.welcomed.is_none() {
+                continue;
+            }
+            for message in self.model.messages_of(user) {
+                let mut sendings = message.sendings.iter();
+                if sendings.any(|sending| sending.device == *device && !sending.is_answered) {
+                    let words = format!("expected an Ack or an Error on {device}, found none");
+                    return Err(about("arrives", user, message.key, words));
+                }
+                let is_due = is_due(message, user, *device, line.welcomed);
+                if is_due && !line.pushed.contains(&message.key) {
+                    let words =
+                        format!("expected it on {device}, which was there; found it missing");
+                    return Err(about("arrives", user, message.key, words));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The end: both sides see the same of a message, and the rows agree.
+    pub fn end<S: Store>(&self, rows: &[&S]) -> Result<(), Failure> {
+        super::audit(rows);
+        for message in self.model.messages.values().filter(|message| !message.is_shaken) {
+            let Some(draft) = message.taken.map(|taken| &message.drafts[taken]) else { continue };
+            let (author, reader) = (message.key.0, draft.to);
+            let are_shown = self.walked.contains(&author) && self.walked.contains(&reader);
+            let are_there = message.seq(author).is_some() && message.seq(reader).is_some();
+            if author == reader || !are_shown || !are_there {
+                continue;
+            }
+            let (here, there) = (message.at_author, message.at_recipient);
+            let pairs = [
+                ("pushed", here.pushed, there.pushed),
+                ("acked", here.acked, there.acked),
+                ("read", here.read, there.read),
+            ];
+            for (what, here, there) in pairs {
+                let (here, there) = (here.is_sure(Step::MAX), there.is_sure(Step::MAX));
+                if here != there {
+                    let words = format!(
+                        "expected {what} to be {there}, as its reader sees it; \
+                        its author sees {here}"
+                    );
+                    return Err(about("arrives", author, message.key, words));
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,315 @@
+//! Frames: messages that are said and acked, and those that are pushed.
+
+use super::sights::Looks;
+use super::{Checkers, Span, about};
+use crate::ids::UserId;
+use crate::sim::model::message::{Draft, Message, Sending};
+use crate::sim::model::{Key, Named, Step};
+use crate::sim::observation::{DeviceId, Failure, Heard, Said};
+use std::collections::BTreeSet;
+
+impl Checkers {
+    /// A client is about to say something.
+    pub(super) fn said(
+        &mut self,
+        device: DeviceId,
+        frame: &Said,
+        begun: Step,
+    ) -> Result<(), Failure> {
+        let line = self.lines.entry(device).or_default();
+        if let Said::Auth { user, id } = frame {
+            line.auth.get_or_insert((*id, begun));
+            if line.user.is_none() {
+                line.user = Some(*user);
+                for (frame, begun) in std::mem::take(&mut line.early) {
+                    self.said_as(*user, device, &frame, begun);
+                }
+            }
+            return Ok(());
+        }
+        match line.user {
+            Some(user) => self.said_as(user, device, frame, begun),
+            // It is held until Auth.
+            None => line.early.push((frame.clone(), begun)),
+        }
+        Ok(())
+    }
+
+    fn said_as(&mut self, user: UserId, device: DeviceId, frame: &Said, begun: Step) {
+        let named = match frame {
+            Said::Message { from, to, .. } => {
+                let is_forged = from.is_some_and(|from| from != user);
+                let is_strange =
+                    *to == UserId::SYSTEM || self.people.are_of_one(user, *to) == Some(false);
+                // What must be refused was never sent: whoever sees it sees something forged.
+                if !is_forged && !is_strange {
+                    self.sends(user, device, frame, begun);
+                }
+                return;
+            }
+            Said::Ack(ids) => Named::Ids(ids.clone()),
+            Said::AckUpTo(id) => Named::UpTo(*id),
+            Said::Auth { .. } | Said::Heartbeat | Said::Ping | Said::Garbage => return,
+        };
+        self.model.acks(user, &named, begun);
+        let line = self.lines.entry(device).or_default();
+        line.has_acked = true;
+        line.acks.push((named, begun));
+    }
+
+    fn sends(&mut self, user: UserId, device: DeviceId, frame: &Said, begun: Step) {
+        let Said::Message { id, to, kind, event, timestamp, content, .. } = frame else { return };
+        let (to, kind, event, timestamp) = (*to, *kind, *event, *timestamp);
+        let draft = Draft { to, kind, event, timestamp, content: content.clone() };
+        if *id == 0 {
+            self.lines.entry(device).or_default().nameless.push((draft, begun));
+        } else {
+            self.model.sent((user, *id), draft, device, begun);
+        }
+    }
+
+    /// A client has heard something.
+    pub(super) fn heard(
+        &mut self,
+        device: DeviceId,
+        frame: &Heard,
+        step: Step,
+    ) -> Result<(), Failure> {
+        let line = self.lines.entry(device).or_default();
+        let Some(user) = line.user else { return Ok(()) };
+        match frame {
+            Heard::Ack { id, source } => {
+                if id % 1000 == 0 {
+                    let words = "expected no multiple of 1000 as an Ack's own id".to_owned();
+                    return Err(about("ids", user, (UserId::SYSTEM, *id), words));
+                }
+                if line.welcomed.is_none() && line.auth.is_some_and(|(id, _)| id == Some(*source)) {
+                    line.welcomed = Some(step);
+                    return Ok(());
+                }
+                self.heard_ack(user, device, *source, step)
+            }
+            Heard::Error { source: Some(source), code, words } => {
+                self.heard_error(device, (user, *source), (*code, words), step)
+            }
+            Heard::Message { .. } => self.heard_message(user, device, frame, step),
+            Heard::Waiting { count } => {
+                let asked = line.auth.map_or(0, |(_, said)| said);
+                self.see_waiting(user, *count, Span { asked, answered: step })
+            }
+            Heard::Error { source: None, .. } | Heard::Ping | Heard::Pong | Heard::Close { .. } => {
+                Ok(())
+            }
+        }
+    }
+
+    /// A message was acked: it is kept, and all that was said before it was done.
+    fn heard_ack(
+        &mut self,
+        user: UserId,
+        device: DeviceId,
+        source: i64,
+        step: Step,
+    ) -> Result<(), Failure> {
+        let key = (user, source);
+        let begun = match self.model.messages.get_mut(&key).and_then(|it| end_sending(it, device)) {
+            Some(begun) => begun,
+            None => self.name_one(key, device, step)?,
+        };
+        let message = self.model.messages.get_mut(&key).expect("it was sent");
+        let here = message.sendings.iter_mut().filter(|sending| sending.device == device);
+        let mut drafts = BTreeSet::new();
+        for sending in here {
+            drafts.insert(sending.draft);
+            if sending.deed.begun == begun {
+                sending.deed.over = step;
+            }
+        }
+        // Of several that were sent here under one id, it does not say which.
+        if let (None, 1) = (message.taken, drafts.len()) {
+            message.taken = drafts.first().copied();
+        }
+        self.model.is_kept(key, step);
+        let line = self.lines.entry(device).or_default();
+        let (done, open): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut line.acks).into_iter().partition(|(_, said)| *said < begun);
+        line.acks = open;
+        for (named, said) in done {
+            self.model.acked(user, &named, said, step);
+        }
+        Ok(())
+    }
+
+    /// An Ack of an id that nobody gave: the server made it for a message without one.
+    fn name_one(&mut self, key: Key, device: DeviceId, step: Step) -> Result<Step, Failure> {
+        let line = self.lines.entry(device).or_default();
+        let nameless = std::mem::take(&mut line.nameless);
+        let is_known = self.model.messages.contains_key(&key);
+        let Some(first) = nameless.first().map(|(_, begun)| *begun).filter(|_| !is_known) else {
+            let line = self.lines.entry(device).or_default();
+            line.nameless = nameless;
+            let words =
+                "expected Acks of what was sent here and may be kept, found this".to_owned();
+            return Err(about("forged", key.0, key, words));
+        };
+        let asked = first;
+        self.see_ids(&[key.1], Span { asked, answered: step })?;
+        for (draft, begun) in &nameless {
+            self.model.sent(key, draft.clone(), device, *begun);
+        }
+        if nameless.len() > 1 {
+            self.lines.entry(device).or_default().nameless = nameless;
+        }
+        Ok(first)
+    }
+
+    /// Something was refused: it will not be kept by this.
+    fn heard_error(
+        &mut self,
+        device: DeviceId,
+        key: Key,
+        (code, words): (i64, &str),
+        step: Step,
+    ) -> Result<(), Failure> {
+        let keeps_all = self.model.terms.retention == Default::default();
+        let Some(message) = self.model.messages.get_mut(&key) else { return Ok(()) };
+        let Some(at) = refused_sending(message, device, code) else { return Ok(()) };
+        let is_only = message.drafts.len() == 1 && !message.is_shaken;
+        if code == 409 && is_only && keeps_all {
+            let words = format!("expected it to be taken in, found {words:?}, as if another was");
+            return Err(about("once", key.0, key, words));
+        }
+        let draft = message.sendings[at].draft;
+        let to = message.drafts[draft].to;
+        let mut open = message.sendings.iter().filter(|sending| is_open(sending, device));
+        if code == 409 || open.all(|sending| sending.draft == draft) {
+            message.sendings.remove(at);
+        } else {
+            message.sendings[at].deed.over = step;
+            message.sendings[at].is_answered = true;
+        }
+        if code == 404 && self.people.are_of_one(key.0, to) == Some(true) {
+            let words = format!("expected it to be taken in, found {words:?}");
+            return Err(about("kept", key.0, key, words));
+        }
+        Ok(())
+    }
+
+    /// A message was pushed.
+    fn heard_message(
+        &mut self,
+        user: UserId,
+        device: DeviceId,
+        frame: &Heard,
+        step: Step,
+    ) -> Result<(), Failure> {
+        let Heard::Message { id, from, to, kind, event, timestamp, content, state, seq, .. } =
+            frame
+        else {
+            return Ok(());
+        };
+        let (key, event) = ((*from, *id), event.as_deref());
+        let looks = Looks { key, to: *to, kind, event, timestamp: *timestamp, content };
+        self.recognize(&looks, user, step)?;
+        let expected: &[&str] = match (*from == user, *to == user) {
+            (true, true) => &["Client"],
+            (true, false) => &["Server"],
+            _ => &["ServerToClientIng"],
+        };
+        if !expected.contains(&state.as_str()) {
+            let words = format!("expected it pushed as {expected:?}, found {state}");
+            return Err(about("lists", user, key, words));
+        }
+        if *to == user {
+            let message = self.model.messages.get_mut(&key).expect("it was recognized");
+            message.arrived.holds(step);
+        }
+        if seq.is_some() {
+            self.pushed_again(user, device, key)
+        } else {
+            self.pushed(user, device, key)
+        }
+    }
+
+    fn pushed_again(&self, user: UserId, device: DeviceId, key: Key) -> Result<(), Failure> {
+        let line = &self.lines[&device];
+        if !line.has_acked || key.0 == user {
+            let words = "expected nothing again on a connection that acks nothing".to_owned();
+            return Err(about("once", user, key, words));
+        }
+        Ok(())
+    }
+
+    /// Pushed for the first time: once on a connection, in order, and none passed over.
+    fn pushed(&mut self, user: UserId, device: DeviceId, key: Key) -> Result<(), Failure> {
+        let line = self.lines.get_mut(&device).expect("it has heard this");
+        let welcomed = line.welcomed;
+        if line.pushed.contains(&key) {
+            let words = format!("expected it once on {device}, found it again");
+            return Err(about("once", user, key, words));
+        }
+        let message = &self.model.messages[&key];
+        let earlier = line.pushed.iter().map(|other| &self.model.messages[other]);
+        let mut of_author =
+            earlier.filter(|other| other.key.0 == key.0 && are_alike(other, message));
+        if let Some(other) = of_author.find(|other| message.precedes(other)) {
+            let words = format!("expected it on {device} before {}, found it after", other.key.1);
+            return Err(about("order", user, key, words));
+        }
+        line.pushed.push(key);
+        let line = &self.lines[&device];
+        let passed_over = self.model.messages_of(user).find(|other| {
+            other.key.0 == key.0
+                && are_alike(other, message)
+                && is_due(other, user, device, welcomed)
+                && other.precedes(message)
+                && !line.pushed.contains(&other.key)
+        });
+        if let Some(other) = passed_over {
+            let words = format!("expected it on {device} before {}, found it passed over", key.1);
+            return Err(about("order", user, other.key, words));
+        }
+        Ok(())
+    }
+}
+
+/// Of the same way: their order is that of their sending.
+fn are_alike(one: &Message, other: &Message) -> bool {
+    let to = |message: &Message| message.taken.map(|taken| message.drafts[taken].to);
+    to(one).is_some() && to(one) == to(other)
+}
+
+/// A connection must have been shown a message: it was there before that was sent elsewhere.
+pub(super) fn is_due(
+    message: &Message,
+    user: UserId,
+    device: DeviceId,
+    welcomed: Option<Step>,
+) -> bool {
+    let is_there = welcomed.is_some_and(|welcomed| welcomed < message.first_sent());
+    let is_from_here = message.sendings.iter().any(|sending| sending.device == device);
+    let is_known = message.taken.is_some() && !message.is_shaken;
+    is_there && is_known && message.is_of(user) && !is_from_here && message.is_kept_now()
+}
+
+fn is_open(sending: &Sending, device: DeviceId) -> bool {
+    sending.device == device && !sending.is_answered
+}
+
+/// The sending that an Error answers: if an id is used, the first that is not the one kept.
+fn refused_sending(message: &Message, device: DeviceId, code: i64) -> Option<usize> {
+    let open = || message.sendings.iter().enumerate().filter(|(_, it)| is_open(it, device));
+    let (first, sending) = open().next()?;
+    let kept = message.taken.unwrap_or(sending.draft);
+    let mut others = open().filter(|(_, it)| code == 409 && it.draft != kept);
+    Some(others.next().map_or(first, |(at, _)| at))
+}
+
+/// The sending that an Ack answers: the first open one, of the draft that is kept.
+fn end_sending(message: &mut Message, device: DeviceId) -> Option<Step> {
+    let taken = message.taken.filter(|_| !message.is_shaken);
+    let mut open = message.sendings.iter_mut().filter(|sending| is_open(sending, device));
+    let sending = open.find(|sending| taken.is_none_or(|taken| taken == sending.draft))?;
+    sending.is_answered = true;
+    Some(sending.deed.begun)
+}
