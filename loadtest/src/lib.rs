@@ -31,6 +31,7 @@ pub mod outcome;
 pub mod peers;
 pub mod programs;
 pub mod python;
+pub mod relay;
 pub mod report;
 pub mod restart;
 pub mod server;

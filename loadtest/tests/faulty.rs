@@ -7,10 +7,10 @@ use anser_loadtest::load::driver::peer::Peer;
 use anser_loadtest::load::open::Open;
 use anser_loadtest::load::pingpong::PingPong;
 use anser_loadtest::outcome::{Outcome, Run};
+use anser_loadtest::relay::{self, Relayed};
 use anser_loadtest::server::{Server, Setup};
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::thread;
@@ -40,26 +40,11 @@ struct Plan {
     seen: AtomicU32,
 }
 
-/// Relays connections to a server until the test process ends; gives where it listens.
-fn relay(server: SocketAddr, fault: Fault, kind: &'static str) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let address = listener.local_addr().expect("it is bound");
-    let plan = Arc::new(Plan { fault, kind, seen: AtomicU32::new(0) });
-    thread::spawn(move || {
-        for client in listener.incoming().map_while(Result::ok) {
-            let upstream = TcpStream::connect(server).expect("the server listens");
-            for stream in [&client, &upstream] {
-                stream.set_nodelay(true).expect("a TCP socket");
-            }
-            let both = (client.try_clone(), upstream.try_clone());
-            let (mut from_client, mut to_server) =
-                (both.0.expect("a descriptor"), both.1.expect("a descriptor"));
-            thread::spawn(move || std::io::copy(&mut from_client, &mut to_server));
-            let plan = Arc::clone(&plan);
-            thread::spawn(move || plan.relay_frames(upstream, client));
-        }
-    });
-    address
+/// A port that passes everything on to a server, but for one frame, or all too late.
+fn between(server: SocketAddr, fault: Fault, kind: &'static str) -> SocketAddr {
+    let plan = Plan { fault, kind, seen: AtomicU32::new(0) };
+    let pass = move |relayed: Relayed| plan.relay_frames(relayed.server, relayed.client);
+    relay::start(server, pass).expect("a free port")
 }
 
 impl Plan {
@@ -143,7 +128,7 @@ fn read(stream: &mut TcpStream, count: usize) -> Option<Vec<u8>> {
 }
 
 fn target(server: &Server, fault: Fault, kind: &'static str) -> Target {
-    let ws = relay(server.ws, fault, kind);
+    let ws = between(server.ws, fault, kind);
     Target { http: server.http, ws, server_pid: None, admin: None }
 }
 

@@ -12,8 +12,10 @@ use anser_loadtest::load::open::Open;
 use anser_loadtest::load::pingpong::PingPong;
 use anser_loadtest::load::storm::Storm;
 use anser_loadtest::outcome::{Outcome, Run, Scenario};
+use anser_loadtest::relay::{self, Relayed};
 use anser_loadtest::server::{Server, Setup};
 use serde_json::Value;
+use std::net::Shutdown;
 
 fn target(server: &Server) -> Target {
     let (http, ws, admin) = (server.http, server.ws, Some(server.admin));
@@ -115,6 +117,42 @@ fn whoever_is_cut_comes_back_and_is_told_what_he_missed() {
     assert_eq!(report["reconnect"]["count"], 50);
     let back = report["back_each_second"].as_array().expect("a list");
     assert_eq!(back.iter().filter_map(Value::as_f64).sum::<f64>(), 50.0);
+}
+
+#[test]
+fn whoever_is_turned_away_tries_again_after_three_seconds() {
+    const CONNECTIONS: usize = 20;
+    const TURNED_AWAY: usize = 7;
+    let server = Setup::shards(1).start();
+    // First come those who will be cut and as many who write to them, then the first tries.
+    let tries = 2 * CONNECTIONS..2 * CONNECTIONS + TURNED_AWAY;
+    let ws = relay::start(server.ws, move |relayed| {
+        let Relayed { number, client, server } = &relayed;
+        let (mut from, mut to) = (server, client);
+        if !tries.contains(number) {
+            // It ends with either side.
+            let _ = std::io::copy(&mut from, &mut to);
+        }
+        for side in [client, server] {
+            // One that is gone cannot be shut down.
+            let _ = side.shutdown(Shutdown::Both);
+        }
+    });
+    let storm = Storm {
+        target: Target { ws: ws.expect("a free port"), ..target(&server) },
+        run: Run::default(),
+        connections: CONNECTIONS,
+        seconds_within: 1,
+        connections_per_process: None,
+    };
+    let report = run(&storm);
+    let all = CONNECTIONS as f64;
+    assert_eq!((number(&report, "back"), number(&report, "gave_up")), (all, 0.0));
+    assert_eq!(number(&report, "told_of_a_message"), all);
+    assert_eq!(number(&report, "tries"), all + TURNED_AWAY as f64, "{report}");
+    let failures = report["tries_failed"].as_object().expect("reasons");
+    assert_eq!(failures.values().filter_map(Value::as_u64).sum::<u64>(), TURNED_AWAY as u64);
+    assert!(number(&report, "all_back_ms") >= 3000.0, "{report}");
 }
 
 #[test]

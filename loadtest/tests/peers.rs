@@ -8,10 +8,11 @@ use anser_loadtest::load::pingpong::PingPong;
 use anser_loadtest::outcome::{Outcome, Run, Scenario};
 use anser_loadtest::peers;
 use anser_loadtest::programs::say_skipped;
+use anser_loadtest::relay::{self, Relayed};
 use anser_loadtest::server::eventually;
 use serde_json::Value;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 
 fn target(server_pid: Option<u32>) -> Target {
     // Nobody listens where our own server would be.
@@ -83,19 +84,8 @@ type Misdeed = fn(&mut Vec<u8>);
 
 /// A port that passes everything on to a broker; `misdeed` sees what comes back.
 fn between(broker: SocketAddr, misdeed: Misdeed) -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    let address = listener.local_addr().expect("it listens");
-    std::thread::spawn(move || {
-        for client in listener.incoming() {
-            let client = client.expect("a client");
-            let server = TcpStream::connect(broker).expect("the broker listens");
-            let (to, from) = (server.try_clone(), client.try_clone());
-            let (to, from) = (to.expect("a socket"), from.expect("a socket"));
-            std::thread::spawn(move || pass(from, to, |_| {}));
-            std::thread::spawn(move || pass(server, client, misdeed));
-        }
-    });
-    address
+    let pass = move |relayed: Relayed| pass(relayed.server, relayed.client, misdeed);
+    relay::start(broker, pass).expect("a free port")
 }
 
 fn pass(mut from: TcpStream, mut to: TcpStream, misdeed: Misdeed) {
