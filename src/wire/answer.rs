@@ -17,6 +17,7 @@ pub(super) enum Fault {
     UpgradeRequired,
     HeadTooLarge,
     UnknownCoding,
+    NoTunnel,
     Unavailable,
     UnknownVersion,
 }
@@ -36,6 +37,7 @@ impl Fault {
             Fault::UpgradeRequired => (426, "this path speaks WebSocket version 13"),
             Fault::HeadTooLarge => (431, "the head is above 16 KiB or 64 lines"),
             Fault::UnknownCoding => (501, "the only transfer coding is chunked"),
+            Fault::NoTunnel => (501, "this server is no proxy"),
             Fault::Unavailable => (503, "the server is busy or stopping: try again"),
             Fault::UnknownVersion => (505, "the version must be HTTP/1.0 or HTTP/1.1"),
         }

@@ -2,12 +2,14 @@
 //!
 //! Invariants:
 //! 1. However many pieces a body arrives in, it is the same body; a chunk is looked at once.
-//! 2. Sizes are hexadecimal digits, lines end in CR LF, and nothing else passes.
+//! 2. Sizes are hexadecimal digits, extensions and trailers are of RFC 9112's form, lines end in
+//!    CR LF, and nothing else passes.
 //! 3. A body is at most [`BODY_BYTES_MAX`] bytes, its chunks and trailers with it at most
 //!    [`REGION_BYTES_MAX`].
 
 use crate::limits::{BODY_BYTES_MAX, HEAD_BYTES_MAX, WINDOW_BYTES_MAX};
 use crate::wire::answer::Fault;
+use crate::wire::http::is_token;
 
 /// A line with a chunk's size, or a trailer line, is at most this long.
 const LINE_BYTES_MAX: usize = 1024;
@@ -80,13 +82,63 @@ fn size_line(input: &[u8]) -> Result<Option<(usize, usize)>, Fault> {
     let Some((line, bytes)) = line(input)? else { return Ok(None) };
     let digits = line.iter().position(|byte| !byte.is_ascii_hexdigit()).unwrap_or(line.len());
     let (digits, after) = line.split_at(digits);
-    let is_clean = matches!(after.trim_ascii_start(), [] | [b';', ..]) && !digits.is_empty();
-    if !is_clean || digits.len() > 16 {
+    if digits.is_empty() || digits.len() > 16 || !are_extensions(after) {
         return Err(Fault::Malformed);
     }
     let nibble = |digit: u8| char::from(digit).to_digit(16).map_or(0, |nibble| nibble as usize);
     let size = digits.iter().fold(0_usize, |size, digit| (size << 4) | nibble(*digit));
     if size > BODY_BYTES_MAX { Err(Fault::BodyTooLarge) } else { Ok(Some((size, bytes))) }
+}
+
+/// Whether these are extensions of a chunk, or none.
+fn are_extensions(mut rest: &[u8]) -> bool {
+    while !rest.is_empty() {
+        let Some(extension) = skip_blanks(rest).strip_prefix(b";") else { return false };
+        let Some(after) = skip_token(skip_blanks(extension)) else { return false };
+        rest = after;
+        if let Some(value) = skip_blanks(rest).strip_prefix(b"=") {
+            let value = skip_blanks(value);
+            let after = skip_token(value).or_else(|| skip_quoted(value));
+            let Some(after) = after else { return false };
+            rest = after;
+        }
+    }
+    true
+}
+
+fn skip_blanks(text: &[u8]) -> &[u8] {
+    let blanks = text.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+    &text[blanks..]
+}
+
+/// What follows a token; `None` if there is none.
+fn skip_token(text: &[u8]) -> Option<&[u8]> {
+    let end = text.iter().position(|byte| !is_token(&[*byte])).unwrap_or(text.len());
+    (end > 0).then_some(&text[end..])
+}
+
+/// What follows a quoted string; `None` if there is none.
+fn skip_quoted(text: &[u8]) -> Option<&[u8]> {
+    let mut rest = text.strip_prefix(b"\"")?;
+    loop {
+        rest = match rest {
+            [b'"', after @ ..] => return Some(after),
+            [b'\\', byte, after @ ..] if is_text(*byte) => after,
+            [byte, after @ ..] if is_text(*byte) && *byte != b'\\' => after,
+            _ => return None,
+        };
+    }
+}
+
+/// Whether a byte may stand in a field's value.
+fn is_text(byte: u8) -> bool {
+    byte == b'\t' || (byte >= b' ' && byte != 0x7F)
+}
+
+/// Whether a line is a field with its value.
+fn is_field(line: &[u8]) -> bool {
+    let Some(colon) = line.iter().position(|byte| *byte == b':') else { return false };
+    is_token(&line[..colon]) && line[colon..].iter().all(|byte| is_text(*byte))
 }
 
 /// The bytes of all trailers with the empty line behind them.
@@ -99,6 +151,9 @@ fn trailers_end(input: &[u8], bytes_max: usize) -> Result<Option<usize>, Fault> 
         }
         if line.is_empty() {
             return Ok(Some(at));
+        }
+        if !is_field(line) {
+            return Err(Fault::Malformed);
         }
     }
     Ok(None)

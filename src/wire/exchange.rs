@@ -157,6 +157,9 @@ impl Exchange {
             is_head: head.method == Method::Head,
             is_plain: head.route == Some(Route::Hello),
         };
+        if head.method == Method::Connect {
+            return self.fault(Fault::NoTunnel, &[], manner, out);
+        }
         let Some(route) = head.route else { return self.fault(Fault::NotFound, &[], manner, out) };
         if head.method == Method::Options {
             return self.preflight(route, head, input, manner, out);

@@ -52,12 +52,19 @@ pub(super) fn read_head(input: &[u8], port: Port) -> Result<Option<Head>, Fault>
                 Err(Fault::Malformed)
             }
         }
-        Ok(httparse::Status::Partial) if front.len() < HEAD_BYTES_MAX => Ok(None),
-        Ok(httparse::Status::Partial) => Err(too_long(front)),
+        Ok(httparse::Status::Partial) => partial(front),
         Err(httparse::Error::TooManyHeaders) => Err(Fault::HeadTooLarge),
-        Err(httparse::Error::Version) => Err(version_fault(front)),
+        Err(httparse::Error::Version) => match version_fault(front) {
+            Some(fault) => Err(fault),
+            None => partial(front),
+        },
         Err(_) => Err(Fault::Malformed),
     }
+}
+
+/// The rest of a head is awaited, if it can still be short enough.
+fn partial(front: &[u8]) -> Result<Option<Head>, Fault> {
+    if front.len() < HEAD_BYTES_MAX { Ok(None) } else { Err(too_long(front)) }
 }
 
 /// Whether every line feed follows a carriage return, and no carriage return stands alone.
@@ -76,11 +83,20 @@ fn too_long(front: &[u8]) -> Fault {
     if first_line.contains(&b'\n') { Fault::HeadTooLarge } else { Fault::TargetTooLong }
 }
 
-/// Another version of HTTP, or no HTTP.
-fn version_fault(front: &[u8]) -> Fault {
+/// Another version of HTTP, or no HTTP; `None` while that cannot be told.
+fn version_fault(front: &[u8]) -> Option<Fault> {
     let line = front.trim_ascii_start();
-    let version = line.splitn(3, |byte| *byte == b' ').nth(2).unwrap_or(&[]);
-    if version.starts_with(b"HTTP/") { Fault::UnknownVersion } else { Fault::Malformed }
+    let version = line.splitn(3, |byte| *byte == b' ').nth(2).unwrap_or(b"?");
+    let mut pattern = b"HTTP/0.0\r".iter();
+    for byte in version {
+        match pattern.next() {
+            Some(b'0') if byte.is_ascii_digit() => {}
+            Some(expected) if expected == byte => {}
+            Some(_) => return Some(Fault::Malformed),
+            None => break,
+        }
+    }
+    pattern.as_slice().is_empty().then_some(Fault::UnknownVersion)
 }
 
 /// What the header lines say of the message's frame, gathered line by line.
@@ -89,7 +105,7 @@ struct Lines {
     hosts: u32,
     length: Option<usize>,
     codings: u32,
-    is_chunked: bool,
+    coding: Option<Coding>,
     says_close: bool,
     says_keep_alive: bool,
     expectations: u32,
@@ -115,7 +131,7 @@ impl Lines {
             self.length = Some(length);
         } else if is("Transfer-Encoding") {
             self.codings += 1;
-            self.is_chunked = value.eq_ignore_ascii_case(b"chunked");
+            self.coding = coding(value);
         } else if is("Connection") {
             self.says_close |= has_token(value, "close");
             self.says_keep_alive |= has_token(value, "keep-alive");
@@ -152,8 +168,11 @@ fn judge(
     }
     let length = match (lines.codings, lines.length) {
         (0, length) => Length::Exact(length.unwrap_or(0)),
-        (1, None) if !is_old && lines.is_chunked => Length::Chunked,
-        (1, None) if !is_old => return Err(Fault::UnknownCoding),
+        (1, None) if !is_old => match lines.coding {
+            Some(Coding::Chunked) => Length::Chunked,
+            Some(Coding::ChunkedAtLast) => return Err(Fault::UnknownCoding),
+            None => return Err(Fault::Malformed),
+        },
         _ => return Err(Fault::Malformed),
     };
     if matches!(length, Length::Exact(length) if length > BODY_BYTES_MAX) {
@@ -163,10 +182,14 @@ fn judge(
         return Err(Fault::UnknownExpectation);
     }
     let method = Method::of(request.method.unwrap_or(""));
+    let target = request.path.unwrap_or("");
+    if !is_target(target, method) {
+        return Err(Fault::Malformed);
+    }
     Ok(Head {
         bytes,
         method,
-        route: Route::of(request.path.unwrap_or(""), port),
+        route: Route::of(target, port),
         length,
         keep_alive: !lines.says_close && (!is_old || lines.says_keep_alive),
         is_old,
@@ -188,20 +211,68 @@ fn content_length(value: &[u8]) -> Result<usize, Fault> {
     }))
 }
 
-/// Whether this is a name or address with or without a port, as a URI has them; or nothing.
+/// How a body is coded, where its end can be found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Coding {
+    Chunked,
+    /// In chunks, and before that otherwise.
+    ChunkedAtLast,
+}
+
+/// The coding that a line names; `None` where the end of such a body cannot be found, or where two
+/// readers could find different ones.
+fn coding(value: &[u8]) -> Option<Coding> {
+    let is_chunked = |coding: &[u8]| coding.eq_ignore_ascii_case(b"chunked");
+    if is_chunked(value) {
+        return Some(Coding::Chunked);
+    }
+    let mut codings = value.rsplit(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    let ends_in_chunks = codings.next().is_some_and(is_chunked);
+    let are_others_known = codings.all(|coding| is_token(coding) && !is_chunked(coding));
+    (ends_in_chunks && are_others_known).then_some(Coding::ChunkedAtLast)
+}
+
+/// Whether this is a target of a form that goes with the method.
+fn is_target(target: &str, method: Method) -> bool {
+    if !target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
+        return false;
+    }
+    match method {
+        Method::Connect => is_host(target.as_bytes()) && target.contains(':'),
+        Method::Options if target == "*" => true,
+        _ => target.starts_with('/') || absolute(target).is_some(),
+    }
+}
+
+/// What follows the authority of a target in absolute form, as proxies get it.
+pub(super) fn absolute(target: &str) -> Option<&str> {
+    let (scheme, rest) = target.split_once("://")?;
+    let is_known = scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https");
+    let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    (is_known && is_host(authority.as_bytes())).then_some(path)
+}
+
+/// Whether this is a token of RFC 9110.
+pub(super) fn is_token(word: &[u8]) -> bool {
+    let in_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    !word.is_empty() && word.iter().all(in_token)
+}
+
+/// Whether this is a name or address with or without a port, as a URI of HTTP has them. A comma,
+/// which such a name may have, would rather be two lines put together by somebody.
 fn is_host(value: &[u8]) -> bool {
     let (host, port) = match value.iter().rposition(|byte| *byte == b':') {
         Some(at) if value[at + 1..].iter().all(u8::is_ascii_digit) => value.split_at(at),
         _ => (value, &[][..]),
     };
-    let in_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(byte);
+    let in_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=".contains(byte);
     let is_port = port.len() <= 6;
     is_port
         && match host {
             [b'[', address @ .., b']'] => {
                 !address.is_empty() && address.iter().all(|byte| in_name(byte) || *byte == b':')
             }
-            name => name.iter().all(in_name),
+            name => !name.is_empty() && name.iter().all(in_name),
         }
 }
 

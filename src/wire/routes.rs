@@ -1,5 +1,6 @@
 //! Paths: what exists, and by which methods.
 
+use crate::wire::http::absolute;
 use crate::wire::session::Port;
 
 /// A call: `POST` with a JSON object.
@@ -38,6 +39,7 @@ pub(super) enum Method {
     Head,
     Post,
     Options,
+    Connect,
     Other,
 }
 
@@ -49,6 +51,7 @@ impl Method {
             "HEAD" => Method::Head,
             "POST" => Method::Post,
             "OPTIONS" => Method::Options,
+            "CONNECT" => Method::Connect,
             _ => Method::Other,
         }
     }
@@ -91,12 +94,9 @@ impl Route {
 
 /// The path of a target: origin form, or absolute form as proxies send it.
 fn path_of(target: &str) -> &str {
-    let target = target.split(['?', '#']).next().unwrap_or(target);
-    let Some((scheme, rest)) = target.split_once("://") else { return target };
-    if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
-        return target;
-    }
-    rest.find('/').map_or("/", |slash| &rest[slash..])
+    let target = if target.starts_with('/') { target } else { absolute(target).unwrap_or(target) };
+    let path = target.split('?').next().unwrap_or(target);
+    if path.is_empty() { "/" } else { path }
 }
 
 fn call_of(path: &str) -> Option<Call> {

@@ -33,6 +33,23 @@ fn what_two_readers_could_take_differently_is_400_and_closes() {
         "X: a\nY: b",
         "X: a\rY: b",
         "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+        "Transfer-Encoding: chunked, chunked",
+        "Transfer-Encoding: chunked, gzip",
+        "Transfer-Encoding: chunked,",
+        "Transfer-Encoding: ,chunked",
+        "Transfer-Encoding: chunked;q=1",
+        "Transfer-Encoding: identity",
+        "Transfer-Encoding: gzip",
+        "Transfer-Encoding: \"chunked\"",
+        "Transfer-Encoding: \x0bchunked",
+        "Transfer-Encoding:",
+        "X: a\0b",
+        "X: a\x7fb",
+        "X\t: a",
+        "X[]: a",
+        ": a",
+        "X",
+        "Ä: a",
         "Host: another",
     ];
     for head in heads {
@@ -42,6 +59,10 @@ fn what_two_readers_could_take_differently_is_400_and_closes() {
     assert_eq!(outcome(b"GET /im/test HTTP/1.1\r\n\r\n"), (400, true), "no Host");
     assert_eq!(outcome(b"GET /im/test HTTP/1.1\nHost: h\n\n"), (400, true), "bare line feeds");
     assert_eq!(outcome(b"\x16\x03\x01\x02\x00\x01"), (400, true), "TLS");
+    let te =
+        b"POST /im/user/find HTTP/1.0\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
+    assert_eq!(outcome(te), (400, true), "HTTP/1.0 knows no chunks");
+    assert_eq!(outcome(b"GET / HTTP/1.1\r\n X: y\r\nHost: h\r\n\r\n"), (400, true));
 }
 
 /// Invariant 2 of wire::body.
@@ -57,6 +78,20 @@ fn bad_chunks_are_400_and_close() {
         "2;a\rb\r\n{}\r\n0\r\n\r\n",
         "-1\r\n",
         "ffffffffffffffffff\r\n",
+        " 2\r\n{}\r\n0\r\n\r\n",
+        "2 \r\n{}\r\n0\r\n\r\n",
+        "2_\r\n{}\r\n0\r\n\r\n",
+        "2;\r\n{}\r\n0\r\n\r\n",
+        "2;a=\r\n{}\r\n0\r\n\r\n",
+        "2;a=\"b\r\n{}\r\n0\r\n\r\n",
+        "2;a=\"b\"c\r\n{}\r\n0\r\n\r\n",
+        "2;a\0\r\n{}\r\n0\r\n\r\n",
+        "2;a b\r\n{}\r\n0\r\n\r\n",
+        "2\r\n{}\r\n0\r\nno colon\r\n\r\n",
+        "2\r\n{}\r\n0\r\nX : y\r\n\r\n",
+        "2\r\n{}\r\n0\r\nX: \x01\r\n\r\n",
+        "2\r\n{}\r\n0\r\n folded\r\n\r\n",
+        "2\r\n{}\r\n0\r\n\n",
     ] {
         let raw = format!(
             "POST /im/message/get/id HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n{body}"
@@ -70,7 +105,7 @@ fn chunks_are_joined_and_trailers_and_extensions_ignored() {
     let mut peer = Peer::new(Port::Http);
     peer.give(
         b"POST /im/message/get/id HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: Chunked\r\n\r\n\
-          4;a=\"b\"\r\n{\"co\r\n08 ;x\r\nunt\":12}\r\n0\r\nX-Sum: 1\r\n\r\n",
+          4;a=\"b\"\r\n{\"co\r\n08 ;x; y = \"\\\";\" ;z=1\r\nunt\":12}\r\n0\r\nX-Sum: 1\r\nY:\r\n\r\n",
     );
     peer.give(&call("/im/message/get/id", ""));
     assert_eq!(peer.seen, ["MintIds(Some(12))", "MintIds(None)"]);
@@ -97,6 +132,59 @@ fn bounds_are_judged_before_the_bytes_are_there() {
     assert_eq!(outcome(head("Expect: tea").as_bytes()), (417, true));
     assert_eq!(outcome(b"GET / HTTP/2.0\r\nHost: h\r\n\r\n"), (505, true));
     assert_eq!(outcome(b"GET / HTTPS/1.1\r\nHost: h\r\n\r\n"), (400, true));
+}
+
+#[test]
+fn other_versions_are_told_from_none() {
+    for (version, status) in [
+        ("HTTP/1.2", 505),
+        ("HTTP/2.0", 505),
+        ("HTTP/9.9", 505),
+        ("HTTP/1", 400),
+        ("HTTP/01.1", 400),
+        ("HTTP/1.10", 400),
+        ("HTTP/ 1.1", 400),
+        ("http/1.1", 400),
+        ("HTTP/a.b", 400),
+        ("", 400),
+    ] {
+        let raw = format!("GET / {version}\r\nHost: h\r\n\r\n");
+        assert_eq!(outcome(raw.as_bytes()), (status, true), "{version}");
+    }
+    assert_eq!(outcome(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), (505, true), "HTTP/2 as it is");
+    assert_eq!(outcome(b"GET /\r\n\r\n"), (400, true), "HTTP/0.9");
+    assert_eq!(outcome(b"GET / HTTP/2"), (0, false), "it may still become one");
+}
+
+#[test]
+fn a_target_has_the_form_that_goes_with_its_method() {
+    for (line, status, closes) in [
+        ("GET /im/test?a=[b]|c\\", 200, false),
+        ("GET http://h/im/test", 200, false),
+        ("GET HTTP://[::1]:80/im/test?x", 200, false),
+        ("GET http://h", 404, false),
+        ("GET http://h?x", 404, false),
+        ("OPTIONS *", 204, false),
+        ("CONNECT h:443", 501, false),
+        ("GET *", 400, true),
+        ("GET im/test", 400, true),
+        ("GET /im/test#x", 400, true),
+        ("GET /im/t\u{e9}st", 400, true),
+        ("GET http:///im/test", 400, true),
+        ("GET http://user@h/im/test", 400, true),
+        ("GET ftp://h/im/test", 400, true),
+        ("CONNECT /im/test", 400, true),
+        ("CONNECT h", 400, true),
+        ("GET  /im/test", 400, true),
+        ("GET\t/im/test", 400, true),
+        ("GET /im/te st", 400, true),
+        ("GET /im/test ", 400, true),
+        ("GET", 400, true),
+        (" GET /im/test", 400, true),
+    ] {
+        let raw = format!("{line} HTTP/1.1\r\nHost: h\r\n\r\n");
+        assert_eq!(outcome(raw.as_bytes()), (status, closes), "{line}");
+    }
 }
 
 /// Invariant 2 of wire::exchange.
@@ -130,13 +218,15 @@ fn other_faults_leave_the_connection_open() {
 #[test]
 fn a_host_is_one_of_a_uri() {
     for (host, status) in [
-        ("", 200),
+        ("", 400),
+        (":80", 400),
         ("h:", 200),
         ("chat.example.com:8093", 200),
         ("127.0.0.1", 200),
         ("[::1]:6666", 200),
         ("a%20b", 200),
         ("a b", 400),
+        ("a,b", 400),
         ("a/c", 400),
         ("a:80:80", 400),
         ("a:http", 400),
