@@ -19,7 +19,7 @@ pub fn cases() -> Vec<Case> {
     ]
 }
 
-/// Half a frame is there: only its header is read.
+/// Half a frame is there, and nothing new of it: only its header is read.
 fn cut() -> impl FnMut() {
     let (mut wire, mut bytes) = (Wire::authenticated(), masked(&text_message(&contents()[0])));
     bytes.truncate(bytes.len() / 2);

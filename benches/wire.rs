@@ -2,7 +2,7 @@
 
 use anser::api::{ChatType, DeliveryState, Message, MessageType};
 use anser::ids::{MessageId, UserId};
-use anser::wire::session::{Codec, ErrorStyle, Port, Session, Step, WireOptions};
+use anser::wire::session::{Codec, Dialect, ErrorStyle, Port, Session, Step, WireOptions};
 use std::hint::black_box;
 
 /// What a text message says, in bytes.
@@ -12,7 +12,8 @@ pub const ID: i64 = 1_268_242_042_090_295_000;
 /// The moment of all messages.
 pub const MOMENT_MS: i64 = 1_722_492_806_373;
 /// How sessions answer.
-pub const OPTIONS: WireOptions = WireOptions { errors: ErrorStyle::Seed, utc_offset_seconds: 0 };
+pub const OPTIONS: WireOptions =
+    WireOptions { dialect: Dialect::Chat, errors: ErrorStyle::Seed, utc_offset_seconds: 0 };
 
 /// One session and what it needs.
 pub struct Wire {

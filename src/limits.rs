@@ -52,6 +52,17 @@ pub const SHARD_UNSENT_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Bytes of unfinished requests in a whole shard. Beyond: the largest holder is answered 503.
 pub const SHARD_BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// Payload bytes of a WebSocket message that `conformance-echo` sends back. Beyond: close 1009.
+pub const ECHO_MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes waiting to be sent on one connection of it. From here on nothing more is decoded until all
+/// of them have left: the peer's window fills.
+pub const ECHO_UNSENT_BYTES: usize = 1024 * 1024;
+/// Bytes that all of its connections have gathered of unfinished messages. Beyond: the largest
+/// holder is closed (1013).
+pub const ECHO_HELD_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Bytes that all of its connections have unsent. Beyond: the largest holder is closed (1013).
+pub const ECHO_TOTAL_UNSENT_BYTES_MAX: usize = 256 * 1024 * 1024;
+
 /// Messages and requests that one turn takes up before its rows are written.
 pub const TURN_REQUESTS_MAX: usize = 1024;
 /// Bytes of row changes that one turn gathers before its rows are written.
@@ -283,6 +294,11 @@ const _: () = {
     assert!(SHARD_UNSENT_BYTES_MAX > UNSENT_BYTES_MAX, "one connection cannot use up the total");
     assert!(SHARD_BODY_BYTES_MAX > WINDOW_BYTES_MAX, "one connection cannot use up the total");
     assert!(SHARD_HELD_BYTES_MAX > HELD_BYTES_MAX, "one connection cannot use up the total");
+    assert!(ECHO_HELD_BYTES_MAX > ECHO_MESSAGE_BYTES_MAX, "one message cannot use up the total");
+    assert!(
+        ECHO_TOTAL_UNSENT_BYTES_MAX > ECHO_UNSENT_BYTES + ECHO_MESSAGE_BYTES_MAX,
+        "one connection cannot use up the total"
+    );
     assert!(ACK_IDS_MAX * 20 > FRAME_BYTES_MAX, "the frame's limit is reached first");
     assert!(PING_AFTER_MS * 2 <= IDLE_MS_MAX, "a ping is answered before silence is judged");
     assert!(MINT_BOUND_MS < MINT_AHEAD_MS_MAX, "the bound on disk is within what is allowed");

@@ -34,6 +34,8 @@ pub enum Errand {
     List(Box<Listing>),
     /// A list of another shard is: it is asked for each part.
     ListFrom(ShardId),
+    /// What was said to it leaves before it is heard again: it takes less than it asks for.
+    SendFirst,
     /// It moves to another shard, and takes the request along that made it go.
     Leave(Box<(ShardId, Request<'static>)>),
 }
@@ -136,7 +138,7 @@ impl Connection {
 
     /// What it says now is decoded later.
     pub fn is_held(&self) -> bool {
-        self.flags.parked || self.is_leaving()
+        self.flags.parked || matches!(self.errand, Some(Errand::Leave(_) | Errand::SendFirst))
     }
 
     /// Nothing that comes in is of interest any more.

@@ -16,7 +16,7 @@ use crate::node::ring::Token;
 use crate::node::shard_loop::ShardLoop;
 use crate::store::memory::{Durability, MemoryStore};
 use crate::store::view::tests::TempFolder;
-use crate::wire::session::{ErrorStyle, Port, Session, WireOptions};
+use crate::wire::session::{Port, Session, WireOptions};
 use rustix::fd::OwnedFd;
 use rustix::net::sockopt;
 use std::io::{ErrorKind, Read, Write};
@@ -52,7 +52,7 @@ pub fn desk(mesh: Mesh, shards: u16, directory: &Arc<Directory>) -> Desk<MemoryS
     let mut clock = Clock::new(Reading::take(), directory.shown());
     Desk::new(Fittings {
         place,
-        options: WireOptions { errors: ErrorStyle::Seed, utc_offset_seconds: 0 },
+        options: WireOptions::default(),
         shard: shard.expect("a store in memory opens"),
         directory: directory.clone(),
         metrics,
@@ -86,7 +86,7 @@ impl House {
             let control = Control::new(stage.clone(), cuts.clone(), sender.clone());
             let clock = Clock::new(Reading::take(), directory.shown());
             let desk = desk(mesh, shards, &directory);
-            let listeners = Listeners::new(http, ws);
+            let listeners = Listeners::new(Some(http), Some(ws));
             ShardLoop::new(desk, listeners, control, clock, None).expect("a ring")
         };
         let shards = meshes(&bells).into_iter().zip(doors).map(lone).collect();

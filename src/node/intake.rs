@@ -17,6 +17,7 @@ use crate::metrics::Counter;
 use crate::node::clock::steady_nanos;
 use crate::node::connection::{Connection, Errand};
 use crate::node::desk::Desk;
+use crate::node::echo;
 use crate::node::journeys::Wanted;
 use crate::node::mesh::Parcel;
 use crate::node::parking::Waiting;
@@ -151,6 +152,7 @@ impl<S: Store> Desk<S> {
                 return Ok((used, true));
             }
             Step::Request(request) => request,
+            said => return Ok((used, echo::say_back(connection, &said))),
         };
         connection.flags.unfinished &= connection.session.is_websocket();
         let user = connection.session.user();

@@ -100,21 +100,21 @@ struct Layout {
 }
 
 /// What a shard's thread starts with.
-struct Berth {
-    place: Place,
-    mesh: Mesh,
-    listeners: Listeners,
-    directory: Arc<Directory>,
-    metrics: Arc<ShardMetrics>,
-    options: WireOptions,
-    retention: Retention,
-    stage: Arc<Stage>,
-    cuts: Arc<Cuts>,
-    reports: Sender<Report>,
+pub(super) struct Berth {
+    pub(super) place: Place,
+    pub(super) mesh: Mesh,
+    pub(super) listeners: Listeners,
+    pub(super) directory: Arc<Directory>,
+    pub(super) metrics: Arc<ShardMetrics>,
+    pub(super) options: WireOptions,
+    pub(super) retention: Retention,
+    pub(super) stage: Arc<Stage>,
+    pub(super) cuts: Arc<Cuts>,
+    pub(super) reports: Sender<Report>,
     /// The way to the indexer and how the store is opened, where there is a disk.
-    disk: Option<(Link, Opening)>,
+    pub(super) disk: Option<(Link, Opening)>,
     /// Asks for rows on the disk, and what its own readers are asked for.
-    readers: Option<(Fetcher, Jobs)>,
+    pub(super) readers: Option<(Fetcher, Jobs)>,
 }
 
 /// Runs the server until a signal ends it.
@@ -144,7 +144,7 @@ pub fn serve(config: &Config) -> Result<(), ServeError> {
         let berth = Berth {
             place: Place { shard, shards: layout.shards, lanes: layout.lanes },
             mesh,
-            listeners: Listeners::new(http, ws),
+            listeners: Listeners::new(Some(http), Some(ws)),
             directory: directory.clone(),
             metrics: metrics[index].clone(),
             options: wire_options(config),
@@ -229,7 +229,7 @@ fn refuse_unfit(config: &Config) -> Result<(), ServeError> {
 }
 
 /// The cores that this process may run on, in order.
-fn allowed_cores() -> Vec<usize> {
+pub(super) fn allowed_cores() -> Vec<usize> {
     let set = rustix::thread::sched_getaffinity(None).unwrap_or_default();
     let cores: Vec<usize> =
         (0..rustix::thread::CpuSet::MAX_CPU).filter(|c| set.is_set(*c)).collect();
@@ -248,7 +248,7 @@ fn lay_out(config: &Config, cores: usize) -> Result<Layout, ServeError> {
     Ok(Layout { shards, lanes, folder: Some((manifest, lock)) })
 }
 
-fn listen(
+pub(super) fn listen(
     setting: &'static str,
     address: SocketAddr,
     shards: u16,
@@ -281,7 +281,7 @@ fn wire_options(config: &Config) -> WireOptions {
         config::ErrorStyle::Seed => ErrorStyle::Seed,
         config::ErrorStyle::Rest => ErrorStyle::Rest,
     };
-    WireOptions { errors, utc_offset_seconds: config.utc_offset_seconds }
+    WireOptions { errors, utc_offset_seconds: config.utc_offset_seconds, ..Default::default() }
 }
 
 /// A shard that has panicked holds what others wait for: nothing goes on without it.
@@ -294,7 +294,7 @@ pub(super) fn abort_on_panic() {
     }));
 }
 
-fn watch_signals(reports: Sender<Report>) -> io::Result<()> {
+pub(super) fn watch_signals(reports: Sender<Report>) -> io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
         for _ in signals.forever() {
@@ -305,7 +305,7 @@ fn watch_signals(reports: Sender<Report>) -> io::Result<()> {
     Ok(())
 }
 
-fn start_shard(berth: Berth, core: usize, store: StoreKind) -> Result<(), ServeError> {
+pub(super) fn start_shard(berth: Berth, core: usize, store: StoreKind) -> Result<(), ServeError> {
     let shard = berth.place.shard;
     let name = format!("shard-{shard}");
     let thread = LocalExecutorBuilder::new(Placement::Fixed(core))

@@ -68,15 +68,15 @@ enum Accepting {
 
 /// A shard's listening sockets.
 pub struct Listeners {
-    sockets: Vec<OwnedFd>,
+    sockets: [Option<OwnedFd>; 2],
     accepting: [Accepting; 2],
     paused_until_ms: Option<u64>,
 }
 
 impl Listeners {
     /// Listening sockets of one shard, in the order of [`PORTS`].
-    pub fn new(http: OwnedFd, ws: OwnedFd) -> Listeners {
-        Listeners { sockets: vec![http, ws], accepting: [Accepting::Off; 2], paused_until_ms: None }
+    pub fn new(http: Option<OwnedFd>, ws: Option<OwnedFd>) -> Listeners {
+        Listeners { sockets: [http, ws], accepting: [Accepting::Off; 2], paused_until_ms: None }
     }
 
     /// Arms what is not armed, unless accepting pauses.
@@ -86,7 +86,9 @@ impl Listeners {
         }
         self.paused_until_ms = None;
         for (index, socket) in self.sockets.iter().enumerate() {
-            if self.accepting[index] == Accepting::Off {
+            if let Some(socket) = socket
+                && self.accepting[index] == Accepting::Off
+            {
                 self.accepting[index] = Accepting::Armed;
                 ring.accept(socket.as_fd(), index as u32)?;
             }
@@ -124,7 +126,7 @@ impl Listeners {
                 ring.cancel_accept(index as u32)?;
             }
         }
-        self.sockets.clear();
+        self.sockets = [None, None];
         Ok(())
     }
 }

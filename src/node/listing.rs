@@ -92,6 +92,7 @@ impl<S: Store> Desk<S> {
             Some(Errand::List(listing)) => self.give_part(id, listing, Part::Next, 0)?,
             // Asked for once; the part brings the errand back.
             Some(Errand::ListFrom(shard)) => self.mesh.post(shard, Parcel::NextPart(id)),
+            Some(Errand::SendFirst) => self.make_ready(token),
             other => connection.errand = other,
         }
         Ok(())

@@ -16,6 +16,7 @@
 mod admin_cuts;
 pub mod admin_port;
 pub mod admission;
+mod bounds;
 pub mod clock;
 pub mod connection;
 pub mod control;
@@ -25,6 +26,7 @@ pub mod data_folder;
 pub mod desk;
 pub mod doctor;
 pub mod durable;
+pub mod echo;
 pub mod exchange;
 pub mod forgetting;
 pub mod handoff;

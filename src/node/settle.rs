@@ -10,11 +10,9 @@
 //!
 //! Left to others: deadlines (`sweep`), moving (`handoff`).
 
-use crate::limits::{
-    SHARD_BODY_BYTES_MAX, SHARD_HELD_BYTES_MAX, SHARD_UNSENT_BYTES_MAX, UNSENT_BYTES_MAX,
-    WINDOW_BYTES_MAX,
-};
+use crate::limits::{SHARD_BODY_BYTES_MAX, WINDOW_BYTES_MAX};
 use crate::metrics::{Counter, Gauge};
+use crate::node::bounds::Bounds;
 use crate::node::connection::{Connection, Errand, Receiving};
 use crate::node::mesh::Parcel;
 use crate::node::ring::{Token, cut};
@@ -150,8 +148,9 @@ impl<S: Store> ShardLoop<S> {
 
     /// A peer who does not read: what waits for it is dropped, and it is told so if it ever reads.
     fn cut_if_unread(&mut self, token: Token) {
+        let bounds = Bounds::of(self.desk.options.dialect);
         let Some(connection) = self.desk.table.get(token) else { return };
-        if connection.unsent() > UNSENT_BYTES_MAX && !connection.is_over() {
+        if connection.unsent() > bounds.unsent && !connection.is_over() {
             self.cut_with(token, CloseCode::TryAgain);
         }
     }
@@ -240,9 +239,10 @@ impl<S: Store> ShardLoop<S> {
     /// Cuts the largest holder of a total that is exceeded; the next round cuts the next.
     fn keep_totals(&mut self) {
         let Totals { unsent, held, body } = self.totals;
+        let bounds = Bounds::of(self.desk.options.dialect);
         for (total, is_exceeded) in [
-            (Total::Unsent, unsent > SHARD_UNSENT_BYTES_MAX),
-            (Total::Held, held > SHARD_HELD_BYTES_MAX),
+            (Total::Unsent, unsent > bounds.total_unsent),
+            (Total::Held, held > bounds.total_held),
             (Total::Body, body > SHARD_BODY_BYTES_MAX),
         ] {
             if is_exceeded && let Some(token) = self.largest(total) {

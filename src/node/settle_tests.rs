@@ -1,6 +1,7 @@
 //! Tests of settling: sends, last words, farewells, and the totals of a shard.
 
 use super::*;
+use crate::limits::{SHARD_UNSENT_BYTES_MAX, UNSENT_BYTES_MAX};
 use crate::node::connection::tests::connection;
 use crate::node::connection::{Receiving, Table};
 use crate::node::house::{House, Peer, call, frame};

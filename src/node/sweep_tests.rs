@@ -7,7 +7,7 @@ use crate::node::connection::Errand;
 use crate::node::connection::tests::connection;
 use crate::node::house::lone_desk;
 use crate::store::memory::MemoryStore;
-use crate::wire::session::{Codec, ErrorStyle, Step, WireOptions};
+use crate::wire::session::{Codec, Step, WireOptions};
 
 const UPGRADE: &[u8] = b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\n\
     Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
@@ -16,7 +16,7 @@ const HELLO: &[u8] = b"GET /im/test HTTP/1.1\r\nHost: a\r\n\r\n";
 
 /// A connection that has said this.
 fn after(said: &[u8]) -> Connection {
-    let options = WireOptions { errors: ErrorStyle::Seed, utc_offset_seconds: 0 };
+    let options = WireOptions::default();
     let (mut connection, mut bytes) = (connection(), said.to_vec());
     let mut codec = Codec::new(options);
     let (_, step) = connection.session.next(&mut codec, &mut bytes, &mut Vec::new());

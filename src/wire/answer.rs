@@ -53,14 +53,32 @@ pub(super) struct Manner {
     pub(super) is_old: bool,
     /// HEAD: no body.
     pub(super) is_head: bool,
-    /// The body is plain text.
-    pub(super) is_plain: bool,
+    /// What the body is.
+    pub(super) kind: Kind,
+}
+
+/// What the body of an answer is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Kind {
+    Json,
+    Plain,
+    Bytes,
+}
+
+impl Kind {
+    fn line(self) -> &'static str {
+        match self {
+            Kind::Json => "Content-Type: application/json\r\n",
+            Kind::Plain => "Content-Type: text/plain; charset=utf-8\r\n",
+            Kind::Bytes => "Content-Type: application/octet-stream\r\n",
+        }
+    }
 }
 
 impl Manner {
     /// The manner of an answer after which the connection ends.
     pub(super) const LAST: Manner =
-        Manner { keep_alive: false, is_old: false, is_head: false, is_plain: false };
+        Manner { keep_alive: false, is_old: false, is_head: false, kind: Kind::Json };
 }
 
 /// The reason phrase of a status.
@@ -107,10 +125,8 @@ pub(super) fn push_head(status: u16, manner: Manner, out: &mut Vec<u8>) {
 
 /// Appends the rest of a head whose body is in hand, then the body (unless it is HEAD's).
 pub(super) fn push_body(body: &[u8], manner: Manner, out: &mut Vec<u8>) {
-    match (body.is_empty(), manner.is_plain) {
-        (true, _) => {}
-        (false, true) => push("Content-Type: text/plain; charset=utf-8\r\n", out),
-        (false, false) => push("Content-Type: application/json\r\n", out),
+    if !body.is_empty() {
+        push(manner.kind.line(), out);
     }
     push("Content-Length: ", out);
     push_number(body.len(), out);

@@ -2,6 +2,7 @@
 
 use crate::api::{Refusal, Request};
 use crate::ids::MessageId;
+use crate::limits::{ECHO_MESSAGE_BYTES_MAX, FRAME_BYTES_MAX};
 use crate::wire::json::Json;
 
 /// What all sessions of a shard share: scratch memory for decoding and the wire's settings.
@@ -22,18 +23,51 @@ pub(super) struct Decoder {
 }
 
 /// Settings that change bytes on the wire.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Default, Debug)]
 pub struct WireOptions {
+    /// What is said over it.
+    pub dialect: Dialect,
     /// Refused calls: 500 (`seed`) or 400/404 (`rest`).
     pub errors: ErrorStyle,
     /// Seconds east of UTC, for `createTime` and its like.
     pub utc_offset_seconds: i32,
 }
 
-/// How a call that is understood but refused is answered over HTTP.
+/// What is said over connections. The protocols below it, and their rules, are the same.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Dialect {
+    /// The chat: JSON in texts of at most [`FRAME_BYTES_MAX`], calls at fixed paths.
+    #[default]
+    Chat,
+    /// Anything: texts and bytes of at most [`ECHO_MESSAGE_BYTES_MAX`], every method and path. They
+    /// are given as they came.
+    Bare,
+}
+
+impl Dialect {
+    /// Bytes of a message, whole or reassembled. Beyond: close 1009.
+    pub(super) fn message_bytes_max(self) -> usize {
+        match self {
+            Dialect::Chat => FRAME_BYTES_MAX,
+            Dialect::Bare => ECHO_MESSAGE_BYTES_MAX,
+        }
+    }
+}
+
+/// What a WebSocket message consists of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Form {
+    /// UTF-8.
+    Text,
+    /// Bytes.
+    Binary,
+}
+
+/// How a call that is understood but refused is answered over HTTP.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum ErrorStyle {
     /// 500 with code 500.
+    #[default]
     Seed,
     /// 400, 404, 409 with the same code.
     Rest,
@@ -50,6 +84,10 @@ pub enum Step<'a> {
     /// For the rules. After an HTTP request `next` says `More` until it is answered. After an Auth
     /// it says `More` until `welcome` or `refuse_auth`.
     Request(Request<'a>),
+    /// A whole message, of the bare dialect.
+    Message(Form, &'a [u8]),
+    /// What an HTTP request of the bare dialect carries. `next` says `More` until it is answered.
+    Content(&'a [u8]),
 }
 
 impl Codec {
@@ -67,6 +105,15 @@ impl Codec {
     /// The settings it was made with.
     pub fn options(&self) -> &WireOptions {
         &self.options
+    }
+
+    /// Drops scratch memory that a message above [`FRAME_BYTES_MAX`] has left behind.
+    pub(super) fn forget_the_huge(&mut self) {
+        for scratch in [&mut self.frame, &mut self.plain] {
+            if scratch.capacity() > 2 * FRAME_BYTES_MAX {
+                *scratch = Vec::new();
+            }
+        }
     }
 
     /// Why the wire itself refused the last frame or call that it handled, once: for counting.

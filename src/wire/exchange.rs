@@ -7,7 +7,7 @@
 //! A request that is not all there costs no second look at what was seen, but for its head.
 
 use crate::api::{Refusal, Reply};
-use crate::wire::answer::{self, Fault, Manner};
+use crate::wire::answer::{self, Fault, Kind, Manner};
 use crate::wire::body::{self, Scan};
 use crate::wire::calls;
 use crate::wire::codec::{Codec, Step};
@@ -53,6 +53,17 @@ enum Content {
     Chunked(body::Whole),
 }
 
+impl Extent {
+    /// What the request carries; chunks are joined in place.
+    fn body<'i>(&self, head: &Head, input: &'i mut [u8]) -> &'i [u8] {
+        let body = &mut input[head.bytes..self.bytes];
+        match self.content {
+            Content::Plain => body,
+            Content::Chunked(whole) => body::join(body, whole),
+        }
+    }
+}
+
 impl Exchange {
     pub(super) fn new(port: Port) -> Exchange {
         Exchange {
@@ -91,7 +102,8 @@ impl Exchange {
         if input.len() < self.progress.wanted as usize || input.is_empty() {
             return self.more(input);
         }
-        let head = match http::read_head(input, self.port) {
+        let dialect = codec.options.dialect;
+        let head = match http::read_head(input, self.port, dialect) {
             Ok(Some(head)) => head,
             Ok(None) => return self.more(input),
             Err(fault) => return self.fail(fault, input, out),
@@ -155,13 +167,17 @@ impl Exchange {
             keep_alive: head.keep_alive,
             is_old: head.is_old,
             is_head: head.method == Method::Head,
-            is_plain: head.route == Some(Route::Hello),
+            kind: match head.route {
+                Some(Route::Hello) => Kind::Plain,
+                Some(Route::Any) => Kind::Bytes,
+                _ => Kind::Json,
+            },
         };
         if head.method == Method::Connect {
             return self.fault(Fault::NoTunnel, &[], manner, out);
         }
         let Some(route) = head.route else { return self.fault(Fault::NotFound, &[], manner, out) };
-        if head.method == Method::Options {
+        if head.method == Method::Options && route != Route::Any {
             return self.preflight(route, head, input, manner, out);
         }
         if !route.allows(head.method) {
@@ -173,12 +189,14 @@ impl Exchange {
                 self.fault(Fault::UnsupportedBody, &[], manner, out)
             }
             Route::Call(call) => {
-                let body = &mut input[head.bytes..extent.bytes];
-                let body = match extent.content {
-                    Content::Plain => body,
-                    Content::Chunked(whole) => body::join(body, whole),
-                };
+                let body = extent.body(head, input);
                 self.call(call, manner, codec, body, out)
+            }
+            Route::Any => {
+                self.owed = Some(manner);
+                codec.plain.clear();
+                codec.plain.extend_from_slice(extent.body(head, input));
+                Step::Content(&codec.plain)
             }
             Route::Hello | Route::Server => {
                 self.owed = Some(manner);

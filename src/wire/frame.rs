@@ -6,14 +6,14 @@
 //!    shortest form of each length, control frames whole and at most 125 bytes.
 //! 3. What is written here reads back in tungstenite as the same frame.
 
-use crate::limits::FRAME_BYTES_MAX;
+use crate::wire::codec::{Dialect, Form};
 use crate::wire::session::CloseCode;
 use std::io::Cursor;
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
 /// The longest header of a client's frame.
-const HEADER_BYTES_MAX: usize = 14;
+pub(super) const HEADER_BYTES_MAX: usize = 14;
 /// The most a control frame may carry.
 const CONTROL_BYTES_MAX: usize = 125;
 
@@ -21,6 +21,7 @@ const CONTROL_BYTES_MAX: usize = 125;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Kind {
     Text,
+    Binary,
     Continuation,
     Close,
     Ping,
@@ -37,13 +38,17 @@ pub(super) struct Header {
     pub(super) start: usize,
     /// Where the payload ends.
     pub(super) end: usize,
-    mask: [u8; 4],
+    pub(super) mask: [u8; 4],
 }
 
 impl Header {
     /// Reads the header at the front of `input`; `None` while it is not all there. `before` is
     /// what the message has gathered by earlier fragments, if this may continue one.
-    pub(super) fn read(input: &[u8], before: Option<usize>) -> Result<Option<Header>, CloseCode> {
+    pub(super) fn read(
+        input: &[u8],
+        before: Option<usize>,
+        dialect: Dialect,
+    ) -> Result<Option<Header>, CloseCode> {
         let front = &input[..input.len().min(HEADER_BYTES_MAX)];
         let mut cursor = Cursor::new(front);
         let parsed = FrameHeader::parse(&mut cursor).map_err(|_| CloseCode::Protocol)?;
@@ -53,19 +58,19 @@ impl Header {
         if header.rsv1 || header.rsv2 || header.rsv3 || start != header.len(length) {
             return Err(CloseCode::Protocol);
         }
-        let kind = kind_of(&header, length, before.is_some())?;
+        let kind = kind_of(&header, length, before.is_some(), dialect)?;
         let gathered = if kind == Kind::Continuation { before.unwrap_or(0) } else { 0 };
         let length = usize::try_from(length).map_err(|_| CloseCode::TooBig)?;
-        if length > FRAME_BYTES_MAX.saturating_sub(gathered) {
+        if length > dialect.message_bytes_max().saturating_sub(gathered) {
             return Err(CloseCode::TooBig);
         }
         let end = start + length;
         Ok(Some(Header { kind, is_final: header.is_final, start, end, mask }))
     }
 
-    /// The payload of a frame that is all there.
+    /// The payload of a frame, as far as it is there.
     pub(super) fn payload<'a>(&self, input: &'a [u8]) -> Payload<'a> {
-        Payload { masked: &input[self.start..self.end], mask: self.mask }
+        Payload { masked: &input[self.start..self.end.min(input.len())], mask: self.mask }
     }
 }
 
@@ -80,6 +85,17 @@ impl<'a> Payload<'a> {
     /// Bytes without a mask: under a mask of zeros they are what they are.
     pub(super) fn plain(bytes: &'a [u8]) -> Payload<'a> {
         Payload { masked: bytes, mask: [0; 4] }
+    }
+
+    /// Bytes that lie at `at` of a frame's payload, whose mask began with it.
+    pub(super) fn masked(bytes: &'a [u8], mut mask: [u8; 4], at: usize) -> Payload<'a> {
+        mask.rotate_left(at % 4);
+        Payload { masked: bytes, mask }
+    }
+
+    /// What lies behind the first `bytes`.
+    pub(super) fn skip(self, bytes: usize) -> Payload<'a> {
+        Payload::masked(&self.masked[bytes..], self.mask, bytes)
     }
 
     pub(super) fn len(self) -> usize {
@@ -111,7 +127,12 @@ impl<'a> Payload<'a> {
 }
 
 /// What the frame is, if it may come now.
-fn kind_of(header: &FrameHeader, length: u64, is_continuing: bool) -> Result<Kind, CloseCode> {
+fn kind_of(
+    header: &FrameHeader,
+    length: u64,
+    is_continuing: bool,
+    dialect: Dialect,
+) -> Result<Kind, CloseCode> {
     let control = |kind| {
         let is_whole = header.is_final && length <= CONTROL_BYTES_MAX as u64;
         if is_whole { Ok(kind) } else { Err(CloseCode::Protocol) }
@@ -122,7 +143,10 @@ fn kind_of(header: &FrameHeader, length: u64, is_continuing: bool) -> Result<Kin
         OpCode::Control(Control::Pong) => control(Kind::Pong),
         OpCode::Data(Data::Continue) if is_continuing => Ok(Kind::Continuation),
         OpCode::Data(Data::Text) if !is_continuing => Ok(Kind::Text),
-        OpCode::Data(Data::Binary) if !is_continuing => Err(CloseCode::Unsupported),
+        OpCode::Data(Data::Binary) if !is_continuing => match dialect {
+            Dialect::Chat => Err(CloseCode::Unsupported),
+            Dialect::Bare => Ok(Kind::Binary),
+        },
         _ => Err(CloseCode::Protocol),
     }
 }
@@ -163,6 +187,27 @@ pub(super) fn push_pong(payload: &[u8], out: &mut Vec<u8>) {
     assert!(payload.len() <= CONTROL_BYTES_MAX, "a ping's payload was judged before");
     out.extend_from_slice(&[0x8A, payload.len() as u8]);
     out.extend_from_slice(payload);
+}
+
+/// Appends a message in one frame.
+pub(super) fn push_message(form: Form, message: &[u8], out: &mut Vec<u8>) {
+    out.reserve(HEADER_BYTES_MAX + message.len());
+    out.push(match form {
+        Form::Text => 0x81,
+        Form::Binary => 0x82,
+    });
+    match message.len() {
+        short @ 0..=125 => out.push(short as u8),
+        middling @ 126..=0xFFFF => {
+            out.push(126);
+            out.extend_from_slice(&(middling as u16).to_be_bytes());
+        }
+        long => {
+            out.push(127);
+            out.extend_from_slice(&(long as u64).to_be_bytes());
+        }
+    }
+    out.extend_from_slice(message);
 }
 
 /// Appends a text frame around what `write` appends. Room is left for the header of a middling

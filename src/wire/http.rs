@@ -7,6 +7,7 @@
 
 use crate::limits::{BODY_BYTES_MAX, HEAD_BYTES_MAX, HEADERS_MAX};
 use crate::wire::answer::Fault;
+use crate::wire::codec::Dialect;
 use crate::wire::routes::{Method, Route};
 use crate::wire::session::Port;
 use crate::wire::upgrade::Handshake;
@@ -39,7 +40,7 @@ pub(super) struct Head {
 }
 
 /// Reads the head at the front of `input`; `None` while it is not all there.
-pub(super) fn read_head(input: &[u8], port: Port) -> Result<Option<Head>, Fault> {
+pub(super) fn read_head(input: &[u8], port: Port, dialect: Dialect) -> Result<Option<Head>, Fault> {
     let front = &input[..input.len().min(HEAD_BYTES_MAX)];
     let mut lines = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut request = httparse::Request::new(&mut lines);
@@ -47,7 +48,7 @@ pub(super) fn read_head(input: &[u8], port: Port) -> Result<Option<Head>, Fault>
         Ok(httparse::Status::Complete(bytes)) => {
             let is_clean = has_whole_line_ends(&front[..bytes]);
             if is_clean {
-                judge(&request, front, bytes, port).map(Some)
+                judge(&request, front, bytes, (port, dialect)).map(Some)
             } else {
                 Err(Fault::Malformed)
             }
@@ -156,7 +157,7 @@ fn judge(
     request: &httparse::Request<'_, '_>,
     front: &[u8],
     bytes: usize,
-    port: Port,
+    (port, dialect): (Port, Dialect),
 ) -> Result<Head, Fault> {
     let mut lines = Lines::default();
     for line in request.headers.iter() {
@@ -189,7 +190,7 @@ fn judge(
     Ok(Head {
         bytes,
         method,
-        route: Route::of(target, port),
+        route: Route::of(target, port, dialect),
         length,
         keep_alive: !lines.says_close && (!is_old || lines.says_keep_alive),
         is_old,

@@ -6,6 +6,9 @@
 //!    (`tests/mutations.rs`).
 //! 3. An id is never routed through a float (`tests/incoming.rs`).
 //!
+//! Two dialects go over the same protocols: the chat's, and a bare one that gives messages and
+//! requests as they came, for `conformance-echo`.
+//!
 //! In steady state a frame costs no allocation: scratch memory lives in the shard's [`Codec`].
 //! Start reading at [`session`]: it shows the life of a connection. Requests come in by
 //! `http`, `body`, `routes`, `calls` (HTTP) and by `frame`, `websocket`, `incoming` (WebSocket);

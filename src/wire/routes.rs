@@ -1,5 +1,6 @@
 //! Paths: what exists, and by which methods.
 
+use crate::wire::codec::Dialect;
 use crate::wire::http::absolute;
 use crate::wire::session::Port;
 
@@ -30,6 +31,8 @@ pub(super) enum Route {
     WebSocket,
     /// `OPTIONS *`.
     Server,
+    /// Whatever it is, of the bare dialect.
+    Any,
 }
 
 /// The methods that some path knows.
@@ -59,7 +62,10 @@ impl Method {
 
 impl Route {
     /// The route of a request target; its query is ignored.
-    pub(super) fn of(target: &str, port: Port) -> Option<Route> {
+    pub(super) fn of(target: &str, port: Port, dialect: Dialect) -> Option<Route> {
+        if dialect == Dialect::Bare {
+            return Some(if port == Port::Http { Route::Any } else { Route::WebSocket });
+        }
         let path = path_of(target);
         let route = match path {
             "/ws" => Route::WebSocket,
@@ -78,6 +84,7 @@ impl Route {
             Route::Hello => matches!(method, Method::Get | Method::Head),
             Route::WebSocket => method == Method::Get,
             Route::Server => false,
+            Route::Any => true,
         }
     }
 
@@ -87,7 +94,7 @@ impl Route {
             Route::Call(_) => "POST, OPTIONS",
             Route::Hello => "GET, HEAD, OPTIONS",
             Route::WebSocket => "GET, OPTIONS",
-            Route::Server => "OPTIONS",
+            Route::Server | Route::Any => "OPTIONS",
         }
     }
 }

@@ -10,7 +10,7 @@
 
 use crate::api::Refusal;
 use crate::ids::{MessageId, UserId};
-pub use crate::wire::codec::{Codec, ErrorStyle, Step, WireOptions};
+pub use crate::wire::codec::{Codec, Dialect, ErrorStyle, Form, Step, WireOptions};
 use crate::wire::exchange::Exchange;
 use crate::wire::websocket::WebSocket;
 use crate::wire::{answer::Fault, frame};
@@ -43,7 +43,7 @@ pub enum CloseCode {
     BadText = 1007,
     /// Too many refused frames in a row.
     Policy = 1008,
-    /// A frame beyond [`crate::limits::FRAME_BYTES_MAX`].
+    /// A message beyond [`crate::limits::FRAME_BYTES_MAX`].
     TooBig = 1009,
     /// A bound was reached; the peer may come again.
     TryAgain = 1013,
@@ -65,7 +65,7 @@ impl CloseCode {
             CloseCode::Unsupported => "text frames only",
             CloseCode::BadText => "not UTF-8",
             CloseCode::Policy => "too many refused frames",
-            CloseCode::TooBig => "frame above 64 KiB",
+            CloseCode::TooBig => "message too large",
             CloseCode::TryAgain => "too much unsent or unread",
             CloseCode::NotAuthenticated => "not authenticated",
             CloseCode::AuthTimeout => "no Auth in time",
@@ -103,7 +103,7 @@ impl Session {
         input: &mut [u8],
         out: &mut Vec<u8>,
     ) -> (usize, Step<'a>) {
-        let bytes = input.len();
+        let (bytes, dialect) = (input.len(), codec.options.dialect);
         if self.is_closing() {
             return (bytes, Step::More);
         }
@@ -113,7 +113,7 @@ impl Session {
         };
         assert!(consumed <= bytes, "no more is consumed than there is");
         if let Phase::Http(Exchange { is_upgraded: true, .. }) = self.phase {
-            self.phase = Phase::WebSocket(WebSocket::default());
+            self.phase = Phase::WebSocket(WebSocket::speaking(dialect));
         }
         (if self.is_closing() { bytes } else { consumed }, step)
     }
@@ -161,7 +161,7 @@ impl Session {
     pub fn is_unfinished(&self) -> bool {
         match &self.phase {
             Phase::Http(exchange) => exchange.is_begun(),
-            Phase::WebSocket(socket) => socket.user.is_none() && !socket.is_closed,
+            Phase::WebSocket(socket) => socket.is_unknown(),
         }
     }
 
@@ -198,6 +198,13 @@ impl Session {
     pub fn refuse(&mut self, source: Option<MessageId>, refusal: Refusal, out: &mut Vec<u8>) {
         if let Phase::WebSocket(socket) = &mut self.phase {
             socket.refuse(source, refusal, out);
+        }
+    }
+
+    /// Appends a whole message (WebSocket only).
+    pub fn say(&self, form: Form, message: &[u8], out: &mut Vec<u8>) {
+        if self.is_websocket() && !self.is_closing() {
+            frame::push_message(form, message, out);
         }
     }
 

@@ -7,11 +7,11 @@
 
 use crate::api::{Refusal, Request};
 use crate::ids::{MessageId, UserId};
-use crate::limits::REFUSED_FRAMES_MAX;
-use crate::wire::buffer::Rest;
-use crate::wire::codec::{Codec, Decoder, Step};
+use crate::limits::{FRAME_BYTES_MAX, REFUSED_FRAMES_MAX};
+use crate::wire::buffer::{Gathered, Rest, whole_characters};
+use crate::wire::codec::{Codec, Decoder, Dialect, Form, Step};
 use crate::wire::encode;
-use crate::wire::frame::{self, Header, Kind, Payload};
+use crate::wire::frame::{self, HEADER_BYTES_MAX, Header, Kind, Payload};
 use crate::wire::incoming::{self, Refused};
 use crate::wire::session::CloseCode;
 
@@ -20,6 +20,10 @@ use crate::wire::session::CloseCode;
 pub(super) struct WebSocket {
     pub(super) user: Option<UserId>,
     rest: Option<Box<Rest>>,
+    /// Payload bytes of the frame in front of the input, of which not all is there, that were found
+    /// to be text.
+    checked: u32,
+    dialect: Dialect,
     /// An Auth was given to the rules and is not answered yet.
     pub(super) is_asking: bool,
     pub(super) is_closed: bool,
@@ -29,6 +33,16 @@ pub(super) struct WebSocket {
 }
 
 impl WebSocket {
+    /// A fresh one.
+    pub(super) fn speaking(dialect: Dialect) -> WebSocket {
+        WebSocket { dialect, ..WebSocket::default() }
+    }
+
+    /// It has yet to say who it is.
+    pub(super) fn is_unknown(&self) -> bool {
+        self.user.is_none() && self.dialect == Dialect::Chat && !self.is_closed
+    }
+
     /// See [`crate::wire::session::Session::next`].
     pub(super) fn next<'a>(
         &mut self,
@@ -39,33 +53,124 @@ impl WebSocket {
         if self.is_asking {
             return (0, Step::More);
         }
+        if self.dialect == Dialect::Bare {
+            codec.forget_the_huge();
+        }
         if self.user.is_some() && self.take_held(&mut codec.frame) {
             let Codec { decoder, frame, plain, refusal, .. } = codec;
             return (0, self.step(decoder, Payload::plain(frame), plain, refusal, out));
         }
-        let before = self.rest.as_ref().and_then(|rest| rest.fragments.as_ref()).map(Vec::len);
-        let header = match Header::read(input, before) {
+        let gathered = self.gathered();
+        if gathered.is_some_and(|gathered| gathered.frame.is_some()) {
+            return self.take_part(codec, input, out);
+        }
+        let before = gathered.map(Gathered::len);
+        let header = match Header::read(input, before, self.dialect) {
             Ok(Some(header)) if header.end <= input.len() => header,
-            Ok(_) => {
-                if self.is_ended {
-                    self.end();
-                }
-                return (0, Step::More);
-            }
+            Ok(header) => return self.wait(header, codec, input, out),
             Err(code) => {
                 self.close(code, out);
                 return (input.len(), Step::Handled);
             }
         };
+        self.checked = 0;
         let payload = header.payload(input);
         let step = match header.kind {
-            Kind::Text | Kind::Continuation => self.data(header, codec, payload, out),
+            Kind::Text | Kind::Binary | Kind::Continuation => {
+                self.data(header, codec, payload, out)
+            }
             kind => {
                 self.control(kind, unmasked(payload, &mut codec.plain), out);
                 Step::Handled
             }
         };
         (header.end, step)
+    }
+
+    fn gathered(&self) -> Option<&Gathered> {
+        self.rest.as_ref()?.gathered.as_ref()
+    }
+
+    /// Not all of a frame is there. Of a frame that one window holds the text is checked as far as
+    /// it is there; a larger one is taken in parts.
+    fn wait<'a>(
+        &mut self,
+        header: Option<Header>,
+        codec: &'a mut Codec,
+        input: &[u8],
+        out: &mut Vec<u8>,
+    ) -> (usize, Step<'a>) {
+        if let Some(header) = header {
+            if header.end > HEADER_BYTES_MAX + FRAME_BYTES_MAX {
+                self.checked = 0;
+                self.gather(header.kind).begin_frame(header);
+                return (header.start, Step::Handled);
+            }
+            if let Err(code) = self.check_part(&header, input, &mut codec.plain) {
+                self.close(code, out);
+                return (input.len(), Step::Handled);
+            }
+        }
+        if self.is_ended {
+            self.end();
+        }
+        (0, Step::More)
+    }
+
+    /// Checks what is new of a text frame.
+    fn check_part(
+        &mut self,
+        header: &Header,
+        input: &[u8],
+        plain: &mut Vec<u8>,
+    ) -> Result<(), CloseCode> {
+        let gathered = self.gathered();
+        let is_text = match header.kind {
+            Kind::Text => true,
+            Kind::Continuation => gathered.is_some_and(|it| it.form() == Form::Text),
+            Kind::Binary | Kind::Close | Kind::Ping | Kind::Pong => false,
+        };
+        let came = header.payload(input).skip(self.checked as usize);
+        if !is_text || came.len() == 0 {
+            return Ok(());
+        }
+        plain.clear();
+        if self.checked == 0 {
+            plain.extend_from_slice(gathered.map_or(&[], Gathered::begun_character));
+        }
+        let before = plain.len();
+        came.append_to(plain);
+        let whole = whole_characters(plain)?.saturating_sub(before);
+        self.checked += u32::try_from(whole).expect("a frame that waits fits a window");
+        Ok(())
+    }
+
+    /// Takes more of a frame that no window holds.
+    fn take_part<'a>(
+        &mut self,
+        codec: &'a mut Codec,
+        input: &[u8],
+        out: &mut Vec<u8>,
+    ) -> (usize, Step<'a>) {
+        if input.is_empty() {
+            if self.is_ended {
+                self.end();
+            }
+            return (0, Step::More);
+        }
+        let gathered = self.gather(Kind::Continuation);
+        let taken = match gathered.take_part(input) {
+            Ok(taken) => taken,
+            Err(code) => {
+                self.close(code, out);
+                return (input.len(), Step::Handled);
+            }
+        };
+        let step = match gathered.frame.take_if(|frame| frame.is_taken()) {
+            Some(frame) if frame.is_final => self.finish(codec, out),
+            Some(_) | None => Step::Handled,
+        };
+        (taken, step)
     }
 
     fn control(&mut self, kind: Kind, payload: &[u8], out: &mut Vec<u8>) {
@@ -75,11 +180,11 @@ impl WebSocket {
                 frame::push_close(frame::close_answer(payload), "", out);
                 self.end();
             }
-            Kind::Pong | Kind::Text | Kind::Continuation => {}
+            Kind::Pong | Kind::Text | Kind::Binary | Kind::Continuation => {}
         }
     }
 
-    /// A text frame or a fragment of one.
+    /// A whole data frame, or a fragment.
     fn data<'a>(
         &mut self,
         header: Header,
@@ -87,21 +192,64 @@ impl WebSocket {
         payload: Payload<'_>,
         out: &mut Vec<u8>,
     ) -> Step<'a> {
-        let Codec { decoder, frame, plain, refusal, .. } = codec;
-        if header.is_final && header.kind == Kind::Text {
+        if header.is_final && header.kind != Kind::Continuation {
+            if self.dialect == Dialect::Bare {
+                return self.bare(header.kind, codec, payload, out);
+            }
+            let Codec { decoder, plain, refusal, .. } = codec;
             return self.message(decoder, payload, plain, refusal, out);
         }
-        let rest = self.rest.get_or_insert_default();
-        let fragments = rest.fragments.get_or_insert_default();
-        payload.append_to(fragments);
-        if !header.is_final {
+        if let Err(code) = self.gather(header.kind).append(payload) {
+            self.close(code, out);
             return Step::Handled;
         }
-        frame.clear();
-        frame.append(fragments);
-        rest.fragments = None;
+        if header.is_final { self.finish(codec, out) } else { Step::Handled }
+    }
+
+    /// The message that has begun, or begins with a frame of this kind.
+    fn gather(&mut self, kind: Kind) -> &mut Gathered {
+        let form = if kind == Kind::Binary { Form::Binary } else { Form::Text };
+        let rest = self.rest.get_or_insert_default();
+        rest.gathered.get_or_insert_with(|| Gathered::new(form))
+    }
+
+    /// A whole frame of the bare dialect.
+    fn bare<'a>(
+        &mut self,
+        kind: Kind,
+        codec: &'a mut Codec,
+        payload: Payload<'_>,
+        out: &mut Vec<u8>,
+    ) -> Step<'a> {
+        let message = unmasked(payload, &mut codec.plain);
+        if kind == Kind::Binary {
+            return Step::Message(Form::Binary, message);
+        }
+        if simdutf8::basic::from_utf8(message).is_err() {
+            self.close(CloseCode::BadText, out);
+            return Step::Handled;
+        }
+        Step::Message(Form::Text, message)
+    }
+
+    /// All of a message has been gathered.
+    fn finish<'a>(&mut self, codec: &'a mut Codec, out: &mut Vec<u8>) -> Step<'a> {
+        let gathered = self.rest.as_mut().and_then(|rest| rest.gathered.take());
+        let gathered = gathered.expect("a message is finished that was begun");
         self.forget_empty_rest();
-        self.message(decoder, Payload::plain(frame), plain, refusal, out)
+        let form = gathered.form();
+        codec.frame = match gathered.finish() {
+            Ok(message) => message,
+            Err(code) => {
+                self.close(code, out);
+                return Step::Handled;
+            }
+        };
+        let Codec { decoder, frame, plain, refusal, .. } = codec;
+        match self.dialect {
+            Dialect::Chat => self.message(decoder, Payload::plain(frame), plain, refusal, out),
+            Dialect::Bare => Step::Message(form, frame),
+        }
     }
 
     /// A whole message; `plain` is scratch memory for what is no request.

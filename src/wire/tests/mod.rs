@@ -1,5 +1,6 @@
 //! The wire's tests: a harness that plays the node, and one file for each kind of property.
 
+mod bare;
 mod frames;
 mod http;
 mod incoming;
@@ -9,7 +10,7 @@ mod outgoing;
 mod splits;
 
 use crate::api::Request;
-use crate::wire::session::{Codec, ErrorStyle, Port, Session, Step, WireOptions};
+use crate::wire::session::{Codec, Dialect, ErrorStyle, Port, Session, Step, WireOptions};
 
 /// A session with its window, and a node that answers every call with `{}` and every Auth with a
 /// welcome.
@@ -31,7 +32,15 @@ impl Peer {
     }
 
     pub(super) fn styled(port: Port, errors: ErrorStyle) -> Peer {
-        let options = WireOptions { errors, utc_offset_seconds: 8 * 3600 };
+        Peer::with(port, WireOptions { errors, utc_offset_seconds: 8 * 3600, ..Default::default() })
+    }
+
+    /// One who says whatever he likes.
+    pub(super) fn bare(port: Port) -> Peer {
+        Peer::with(port, WireOptions { dialect: Dialect::Bare, ..Default::default() })
+    }
+
+    fn with(port: Port, options: WireOptions) -> Peer {
         Peer {
             session: Session::new(port),
             codec: Codec::new(options),
@@ -81,6 +90,14 @@ impl Peer {
                     return;
                 }
                 Step::Handled => None,
+                Step::Message(form, message) => {
+                    self.session.say(form, message, &mut self.out);
+                    None
+                }
+                Step::Content(content) => {
+                    self.session.answer(200, content, &mut self.out);
+                    None
+                }
                 Step::Request(request) => {
                     self.seen.push(format!("{request:?}"));
                     match request {

@@ -7,10 +7,11 @@ use crate::api::{
 };
 use crate::ids::{ChatId, MessageId, TeamId, UserId};
 use crate::wire::encode;
-use crate::wire::session::{ErrorStyle, WireOptions};
+use crate::wire::session::{Dialect, ErrorStyle, WireOptions};
 use crate::wire::text::{push_date, push_string};
 
-const OPTIONS: WireOptions = WireOptions { errors: ErrorStyle::Seed, utc_offset_seconds: 28_800 };
+const OPTIONS: WireOptions =
+    WireOptions { dialect: Dialect::Chat, errors: ErrorStyle::Seed, utc_offset_seconds: 28_800 };
 
 fn user(number: i64) -> UserId {
     UserId::new(number).expect("a small positive number")

@@ -47,9 +47,32 @@ pub(super) fn fixtures() -> Vec<Vec<u8>> {
     all
 }
 
+/// What is said in the bare dialect, on both ports.
+fn bare_fixtures() -> Vec<(Port, Vec<u8>)> {
+    let talk = [
+        upgrade(),
+        masked(0x82, &[0xFF; 300]),
+        masked(0x01, "你".as_bytes()),
+        masked(0x89, b"ping"),
+        masked(0x00, &"好".as_bytes()[..1]),
+        masked(0x80, &"好".as_bytes()[1..]),
+        masked(0x81, b"\xe4\xbd\xa0\xff"),
+        masked(0x81, b"late"),
+    ];
+    let large = [upgrade(), masked(0x81, &[b'x'; 70_000])[..69_990].to_vec()].concat();
+    let calls = [
+        b"BREW /any HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nhi".to_vec(),
+        b"PUT * HTTP/1.1\r\nHost: h\r\n\r\n".to_vec(),
+    ];
+    vec![(Port::WebSocket, talk.concat()), (Port::WebSocket, large), (Port::Http, calls.concat())]
+}
+
 /// Everything that can be seen of a conversation.
 pub(super) fn outcome(pieces: &[&[u8]]) -> (Vec<String>, String, bool, bool) {
-    let mut peer = Peer::new(Port::Http);
+    outcome_of(Peer::new(Port::Http), pieces)
+}
+
+fn outcome_of(mut peer: Peer, pieces: &[&[u8]]) -> (Vec<String>, String, bool, bool) {
     pieces.iter().for_each(|piece| peer.give(piece));
     let text = peer.text();
     let unfinished = peer.session.is_unfinished();
@@ -86,6 +109,21 @@ fn random_cuts_give_the_same_steps() {
             }
             assert_eq!(outcome(&pieces), whole);
         }
+    }
+}
+
+/// Invariant 1 of wire.
+#[test]
+fn cuts_change_nothing_in_the_bare_dialect() {
+    for (port, bytes) in bare_fixtures() {
+        let whole = outcome_of(Peer::bare(port), &[&bytes]);
+        for at in (1..bytes.len().min(1000)).chain([bytes.len() - 1]) {
+            let (front, back) = bytes.split_at(at);
+            let cut = outcome_of(Peer::bare(port), &[front, back]);
+            assert!(cut == whole, "cut at {at}: {}", cut.1);
+        }
+        let single: Vec<&[u8]> = bytes.chunks(1).collect();
+        assert!(outcome_of(Peer::bare(port), &single) == whole, "byte by byte");
     }
 }
 
