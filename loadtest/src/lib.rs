@@ -7,6 +7,7 @@
 //!
 //! * [`server`] starts, stops, kills and restarts the real binary on a folder of its own.
 //! * [`http`] and [`websocket`] are small blocking clients that can also misbehave.
+//! * [`echo`] starts the binary that says back what comes, for the protocols' own rules.
 //! * [`world`] makes users, pairs and conversations of them, for tests that read as sentences.
 //! * [`crash`] kills a server again and again and looks for what it acked.
 //! * [`restart`] fills a server and times its start.
@@ -23,6 +24,7 @@ pub mod cores;
 pub mod crash;
 pub mod dice;
 pub mod document;
+pub mod echo;
 pub mod http;
 pub mod json;
 pub mod latencies;

@@ -22,9 +22,9 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 /// How long a server may take to print its ready line.
-const READY_WITHIN: Duration = Duration::from_secs(60);
+pub(crate) const READY_WITHIN: Duration = Duration::from_secs(60);
 /// How long a server may take to drain (the contract says 10 s).
-const STOP_WITHIN: Duration = Duration::from_secs(10);
+pub(crate) const STOP_WITHIN: Duration = Duration::from_secs(10);
 
 /// How to start a server.
 #[derive(Clone, Debug)]
@@ -193,7 +193,7 @@ pub struct Server {
 /// The child and the watchdog that ends it should this process die first.
 #[derive(Debug)]
 pub(crate) struct Process {
-    child: Child,
+    pub(crate) child: Child,
     watchdog: Child,
 }
 
@@ -394,7 +394,7 @@ pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-fn field<'a>(line: &'a str, key: &str) -> &'a str {
+pub(crate) fn field<'a>(line: &'a str, key: &str) -> &'a str {
     let named = |word: &'a str| word.strip_prefix(key).and_then(|rest| rest.strip_prefix('='));
     match line.split_whitespace().find_map(named) {
         Some(value) => value,
@@ -403,7 +403,7 @@ fn field<'a>(line: &'a str, key: &str) -> &'a str {
 }
 
 /// The first line of a pipe; the rest is read and dropped, so that the writer never blocks.
-fn first_line(pipe: impl Read + Send + 'static) -> mpsc::Receiver<String> {
+pub(crate) fn first_line(pipe: impl Read + Send + 'static) -> mpsc::Receiver<String> {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
         let mut lines = BufReader::new(pipe).lines();
@@ -463,11 +463,11 @@ pub fn tools() -> &'static Path {
     TOOLS.get_or_init(|| given("ANSER_TOOLS_BINARY").unwrap_or_else(of_build))
 }
 
-fn given(variable: &str) -> Option<PathBuf> {
+pub(crate) fn given(variable: &str) -> Option<PathBuf> {
     std::env::var_os(variable).map(PathBuf::from)
 }
 
-fn build(package: &str, name: &str) -> PathBuf {
+pub(crate) fn build(package: &str, name: &str) -> PathBuf {
     let profile = profile_folder();
     let built = profile.file_name().and_then(|name| name.to_str()).expect("a plain name");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());

@@ -82,6 +82,8 @@ impl<'a> Frame<'a> {
 pub enum Received {
     /// A text message.
     Text(String),
+    /// A binary message.
+    Binary(Vec<u8>),
     /// A Ping.
     Ping(Vec<u8>),
     /// A Pong.
@@ -199,6 +201,19 @@ impl Connection {
         }
     }
 
+    /// All that the server says until the socket ends.
+    #[track_caller]
+    pub fn until_gone(&mut self) -> Vec<Received> {
+        let (deadline, mut said) = (Instant::now() + PATIENCE, Vec::new());
+        loop {
+            match self.next(deadline) {
+                Received::Gone => return said,
+                Received::Nothing => panic!("the socket does not end; so far {said:.200?}"),
+                received => said.push(received),
+            }
+        }
+    }
+
     /// The next text message.
     #[track_caller]
     pub fn next_text(&mut self) -> String {
@@ -271,6 +286,7 @@ impl Connection {
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("texts are UTF-8");
         Some(match first & 0x0F {
             opcode::TEXT => Received::Text(text(&payload)),
+            opcode::BINARY => Received::Binary(payload),
             opcode::PING => Received::Ping(payload),
             opcode::PONG => Received::Pong(payload),
             opcode::CLOSE => match payload.split_first_chunk::<2>() {

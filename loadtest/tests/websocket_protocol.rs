@@ -171,6 +171,14 @@ fn invalid_utf8_closes_1007(world: &World) {
         in_parts.send_all_you_can(&bytes.map(|frame| frame.bytes()).concat());
         in_parts.expect_close(1007);
     }
+    // The first wrong byte is enough: the rest of the frame, or of the message, never comes.
+    let text = Frame::whole(opcode::TEXT, b"{\"msgType\":\"\xff and so on").bytes();
+    let begun = Frame::part(opcode::TEXT, b"{\"msgType\":\"\xff").bytes();
+    for unfinished in [&text[..6 + 13], &begun] {
+        let mut waiting = Connection::open(world.ws);
+        waiting.send_bytes(unfinished);
+        waiting.expect_close(1007);
+    }
     let mut reason = Connection::open(world.ws);
     reason.send(&Frame::whole(opcode::CLOSE, &[0x03, 0xE8, 0xFF]));
     let code = reason.until_closed(PATIENCE);
