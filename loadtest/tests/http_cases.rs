@@ -403,6 +403,21 @@ fn connections_are_kept_as_the_version_says() {
 }
 
 #[test]
+fn answers_have_a_date() {
+    for server in servers() {
+        let mut client = Client::connect(server);
+        client.send(format!("OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n{NEXT}nonsense\r\n\r\n"));
+        for _ in 0..3 {
+            let answer = client.answer();
+            let date = answer.header("date").unwrap_or_else(|| panic!("no date: {answer:?}"));
+            let parsed = jiff::fmt::rfc2822::parse(date).expect("a date of RFC 9110");
+            let age = jiff::Timestamp::now().as_second() - parsed.timestamp().as_second();
+            assert!((0..60).contains(&age) && date.len() == 29, "{date}");
+        }
+    }
+}
+
+#[test]
 fn upgrades_are_judged_on_every_path() {
     let legal = upgrade_request("/any?path");
     let ask = |address, request: String| {

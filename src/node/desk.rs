@@ -156,6 +156,7 @@ impl<S: Store> Desk<S> {
         if self.shard.store().is_full() {
             self.deaf_ms += now.steady_ms.saturating_sub(self.now.steady_ms);
         }
+        self.codec.set_time(now.wall_ms);
         self.now = now;
     }
 

@@ -1,6 +1,6 @@
 //! HTTP answers out: heads, bodies of errors, chunks.
 
-use crate::wire::text::{Escaper, push, push_number};
+use crate::wire::text::{Escaper, push, push_http_date, push_number};
 use std::fmt::Write as _;
 
 /// An answer that HTTP itself gives, before any call is understood.
@@ -55,6 +55,8 @@ pub(super) struct Manner {
     pub(super) is_head: bool,
     /// What the body is.
     pub(super) kind: Kind,
+    /// When it is answered, seconds since the epoch; 0 where nobody knows.
+    pub(super) seconds: u32,
 }
 
 /// What the body of an answer is.
@@ -77,8 +79,9 @@ impl Kind {
 
 impl Manner {
     /// The manner of an answer after which the connection ends.
-    pub(super) const LAST: Manner =
-        Manner { keep_alive: false, is_old: false, is_head: false, kind: Kind::Json };
+    pub(super) fn last(seconds: u32) -> Manner {
+        Manner { keep_alive: false, is_old: false, is_head: false, kind: Kind::Json, seconds }
+    }
 }
 
 /// The reason phrase of a status.
@@ -116,6 +119,11 @@ pub(super) fn push_head(status: u16, manner: Manner, out: &mut Vec<u8>) {
     push(" ", out);
     push(phrase(status), out);
     push("\r\nAccess-Control-Allow-Origin: *\r\n", out);
+    if manner.seconds > 0 {
+        push("Date: ", out);
+        push_http_date(manner.seconds, out);
+        push("\r\n", out);
+    }
     match (manner.keep_alive, manner.is_old) {
         (false, _) => push("Connection: close\r\n", out),
         (true, true) => push("Connection: keep-alive\r\n", out),

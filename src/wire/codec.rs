@@ -14,6 +14,8 @@ pub struct Codec {
     /// A payload without its mask, where that is rarely needed.
     pub(super) plain: Vec<u8>,
     pub(super) refusal: Option<Refusal>,
+    /// Seconds since the epoch; 0 for who has no clock.
+    pub(super) seconds: u32,
 }
 
 /// The part of a [`Codec`] that decoded requests borrow from.
@@ -99,7 +101,13 @@ impl Codec {
             frame: Vec::new(),
             plain: Vec::new(),
             refusal: None,
+            seconds: 0,
         }
+    }
+
+    /// Tells the time, ms since the epoch: from now on answers say when they were made.
+    pub fn set_time(&mut self, wall_ms: i64) {
+        self.seconds = u32::try_from(wall_ms / 1000).unwrap_or(0);
     }
 
     /// The settings it was made with.

@@ -27,6 +27,8 @@ pub(super) struct Exchange {
     is_streaming: bool,
     /// Of the request that is not all there yet.
     progress: Progress,
+    /// The time when it was last looked at, seconds since the epoch; 0: unknown.
+    seconds: u32,
     is_ended: bool,
     pub(super) is_closed: bool,
     pub(super) is_upgraded: bool,
@@ -71,6 +73,7 @@ impl Exchange {
             owed: None,
             is_streaming: false,
             progress: Progress::default(),
+            seconds: 0,
             is_ended: false,
             is_closed: false,
             is_upgraded: false,
@@ -99,6 +102,7 @@ impl Exchange {
         if self.is_awaiting() {
             return (0, Step::More);
         }
+        self.seconds = codec.seconds;
         if input.len() < self.progress.wanted as usize || input.is_empty() {
             return self.more(input);
         }
@@ -132,7 +136,7 @@ impl Exchange {
 
     /// The request does not show where it ends: nothing behind it can be read.
     fn fail<'a>(&mut self, fault: Fault, input: &[u8], out: &mut Vec<u8>) -> (usize, Step<'a>) {
-        answer::push_fault(fault, &[], Manner::LAST, out);
+        answer::push_fault(fault, &[], Manner::last(self.seconds), out);
         self.progress = Progress::default();
         self.is_closed = true;
         (input.len(), Step::Handled)
@@ -172,6 +176,7 @@ impl Exchange {
                 Some(Route::Any) => Kind::Bytes,
                 _ => Kind::Json,
             },
+            seconds: self.seconds,
         };
         if head.method == Method::Connect {
             return self.fault(Fault::NoTunnel, &[], manner, out);
@@ -349,7 +354,8 @@ impl Exchange {
     pub(super) fn close(&mut self, is_owed: bool, fault: Fault, out: &mut Vec<u8>) {
         if is_owed && !self.is_streaming && !self.is_closed {
             let is_head = self.owed.is_some_and(|manner| manner.is_head);
-            answer::push_fault(fault, &[], Manner { is_head, ..Manner::LAST }, out);
+            let manner = Manner { is_head, ..Manner::last(self.seconds) };
+            answer::push_fault(fault, &[], manner, out);
         }
         self.owed = None;
         self.progress = Progress::default();

@@ -111,6 +111,36 @@ pub(super) fn push_date(ms: i64, utc_offset_seconds: i32, out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
+/// Appends a moment, in seconds since the epoch, as HTTP has it: `Sun, 06 Nov 1994 08:49:37 GMT`.
+pub(super) fn push_http_date(seconds: u32, out: &mut Vec<u8>) {
+    const DAYS: &[u8; 21] = b"ThuFriSatSunMonTueWed";
+    const MONTHS: &[u8; 36] = b"MarAprMayJunJulAugSepOctNovDecJanFeb";
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    // Years begin in March here, so that the day that some of them have more is their last.
+    let days_since_0 = days + 719_468;
+    let (era, day) = (days_since_0 / 146_097, days_since_0 % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let year = era * 400 + year + u32::from(month >= 10);
+    let name = |names: &[u8], at: u32| [0, 1, 2].map(|letter| names[at as usize * 3 + letter]);
+    let digits = |number: u32| [b'0' + (number / 10 % 10) as u8, b'0' + (number % 10) as u8];
+    out.extend_from_slice(&name(DAYS, days % 7));
+    out.extend_from_slice(b", ");
+    out.extend_from_slice(&digits(day));
+    out.push(b' ');
+    out.extend_from_slice(&name(MONTHS, month));
+    out.push(b' ');
+    out.extend_from_slice(&digits(year / 100));
+    out.extend_from_slice(&digits(year));
+    for (separator, part) in b" ::".iter().zip([second / 3600, second / 60 % 60, second % 60]) {
+        out.push(*separator);
+        out.extend_from_slice(&digits(part));
+    }
+    out.extend_from_slice(b" GMT");
+}
+
 /// Escapes what is formatted into it, `levels` times over: 1 inside a JSON string, 2 inside a
 /// JSON string inside a JSON string. For words of ours: a control character becomes a space.
 pub(super) struct Escaper<'a> {

@@ -393,6 +393,30 @@ fn faults_have_a_body_of_the_length_they_announce() {
 }
 
 #[test]
+fn answers_say_when_they_were_made_if_somebody_knows() {
+    for (seconds, line) in [
+        (0, ""),
+        (1, "Thu, 01 Jan 1970 00:00:01 GMT"),
+        (784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT"),
+        (951_827_696, "Tue, 29 Feb 2000 12:34:56 GMT"),
+        (4_107_542_399, "Sun, 28 Feb 2100 23:59:59 GMT"),
+        (4_107_542_400, "Mon, 01 Mar 2100 00:00:00 GMT"),
+    ] {
+        let mut peer = Peer::new(Port::Http);
+        peer.codec.set_time(seconds * 1000 + 999);
+        peer.give(b"GET /im/test HTTP/1.1\r\nHost: h\r\n\r\nOPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n");
+        peer.give(b"GET /nothing HTTP/1.1\r\nHost: h\r\n\r\nnonsense\r\n\r\n");
+        let count = if seconds == 0 { 0 } else { 4 };
+        assert_eq!(peer.text().matches(&format!("Date: {line}\r\n")).count(), count, "{seconds}");
+    }
+    let mut late = Peer::new(Port::Http);
+    late.codec.set_time(1000);
+    late.give(b"POST");
+    late.session.close(CloseCode::AuthTimeout, &mut late.out);
+    assert!(late.text().contains("408 ") && late.text().contains("Date: Thu,"), "{}", late.text());
+}
+
+#[test]
 fn a_preflight_echoes_the_headers_it_asks_for() {
     let mut peer = Peer::new(Port::Http);
     peer.give(
