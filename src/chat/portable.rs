@@ -17,16 +17,18 @@ use crate::ids::{ChatId, MessageId, SLOTS, Slot, UserId};
 use crate::limits::NAME_BYTES_MAX;
 use crate::store::keys::{Key, Side};
 use crate::store::rows::{
-    ChatIdRow, ChatRow, ID_BLOCK, IdEntry, IdsRow, LateIdRow, MarksRow, MessageRow, NumberRow,
-    PAIR_BLOCK, ProfileRow, RowSerializer, RowWriter, SlotRow, UserRow, WAITING_BLOCK, WaitingRow,
+    ChatIdRow, ChatRow, IdEntry, LateIdRow, MarksRow, MessageRow, NumberRow, ProfileRow,
+    RowSerializer, RowWriter, SlotRow, UserRow, WAITING_BLOCK, WaitingRow,
 };
 use rkyv::Serialize as Row;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+mod forgotten;
 mod reading;
 
+use forgotten::{forgotten_chat, forgotten_user};
 pub use reading::{Visit, mint_bound, visit_all};
 
 /// A user.
@@ -353,11 +355,14 @@ impl Builder {
         if seq != owner.row.last_seq + 1 || item.ordinal != *count + 1 {
             return Err(ItemError::Gap);
         }
+        if from == user && item.waits {
+            return Err(ItemError::Range("waits"));
+        }
         *count = item.ordinal;
         let is_unread = from != user && row_is_content(&row) && item.ordinal > chat.read_up_to;
         chat.unread += u64::from(is_unread);
         owner.row.unread += u64::from(is_unread);
-        let waits = from != user && item.waits;
+        let waits = item.waits;
         chat.unacked += u64::from(waits);
         owner.row.offline += u64::from(waits);
         let whole = chat.add_message(seq);
@@ -417,42 +422,6 @@ impl Builder {
 
 fn person(number: u32, field: &'static str) -> Result<UserId, ItemError> {
     UserId::new(i64::from(number)).ok_or(ItemError::Range(field))
-}
-
-fn forgotten_user(item: &ForgottenItem) -> Result<UserRow, ItemError> {
-    Ok(UserRow {
-        last_seq: item.last_seq,
-        highest_sent: forgotten_id(&item.highest_sent)?,
-        highest_received: forgotten_id(&item.highest_received)?,
-        sent: forgotten_ids(&item.sent)?,
-        received: forgotten_ids(&item.received)?,
-        ..UserRow::default()
-    })
-}
-
-fn forgotten_ids(item: &ForgottenIdsItem) -> Result<IdsRow, ItemError> {
-    let entry = |(text, seq): &(String, u64)| Ok(IdEntry { id: forgotten_id(text)?, seq: *seq });
-    if item.recent.len() >= ID_BLOCK {
-        return Err(ItemError::Range("recent"));
-    }
-    Ok(IdsRow {
-        recent: item.recent.iter().map(entry).collect::<Result<_, _>>()?,
-        indexed_up_to: forgotten_id(&item.indexed_up_to)?,
-        highest_late: forgotten_id(&item.highest_late)?,
-    })
-}
-
-fn forgotten_id(text: &str) -> Result<i64, ItemError> {
-    text.parse().map_err(|_| ItemError::Range("an id in `forgotten`"))
-}
-
-fn forgotten_chat(item: &ForgottenChatItem) -> Result<ChatRow, ItemError> {
-    let ForgottenChatItem { messages, ref recent, last_seq, received, sent } = *item;
-    if recent.len() as u64 != messages % PAIR_BLOCK as u64 {
-        return Err(ItemError::Range("recent"));
-    }
-    let recent = recent.clone();
-    Ok(ChatRow { messages, recent, last_seq, received, sent, ..ChatRow::default() })
 }
 
 fn marks(item: &MarksItem) -> MarksRow {

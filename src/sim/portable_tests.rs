@@ -1,6 +1,8 @@
 //! Rows taken out and put in again.
 
-use crate::chat::portable::{Builder, Item, ItemError, visit_all};
+use crate::chat::portable::{
+    Builder, ForgottenChatItem, ForgottenIdsItem, ForgottenItem, Item, ItemError, visit_all,
+};
 use crate::sim::audit_tests::{Rows, settled_world};
 use crate::store::keys::Kind;
 use crate::store::parts::kind_of;
@@ -86,4 +88,63 @@ fn items_that_contradict_themselves_are_refused() {
     let mut late_chat = lines[..=first_message].to_vec();
     late_chat.push(lines[1].clone());
     assert_eq!(outcome(&mut late_chat.iter().map(|line| item(line))), Err(ItemError::Order));
+}
+
+/// Invariant 2 of chat::portable.
+#[test]
+fn nothing_comes_behind_the_last_number_there_is() {
+    let lines = exported(&Rows::of(&settled_world().0));
+    let outcome = |items: &[Item<'static>]| {
+        let mut builder = Builder::default();
+        let mut all = items.iter().cloned();
+        for_each_of(&mut all, |item| builder.take(&item, &mut |_, _| ()))
+    };
+    let ids = || {
+        let zero = || "0".to_owned();
+        ForgottenIdsItem { indexed_up_to: zero(), highest_late: zero(), recent: Vec::new() }
+    };
+    let mut items = [item(&lines[0]), item(&lines[1])];
+    if let Item::User(user) = &mut items[0] {
+        let (highest_sent, highest_received) = ("0".to_owned(), "0".to_owned());
+        let (last_seq, sent, received) = (u64::MAX, ids(), ids());
+        let forgotten = ForgottenItem { last_seq, highest_sent, highest_received, sent, received };
+        user.forgotten = Some(forgotten);
+    }
+    assert_eq!(outcome(&items), Err(ItemError::Range("lastSeq")));
+    items[0] = item(&lines[0]);
+    let all = ForgottenChatItem { messages: 0, recent: vec![], last_seq: 0, received: 0, sent: 0 };
+    let many = [
+        ("messages", ForgottenChatItem { messages: u64::MAX, recent: vec![1; 7], ..all.clone() }),
+        ("received", ForgottenChatItem { received: u64::MAX, ..all.clone() }),
+        ("sent", ForgottenChatItem { sent: u64::MAX, ..all.clone() }),
+    ];
+    for (field, forgotten) in many {
+        let Item::Chat(chat) = &mut items[1] else { panic!("a chat follows its user") };
+        chat.forgotten = Some(forgotten);
+        assert_eq!(outcome(&items), Err(ItemError::Range(field)));
+    }
+}
+
+/// Invariant 2 of chat::portable.
+#[test]
+fn nobody_waits_for_an_ack_of_his_own() {
+    let lines = exported(&Rows::of(&settled_world().0));
+    let (mut builder, mut user, mut refused) = (Builder::default(), 0, 0);
+    for line in lines {
+        let mut item = item(&line);
+        let is_own = matches!(&item, Item::Message(message) if message.from == user);
+        match &mut item {
+            Item::User(next) => user = next.user_id,
+            Item::Message(message) if is_own => message.waits = true,
+            _ => {}
+        }
+        let outcome = builder.take(&item, &mut |_, _| ());
+        if is_own {
+            assert_eq!(outcome, Err(ItemError::Range("waits")));
+            refused += 1;
+            break;
+        }
+        assert_eq!(outcome, Ok(()));
+    }
+    assert!(refused > 0, "somebody has written");
 }
