@@ -363,3 +363,28 @@ fn invariant_8_a_missing_or_foreign_segment_is_a_hard_stop() {
     let refusal = machine.crash(Crash::Kill, &mut prng).err();
     assert!(matches!(refusal, Some(Refusal::Foreign { place: 1 })), "{refusal:?}");
 }
+
+/// One turn, on disk.
+fn written_turn(machine: &mut Machine, prng: &mut Prng) {
+    turns(machine, prng, 1);
+    assert!(machine.start_write());
+    machine.finish_write(Outcome::Done);
+}
+
+/// Invariant 1 of store::log::recovery.
+#[test]
+fn damage_to_what_the_lsm_has_hides_nothing_behind_it() {
+    // Within the record, and in what says how long it is.
+    for byte in [50, 8] {
+        let mut prng = Prng::new(10);
+        let mut machine = Machine::new(Durability::Sync, 2);
+        written_turn(&mut machine, &mut prng);
+        machine.seal();
+        machine.apply_one();
+        machine.sync_lsm();
+        written_turn(&mut machine, &mut prng);
+        machine.disk.file_mut(0)[BLOCK_BYTES + byte] ^= 1;
+        let machine = machine.crash(Crash::Kill, &mut prng).expect("nothing is missing");
+        assert_eq!(machine.store.written(), Position(2));
+    }
+}

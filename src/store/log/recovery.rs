@@ -12,7 +12,9 @@
 //!
 //! Left to others: reading files (`node::log_files`).
 
-use super::format::{Covered, Head, Header, peek_record, read_changes, read_record, record_at};
+use super::format::{
+    Covered, Head, Header, RecordHead, peek_record, read_changes, read_record, record_at,
+};
 use crate::store::Position;
 use crate::store::aligned::BLOCK_BYTES;
 use crate::store::batch::Change;
@@ -154,7 +156,10 @@ impl Recovery {
             self.stopped.get_or_insert(self.last_spot.unwrap_or(here));
         }
         let (mut at, mut position) = (BLOCK_BYTES, header.first);
-        while let Some((start, record)) = record_at(bytes, at, header, position) {
+        while let Some((start, record)) = record_at(bytes, at, header, position)
+            .or_else(|| self.record_behind(bytes, at, header, position))
+        {
+            position = record.position;
             if position == self.next && self.stopped.is_none() {
                 let record_bytes = &bytes[start..start + record.length];
                 let visit = |key: &[u8], change: Change<'_>| apply(position, key, change);
@@ -169,6 +174,32 @@ impl Recovery {
         }
         self.last_spot = Some(Spot { place, offset: at as u64 });
         at
+    }
+
+    /// The record that goes on behind one which cannot be read although the LSM has it: where that
+    /// one says that it ends, or at the beginning of a later write. Nothing is passed over that the
+    /// LSM lacks.
+    fn record_behind(
+        &self,
+        bytes: &[u8],
+        at: usize,
+        segment: Header,
+        position: Position,
+    ) -> Option<(usize, RecordHead)> {
+        if position >= self.next {
+            return None;
+        }
+        let block = at.next_multiple_of(BLOCK_BYTES);
+        let told = [at, block].into_iter().filter_map(|start| {
+            let head = peek_record(bytes.get(start..)?)?;
+            Some(start + head.length)
+        });
+        told.chain((block..bytes.len()).step_by(BLOCK_BYTES)).find_map(|start| {
+            let rest = bytes.get(start..)?;
+            let head = peek_record(rest).filter(|head| head.sequence == segment.sequence)?;
+            let is_wanted = (position..=self.next).contains(&head.position);
+            (is_wanted && read_record(rest, segment.log).is_some()).then_some((start, head))
+        })
     }
 
     /// Looks behind the end for records that say more than could be read was on disk.
