@@ -143,8 +143,8 @@ fn make_first(folder: &Path) -> Result<Place, StoreError> {
 
 pub(super) fn read_heads(folder: &Path, places: &[Place]) -> Result<Vec<Found>, StoreError> {
     let head = |place: &Place| {
-        let block = log_files::read(folder, place.number, BLOCK_BYTES as u64)?;
-        Ok(Found { place: place.number, head: Header::read(&block) })
+        let blocks = log_files::read(folder, place.number, 2 * BLOCK_BYTES as u64)?;
+        Ok(Found { place: place.number, head: Header::read(&blocks) })
     };
     places.iter().map(head).collect()
 }

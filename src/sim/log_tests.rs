@@ -388,3 +388,16 @@ fn damage_to_what_the_lsm_has_hides_nothing_behind_it() {
         assert_eq!(machine.store.written(), Position(2));
     }
 }
+
+/// Invariant 8 of store::log.
+#[test]
+fn invariant_8_a_header_that_became_zeros_is_a_hard_stop() {
+    let mut prng = Prng::new(11);
+    let mut machine = Machine::new(Durability::Sync, 2);
+    written_turn(&mut machine, &mut prng);
+    written_turn(&mut machine, &mut prng);
+    machine.disk.file_mut(0)[..BLOCK_BYTES].fill(0);
+    let refusal = machine.crash(Crash::Kill, &mut prng).err();
+    let missing = Position(1);
+    assert!(matches!(refusal, Some(Refusal::Damaged { missing: told, .. }) if told == missing));
+}

@@ -107,12 +107,13 @@ impl Header {
         block[HEADER_BYTES - 8..HEADER_BYTES].copy_from_slice(&checksum.to_le_bytes());
     }
 
-    /// Reads a file's first block.
+    /// Reads a file's first blocks: the header's, and at least one more to tell a file that was
+    /// never written to from one whose header is gone.
     pub fn read(block: &[u8]) -> Head {
         if block.len() < BLOCK_BYTES {
             return Head::Unreadable;
         }
-        if block[..BLOCK_BYTES].iter().all(|byte| *byte == 0) {
+        if block.iter().all(|byte| *byte == 0) {
             return Head::Blank;
         }
         if block[..8] != MAGIC {
@@ -306,7 +307,9 @@ mod tests {
             changed[at] ^= 0x80;
             assert_eq!(Header::read(&changed), Head::Unreadable, "byte {at}");
         }
-        assert_eq!(Header::read(&[0; BLOCK_BYTES]), Head::Blank);
+        assert_eq!(Header::read(&[0; 2 * BLOCK_BYTES]), Head::Blank);
+        let headless = [[0; BLOCK_BYTES], [1; BLOCK_BYTES]].concat();
+        assert_eq!(Header::read(&headless), Head::Unreadable);
     }
 
     /// Invariant 2 of store::log::format.
