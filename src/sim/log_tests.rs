@@ -7,7 +7,7 @@ use crate::sim::prng::Prng;
 use crate::store::aligned::BLOCK_BYTES;
 use crate::store::keys::Kind;
 use crate::store::log::format::{Head, Header};
-use crate::store::log::recovery::Refusal;
+use crate::store::log::recovery::{Refusal, Spot};
 use crate::store::log::{Durability, Outcome};
 use crate::store::{Batch, Position, Store, StoreError};
 use std::collections::BTreeSet;
@@ -400,4 +400,15 @@ fn invariant_8_a_header_that_became_zeros_is_a_hard_stop() {
     let refusal = machine.crash(Crash::Kill, &mut prng).err();
     let missing = Position(1);
     assert!(matches!(refusal, Some(Refusal::Damaged { missing: told, .. }) if told == missing));
+}
+
+/// Invariant 8 of store::log.
+#[test]
+fn invariant_8_a_damaged_header_is_called_by_its_own_file() {
+    let mut prng = Prng::new(12);
+    let mut machine = long_log(&mut prng, 3);
+    machine.disk.file_mut(0)[9] ^= 1;
+    let refusal = machine.crash(Crash::Kill, &mut prng).err();
+    let (at, missing) = (Spot { place: 0, offset: 0 }, Position(1));
+    assert_eq!(refusal, Some(Refusal::Damaged { at, missing }));
 }

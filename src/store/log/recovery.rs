@@ -153,7 +153,8 @@ impl Recovery {
         self.proven = self.proven.max(header.synced);
         if header.first > self.next {
             let here = Spot { place, offset: 0 };
-            self.stopped.get_or_insert(self.last_spot.unwrap_or(here));
+            let before = self.last_spot.or(self.unreadable());
+            self.stopped.get_or_insert(before.unwrap_or(here));
         }
         let (mut at, mut position) = (BLOCK_BYTES, header.first);
         while let Some((start, record)) = record_at(bytes, at, header, position)
@@ -174,6 +175,12 @@ impl Recovery {
         }
         self.last_spot = Some(Spot { place, offset: at as u64 });
         at
+    }
+
+    /// The beginning of a file whose header cannot be read, if there is one.
+    fn unreadable(&self) -> Option<Spot> {
+        let file = self.order.iter().find(|file| file.head == Head::Unreadable)?;
+        Some(Spot { place: file.place, offset: 0 })
     }
 
     /// The record that goes on behind one which cannot be read although the LSM has it: where that
@@ -219,7 +226,7 @@ impl Recovery {
     /// All files were read: the log's end, or why there is none.
     pub fn finish(self) -> Result<End, Refusal> {
         if self.proven >= self.next {
-            let start = Spot { place: 0, offset: 0 };
+            let start = self.unreadable().unwrap_or(Spot { place: 0, offset: 0 });
             let at = self.stopped.or(self.last_spot).unwrap_or(start);
             return Err(Refusal::Damaged { at, missing: self.next });
         }
