@@ -55,8 +55,6 @@ pub(super) struct Manner {
     pub(super) is_head: bool,
     /// What the body is.
     pub(super) kind: Kind,
-    /// When it is answered, seconds since the epoch; 0 where nobody knows.
-    pub(super) seconds: u32,
 }
 
 /// What the body of an answer is.
@@ -79,9 +77,8 @@ impl Kind {
 
 impl Manner {
     /// The manner of an answer after which the connection ends.
-    pub(super) fn last(seconds: u32) -> Manner {
-        Manner { keep_alive: false, is_old: false, is_head: false, kind: Kind::Json, seconds }
-    }
+    pub(super) const LAST: Manner =
+        Manner { keep_alive: false, is_old: false, is_head: false, kind: Kind::Json };
 }
 
 /// The reason phrase of a status.
@@ -112,16 +109,17 @@ fn phrase(status: u16) -> &'static str {
     }
 }
 
-/// Appends the status line and the header lines that every answer has.
-pub(super) fn push_head(status: u16, manner: Manner, out: &mut Vec<u8>) {
+/// Appends the status line and the header lines that every answer has. `seconds` since the epoch
+/// is when it is given; 0 where nobody knows.
+pub(super) fn push_head(status: u16, manner: Manner, seconds: u32, out: &mut Vec<u8>) {
     push("HTTP/1.1 ", out);
     push_number(status, out);
     push(" ", out);
     push(phrase(status), out);
     push("\r\nAccess-Control-Allow-Origin: *\r\n", out);
-    if manner.seconds > 0 {
+    if seconds > 0 {
         push("Date: ", out);
-        push_http_date(manner.seconds, out);
+        push_http_date(seconds, out);
         push("\r\n", out);
     }
     match (manner.keep_alive, manner.is_old) {
@@ -145,9 +143,15 @@ pub(super) fn push_body(body: &[u8], manner: Manner, out: &mut Vec<u8>) {
 }
 
 /// Appends a whole answer that HTTP itself gives; `lines` are further header lines.
-pub(super) fn push_fault(fault: Fault, lines: &[&str], manner: Manner, out: &mut Vec<u8>) {
+pub(super) fn push_fault(
+    fault: Fault,
+    lines: &[&str],
+    manner: Manner,
+    seconds: u32,
+    out: &mut Vec<u8>,
+) {
     let (status, message) = fault.parts();
-    push_head(status, manner, out);
+    push_head(status, manner, seconds, out);
     lines.iter().for_each(|line| push(line, out));
     push("Content-Type: application/json\r\nContent-Length: ", out);
     // {"msg":"","code":000} around the message, in which nothing has to be escaped.

@@ -27,6 +27,8 @@ pub(super) struct Exchange {
     is_streaming: bool,
     /// Of the request that is not all there yet.
     progress: Progress,
+    is_begun: bool,
+    has_continued: bool,
     /// The time when it was last looked at, seconds since the epoch; 0: unknown.
     seconds: u32,
     is_ended: bool,
@@ -37,8 +39,6 @@ pub(super) struct Exchange {
 /// What is known of a request that is not all there yet.
 #[derive(Clone, Copy, Default)]
 struct Progress {
-    is_begun: bool,
-    has_continued: bool,
     /// Nothing new can be said before there are so many bytes.
     wanted: u32,
     scan: Scan,
@@ -73,6 +73,8 @@ impl Exchange {
             owed: None,
             is_streaming: false,
             progress: Progress::default(),
+            is_begun: false,
+            has_continued: false,
             seconds: 0,
             is_ended: false,
             is_closed: false,
@@ -85,11 +87,18 @@ impl Exchange {
     }
 
     pub(super) fn is_begun(&self) -> bool {
-        self.progress.is_begun
+        self.is_begun
     }
 
     pub(super) fn end_of_input(&mut self) {
         self.is_ended = true;
+    }
+
+    /// Nothing is known of a request.
+    fn forget_progress(&mut self) {
+        self.progress = Progress::default();
+        self.is_begun = false;
+        self.has_continued = false;
     }
 
     /// See [`crate::wire::session::Session::next`].
@@ -112,10 +121,9 @@ impl Exchange {
             Ok(None) => return self.more(input),
             Err(fault) => return self.fail(fault, input, out),
         };
-        if head.expects_continue && head.length != Length::Exact(0) && !self.progress.has_continued
-        {
-            self.progress.has_continued = true;
-            self.progress.is_begun = true;
+        if head.expects_continue && head.length != Length::Exact(0) && !self.has_continued {
+            self.has_continued = true;
+            self.is_begun = true;
             push("HTTP/1.1 100 Continue\r\n\r\n", out);
             return (0, Step::Handled);
         }
@@ -124,20 +132,20 @@ impl Exchange {
             Ok(None) => return self.more(input),
             Err(fault) => return self.fail(fault, input, out),
         };
-        self.progress = Progress::default();
+        self.forget_progress();
         (extent.bytes, self.take(&head, extent, codec, input, out))
     }
 
     fn more<'a>(&mut self, input: &[u8]) -> (usize, Step<'a>) {
-        self.progress.is_begun = !input.is_empty();
+        self.is_begun = !input.is_empty();
         self.is_closed |= self.is_ended;
         (0, Step::More)
     }
 
     /// The request does not show where it ends: nothing behind it can be read.
     fn fail<'a>(&mut self, fault: Fault, input: &[u8], out: &mut Vec<u8>) -> (usize, Step<'a>) {
-        answer::push_fault(fault, &[], Manner::last(self.seconds), out);
-        self.progress = Progress::default();
+        answer::push_fault(fault, &[], Manner::LAST, self.seconds, out);
+        self.forget_progress();
         self.is_closed = true;
         (input.len(), Step::Handled)
     }
@@ -176,7 +184,6 @@ impl Exchange {
                 Some(Route::Any) => Kind::Bytes,
                 _ => Kind::Json,
             },
-            seconds: self.seconds,
         };
         if head.method == Method::Connect {
             return self.fault(Fault::NoTunnel, &[], manner, out);
@@ -271,7 +278,7 @@ impl Exchange {
         manner: Manner,
         out: &mut Vec<u8>,
     ) -> Step<'a> {
-        answer::push_head(204, manner, out);
+        answer::push_head(204, manner, self.seconds, out);
         for name in ["Allow: ", "Access-Control-Allow-Methods: "] {
             push(name, out);
             push(route.allow(), out);
@@ -295,7 +302,7 @@ impl Exchange {
         manner: Manner,
         out: &mut Vec<u8>,
     ) -> Step<'a> {
-        answer::push_fault(fault, lines, manner, out);
+        answer::push_fault(fault, lines, manner, self.seconds, out);
         self.finish(manner);
         Step::Handled
     }
@@ -312,7 +319,7 @@ impl Exchange {
         let Some(manner) = self.owed.filter(|_| !self.is_streaming && !self.is_closed) else {
             return;
         };
-        answer::push_head(status, manner, out);
+        answer::push_head(status, manner, self.seconds, out);
         answer::push_body(body, manner, out);
         self.finish(manner);
     }
@@ -325,7 +332,7 @@ impl Exchange {
         manner.keep_alive &= !manner.is_old;
         self.owed = Some(manner);
         self.is_streaming = true;
-        answer::push_head(200, manner, out);
+        answer::push_head(200, manner, self.seconds, out);
         push("Content-Type: application/json\r\n", out);
         push(if manner.is_old { "\r\n" } else { "Transfer-Encoding: chunked\r\n\r\n" }, out);
     }
@@ -354,11 +361,11 @@ impl Exchange {
     pub(super) fn close(&mut self, is_owed: bool, fault: Fault, out: &mut Vec<u8>) {
         if is_owed && !self.is_streaming && !self.is_closed {
             let is_head = self.owed.is_some_and(|manner| manner.is_head);
-            let manner = Manner { is_head, ..Manner::last(self.seconds) };
-            answer::push_fault(fault, &[], manner, out);
+            let manner = Manner { is_head, ..Manner::LAST };
+            answer::push_fault(fault, &[], manner, self.seconds, out);
         }
         self.owed = None;
-        self.progress = Progress::default();
+        self.forget_progress();
         self.is_closed = true;
     }
 }
