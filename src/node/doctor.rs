@@ -57,14 +57,8 @@ impl fmt::Display for Check {
 /// All checks, in the order of what a server needs first. The soft limit of open files is raised
 /// to the hard one on the way, as `serve` needs it.
 pub fn examine(config: &Config) -> Vec<Check> {
-    let mut checks = vec![
-        uring::kernel(),
-        uring::ring(),
-        locked_memory(),
-        open_files(),
-        backlog(),
-        cores(config),
-    ];
+    let mut checks = examine_machine();
+    checks.push(cores(config));
     match config.store {
         StoreKind::Disk => checks.extend(disk::examine(&config.data_dir)),
         StoreKind::Memory | StoreKind::Nothing => checks.push(Check::new(
@@ -74,6 +68,11 @@ pub fn examine(config: &Config) -> Vec<Check> {
         )),
     }
     checks
+}
+
+/// Those of them that no setting changes: what a shard's ring and its connections need.
+pub fn examine_machine() -> Vec<Check> {
+    vec![uring::kernel(), uring::ring(), locked_memory(), open_files(), backlog()]
 }
 
 /// The worst of all verdicts.

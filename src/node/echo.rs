@@ -18,8 +18,10 @@ use crate::limits::ECHO_UNSENT_BYTES;
 use crate::node::connection::{Connection, Errand};
 use crate::node::control::{Phase, Report, Stage};
 use crate::node::cuts::Cuts;
+use crate::node::doctor;
 use crate::node::launch::{
-    Berth, ServeError, abort_on_panic, allowed_cores, listen, start_shard, watch_signals,
+    Berth, ServeError, abort_on_panic, allowed_cores, listen, refuse_unfit, start_shard,
+    watch_signals,
 };
 use crate::node::listener::Listeners;
 use crate::node::mesh::{bells, meshes};
@@ -42,6 +44,7 @@ pub struct Ports {
 
 /// Says back whatever comes until a signal ends it.
 pub fn serve(ports: Ports) -> Result<(), ServeError> {
+    refuse_unfit(&doctor::examine_machine())?;
     let (http, http_socket) = listen_if("http", ports.http)?;
     let (ws, ws_socket) = listen_if("ws", ports.ws)?;
     let system = |doing| move |source| ServeError::System { doing, source };

@@ -24,7 +24,7 @@ use crate::node::control::{Control, Report, Stage};
 use crate::node::cuts::Cuts;
 use crate::node::data_folder::{self, DataFolderError, FolderLock, Shards};
 use crate::node::desk::{Desk, Fittings};
-use crate::node::doctor::{self, Verdict};
+use crate::node::doctor::{self, Check, Verdict};
 use crate::node::forgetting;
 use crate::node::indexer::{self, Link, Opening};
 use crate::node::listener::{Listeners, bind_all};
@@ -119,7 +119,7 @@ pub(super) struct Berth {
 
 /// Runs the server until a signal ends it.
 pub fn serve(config: &Config) -> Result<(), ServeError> {
-    refuse_unfit(config)?;
+    refuse_unfit(&doctor::examine(config))?;
     let cores = allowed_cores();
     let layout = lay_out(config, cores.len())?;
     let (http, http_sockets) = listen("http", config.http, layout.shards)?;
@@ -214,9 +214,8 @@ fn opening(config: &Config, shard: ShardId, layout: &Layout) -> Opening {
     }
 }
 
-fn refuse_unfit(config: &Config) -> Result<(), ServeError> {
-    let checks = doctor::examine(config);
-    for check in &checks {
+pub(super) fn refuse_unfit(checks: &[Check]) -> Result<(), ServeError> {
+    for check in checks {
         match check.verdict {
             Verdict::Ok => {}
             Verdict::Warn => tracing::warn!("{}: {}", check.name, check.words),
