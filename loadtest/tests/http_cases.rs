@@ -8,9 +8,9 @@ use anser_loadtest::http::Client;
 use anser_loadtest::websocket::{KEY, upgrade_request};
 use anser_loadtest::world::World;
 use rustix::process::Signal;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::net::{Shutdown, SocketAddr};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// A request that any server of this wire answers, and what the echo says to it.
 const NEXT: &str = "POST /next HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nnext";
@@ -461,6 +461,16 @@ fn either_port_is_enough_and_signals_stop_it() {
         let mut idle = Client::connect(echo.http);
         assert_eq!(echo.stop(signal).code(), Some(0));
         idle.expect_closed();
+    }
+    for (port, other) in [("ws", "http"), ("http", "ws")] {
+        let mut command = Command::new(echo::binary());
+        command.args([&format!("--{port}"), "127.0.0.1:0"]).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("the binary was just built");
+        let mut line = String::new();
+        let read = BufReader::new(child.stdout.take().expect("piped above")).read_line(&mut line);
+        child.kill().and_then(|()| child.wait()).expect("our own child");
+        let is_alone = line.starts_with(&format!("ready {port}=127")) && !line.contains(other);
+        assert!(read.is_ok() && is_alone, "{line}");
     }
     let output = Command::new(echo::binary()).output().expect("the binary was just built");
     let words = String::from_utf8_lossy(&output.stderr).into_owned();
