@@ -26,7 +26,6 @@
 use crate::chat::audit::{self, Finding};
 use crate::ids::UserId;
 pub use crate::sim::model::Terms;
-use crate::sim::model::message::Draft;
 use crate::sim::model::{Key, Model, Named, Step};
 use crate::sim::observation::{Call, DeviceId, Failure, Moment, Observation, Said};
 use crate::store::Store;
@@ -70,8 +69,8 @@ struct Line {
     welcomed: Option<Step>,
     /// Frames said before Auth.
     early: Vec<(Said, Step)>,
-    /// Messages without an id, not acked yet.
-    nameless: Vec<(Draft, Step)>,
+    /// Ids of what was said here and must be refused.
+    doomed: Vec<i64>,
     /// Acks of which nothing has shown yet that they were taken in.
     acks: Vec<(Named, Step)>,
     has_acked: bool,
@@ -89,8 +88,6 @@ pub struct Checkers {
     people: People,
     /// Which message a text was seen as.
     texts: BTreeMap<String, Key>,
-    /// The pair of each chat id.
-    chat_ids: BTreeMap<u64, (UserId, UserId)>,
     minted: BTreeSet<i64>,
     /// The highest id minted so far, by the step at which it was known.
     highest: BTreeMap<Step, i64>,
@@ -116,7 +113,6 @@ impl Checkers {
             lines: BTreeMap::new(),
             people: People::default(),
             texts: BTreeMap::new(),
-            chat_ids: BTreeMap::new(),
             minted: BTreeSet::new(),
             highest: BTreeMap::new(),
             evening: None,

@@ -15,142 +15,29 @@
 //! Left to others: what is expected of the server ([`crate::sim::checkers`]).
 
 use crate::chat::forget::Retention;
-use crate::ids::UserId;
+use crate::ids::{ChatId, UserId};
 use crate::sim::disk::Crash;
 use crate::sim::observation::{DeviceId, Moment};
 use crate::store::log::Durability;
 use std::collections::{BTreeMap, BTreeSet};
 
+pub mod facts;
 pub mod message;
+pub use facts::{Deed, Fact, Flag, NEVER, Step};
 use message::{Draft, Message, Sending};
 
-/// How many observations came before: of two, the one with the lower step came first.
-pub type Step = u64;
-
-/// Later than any step.
-pub const NEVER: Step = Step::MAX;
+/// How much earlier than it is on disk a list may show an Ack or a clear, ms: it is given when what
+/// it was asked of is durable, and shows what came since.
+const SHOWN_EARLY_MS: u64 = 2_000;
 
 /// An author, and the id that he gave a message.
 pub type Key = (UserId, i64);
 
-/// Something that becomes true once, and stays so.
-#[derive(Clone, Copy, Default, Debug)]
-pub struct Fact {
-    /// It was not true yet when the server was asked at this step.
-    not_at: Step,
-    /// It was true when an answer came at this step.
-    since: Option<Step>,
-}
-
-impl Fact {
-    /// Whoever asks at `asked` must see it.
-    pub fn is_sure(&self, asked: Step) -> bool {
-        self.since.is_some_and(|since| since <= asked)
-    }
-
-    /// An answer has shown it.
-    pub fn holds(&mut self, answered: Step) {
-        self.since = Some(self.since.map_or(answered, |since| since.min(answered)));
-    }
-
-    /// What was asked at `asked` was answered as if it was not true. Returns whether it may be.
-    #[must_use]
-    pub fn holds_not(&mut self, asked: Step) -> bool {
-        self.not_at = self.not_at.max(asked);
-        !self.is_sure(asked)
-    }
-
-    fn take_back(&mut self, durable: Step) {
-        self.since = self.since.filter(|since| *since <= durable);
-    }
-}
-
-/// Something that a client has asked for: it happens once between two steps, or never.
-#[derive(Clone, Copy, Debug)]
-pub struct Deed {
-    /// It was put on the wire.
-    pub begun: Step,
-    /// It cannot happen any more: it was answered, or the server went down.
-    pub over: Step,
-}
-
-impl Deed {
-    /// Something that is begun.
-    pub fn new(begun: Step) -> Deed {
-        Deed { begun, over: NEVER }
-    }
-
-    /// By `answered`, it may have made this true of a message.
-    pub fn may_have_made(&self, fact: &Fact, message: &Message, answered: Step) -> bool {
-        self.begun < answered && message.first_sent() < self.over && fact.not_at < self.over
-    }
-}
-
-/// A flag that is set and unset: which values it may have.
-#[derive(Clone, Debug)]
-pub struct Flag {
-    writes: Vec<Write>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Write {
-    value: bool,
-    deed: Deed,
-    is_sure: bool,
-}
-
-impl Default for Flag {
-    fn default() -> Flag {
-        let deed = Deed { begun: 0, over: 0 };
-        Flag { writes: vec![Write { value: false, deed, is_sure: true }] }
-    }
-}
-
-impl Flag {
-    /// Somebody has asked for this value.
-    pub fn write(&mut self, value: bool, begun: Step) {
-        self.writes.push(Write { value, deed: Deed::new(begun), is_sure: false });
-    }
-
-    /// What was asked for at `begun` was done.
-    pub fn is_done(&mut self, begun: Step, answered: Step) {
-        for write in self.writes.iter_mut().filter(|write| write.deed.begun == begun) {
-            write.deed.over = answered;
-            write.is_sure = true;
-        }
-    }
-
-    /// It was refused.
-    pub fn is_refused(&mut self, begun: Step) {
-        self.writes.retain(|write| write.deed.begun != begun);
-    }
-
-    /// Nobody who wants to change it is still waiting.
-    pub fn is_still(&self, asked: Step) -> bool {
-        self.writes.iter().all(|write| write.deed.over <= asked || write.deed.begun == asked)
-    }
-
-    /// Whether it may have this value for one who asks. Then it had it.
-    pub fn shows(&mut self, value: bool, asked: Step, answered: Step) -> bool {
-        let is_replaced = |first: &Write| {
-            let mut sure = self.writes.iter().filter(|write| write.is_sure);
-            sure.any(|write| write.deed.begun > first.deed.over && write.deed.over <= asked)
-        };
-        let may_be = |write: &Write| {
-            write.value == value && write.deed.begun < answered && !is_replaced(write)
-        };
-        let is_possible = self.writes.iter().any(may_be);
-        let deed = Deed { begun: asked, over: answered };
-        self.writes.push(Write { value, deed, is_sure: true });
-        is_possible
-    }
-}
-
 /// An entry of a chat list, as far as its owner knows it.
 #[derive(Clone, Default, Debug)]
 pub struct Chat {
-    /// The entry's own id.
-    pub id: Option<u64>,
+    /// The entry's own id, and since when that is known.
+    pub id: Option<(u64, Step)>,
     /// When it was made, in words.
     pub created: Option<String>,
     /// What may have read its messages: clears and deletes.
@@ -161,6 +48,19 @@ pub struct Chat {
     pub deleted: Option<Deed>,
     /// Kept at the head of the list.
     pub top: Flag,
+}
+
+/// A message without an id.
+#[derive(Clone, Debug)]
+pub struct Nameless {
+    /// Whose.
+    pub author: UserId,
+    /// Where it was said.
+    pub device: DeviceId,
+    /// What it says.
+    pub draft: Draft,
+    /// From when to when it may be taken in.
+    pub deed: Deed,
 }
 
 /// Which messages an Ack of a client names.
@@ -189,8 +89,12 @@ pub struct Model {
     pub terms: Terms,
     /// The observation that is being looked at.
     pub step: Step,
+    /// A power cut has taken back what `async` had acked: two homes need not agree any more.
+    pub is_parted: bool,
     /// Every message that was ever sent.
     pub messages: BTreeMap<Key, Message>,
+    /// Those without an id, as long as nobody knows which one the server made for them.
+    pub nameless: Vec<Nameless>,
     /// The messages that may be in a user's history.
     of: BTreeMap<UserId, BTreeSet<Key>>,
     /// Histories, as far as they were shown, and since when.
@@ -199,6 +103,10 @@ pub struct Model {
     pub forgotten: BTreeMap<UserId, u64>,
     /// By owner and peer.
     pub chats: BTreeMap<(UserId, UserId), Chat>,
+    /// The pair of each chat id.
+    pub chat_ids: BTreeMap<u64, (UserId, UserId)>,
+    /// Chat ids that a power cut took back: another chat may have them since.
+    lost_ids: BTreeSet<u64>,
     /// Acks of clients, by user and id.
     acks: BTreeMap<(UserId, i64), Vec<Deed>>,
     /// The same with all before.
@@ -213,11 +121,15 @@ impl Model {
         Model {
             terms,
             step: 0,
+            is_parted: false,
             messages: BTreeMap::new(),
+            nameless: Vec::new(),
             of: BTreeMap::new(),
             histories: BTreeMap::new(),
             forgotten: BTreeMap::new(),
             chats: BTreeMap::new(),
+            chat_ids: BTreeMap::new(),
+            lost_ids: BTreeSet::new(),
             acks: BTreeMap::new(),
             up_tos: BTreeMap::new(),
             moments: BTreeMap::new(),
@@ -246,6 +158,17 @@ impl Model {
         message.sendings.push(Sending { device, draft, deed, is_answered: false });
     }
 
+    /// Messages without an id that may be in a user's history.
+    pub fn nameless_of(&self, owner: UserId) -> impl Iterator<Item = &Nameless> {
+        self.nameless.iter().filter(move |one| one.author == owner || one.draft.to == owner)
+    }
+
+    /// The same from one author.
+    pub fn nameless_from(&self, author: UserId, owner: UserId) -> impl Iterator<Item = &Nameless> {
+        let others = self.nameless.iter().filter(move |one| one.author != owner);
+        others.filter(move |one| one.author == author && one.draft.to == owner)
+    }
+
     /// The messages that may be in a user's history.
     pub fn messages_of(&self, owner: UserId) -> impl Iterator<Item = &Message> {
         let keys = self.of.get(&owner).into_iter().flatten();
@@ -264,9 +187,16 @@ impl Model {
         let is_late = self.terms.lanes_may_fill;
         let message = self.messages.get_mut(&key).expect("who looks has found it");
         message.kept.holds(answered);
-        if !is_late {
+        if !is_late && !message.is_parted {
             message.arrived.holds(answered);
         }
+    }
+
+    /// Its recipient has seen a message.
+    pub fn is_seen(&mut self, key: Key, answered: Step) {
+        let message = self.messages.get_mut(&key).expect("who looks has found it");
+        message.seen.holds(answered);
+        message.arrived.holds(answered);
     }
 
     /// A history has shown a message at a number. `Err`: the message that is known to be there.
@@ -332,11 +262,25 @@ impl Model {
         let may = |deed: &Deed| deed.may_have_made(fact, message, answered);
         let may_reach = |(id, deed): &(i64, Deed)| {
             let last = self.messages_of(user).filter(|last| last.key.1 == *id);
-            may(deed) && !last.into_iter().all(|last| last.seq(user) < message.seq(user))
+            let is_before = |last: &Message| match (last.seq(user), message.seq(user)) {
+                (Some(last), Some(seq)) => last < seq,
+                _ => false,
+            };
+            may(deed) && !last.into_iter().all(is_before)
         };
         fact.since.is_some()
             || self.acks.get(&(user, message.key.1)).into_iter().flatten().any(may)
             || self.up_tos.get(&user).into_iter().flatten().any(may_reach)
+    }
+
+    /// The chats that an id may stand for.
+    pub fn pairs_of(&self, chat: ChatId) -> Vec<(UserId, UserId)> {
+        if !self.lost_ids.contains(&chat.number()) {
+            return self.chat_ids.get(&chat.number()).copied().into_iter().collect();
+        }
+        let owners = || self.of.keys().copied();
+        let here = owners().filter(|owner| owner.slot() == chat.slot());
+        here.flat_map(|owner| owners().map(move |peer| (owner, peer))).collect()
     }
 
     /// All of a chat that had arrived at `begun` is read.
@@ -366,21 +310,30 @@ impl Model {
             (None, None) => return false,
             (_, Some(_)) => 0,
         };
-        let newest = self.messages_of(owner).filter(|one| one.may_be_kept(answered)).count() as u64;
+        let newest = self.messages_of(owner).filter(|one| one.may_be_kept(answered)).count()
+            + self.nameless_of(owner).count();
+        let newest = newest as u64;
         message.seq(owner).map_or(newest > keep, |seq| seq + keep <= newest)
     }
 
     /// The server goes down: what was not answered happened before this, or never.
     pub fn crashed(&mut self, crash: Crash, durable: Moment) {
         let step = self.step;
+        let (now, _) = self.moments.last_key_value().expect("a crash is a moment");
+        let old = Moment { ms: now.ms.saturating_sub(SHOWN_EARLY_MS) };
+        let old = self.moments.range(..=old).next_back().map_or(0, |(_, step)| *step);
         let close = |deed: &mut Deed| deed.over = deed.over.min(step);
         let sendings = self.messages.values_mut().flat_map(|message| &mut message.sendings);
         sendings.for_each(|sending| close(&mut sending.deed));
+        self.nameless.iter_mut().for_each(|one| close(&mut one.deed));
         self.acks.values_mut().flatten().for_each(close);
         self.up_tos.values_mut().flatten().for_each(|(_, deed)| close(deed));
         for chat in self.chats.values_mut() {
             chat.clears.iter_mut().chain(&mut chat.deletes).for_each(close);
-            chat.top.writes.iter_mut().for_each(|write| close(&mut write.deed));
+            chat.top.crashed(step, old);
+        }
+        for message in self.messages.values_mut() {
+            message.facts_shown().for_each(|fact| fact.take_back_shown(old));
         }
         if crash == Crash::PowerCut && self.terms.durability == Durability::Async {
             let before = self.moments.range(..=durable).next_back();
@@ -389,24 +342,27 @@ impl Model {
     }
 
     fn take_back(&mut self, durable: Step) {
+        self.is_parted = true;
         self.messages.values_mut().for_each(|message| message.take_back(durable));
         self.histories.retain(|_, (_, since)| *since <= durable);
         for chat in self.chats.values_mut() {
             chat.deleted = chat.deleted.filter(|deed| deed.over <= durable);
-            chat.top
-                .writes
-                .iter_mut()
-                .for_each(|write| write.is_sure &= write.deed.over <= durable);
+            if let Some((id, _)) = chat.id.take_if(|(_, since)| *since > durable) {
+                self.chat_ids.remove(&id);
+                self.lost_ids.insert(id);
+                chat.created = None;
+            }
+            chat.top.take_back(durable);
         }
     }
 
     /// All that was under way has come to rest.
     pub fn came_to_rest(&mut self) {
         let step = self.step;
-        self.messages.values_mut().filter(|message| message.kept.is_sure(step)).for_each(
-            |message| {
+        for message in self.messages.values_mut() {
+            if message.kept.is_sure(step) && !message.is_parted {
                 message.arrived.holds(step);
-            },
-        );
+            }
+        }
     }
 }

@@ -19,14 +19,14 @@ enum Change {
 }
 
 impl Checkers {
-    /// The chat that a call may change, and how.
-    fn change_of(&self, call: &Call) -> Option<((UserId, UserId), Change)> {
-        let pair = |chat: &ChatId| self.chat_ids.get(&chat.number()).copied();
+    /// The chats that a call may change, and how. One, but for ids of which nobody can be sure.
+    fn change_of(&self, call: &Call) -> Option<(Vec<(UserId, UserId)>, Change)> {
+        let pairs = |chat: &ChatId| self.model.pairs_of(*chat);
         Some(match call {
-            Call::ClearUnread(chat) => (pair(chat)?, Change::Clear),
-            Call::ClearUnreadOf { owner, peer } => ((*owner, *peer), Change::Clear),
-            Call::DeleteChat(chat) => (pair(chat)?, Change::Delete),
-            Call::Top { chat, top } => (pair(chat)?, Change::Top(*top)),
+            Call::ClearUnread(chat) => (pairs(chat), Change::Clear),
+            Call::ClearUnreadOf { owner, peer } => (vec![(*owner, *peer)], Change::Clear),
+            Call::DeleteChat(chat) => (pairs(chat), Change::Delete),
+            Call::Top { chat, top } => (pairs(chat), Change::Top(*top)),
             _ => return None,
         })
     }
@@ -37,7 +37,12 @@ impl Checkers {
         if let Call::Register { identity, name } = call {
             self.people.registers(identity, name.as_deref());
         }
-        let Some((pair, change)) = self.change_of(call) else { return };
+        let Some((pairs, change)) = self.change_of(call) else { return };
+        pairs.into_iter().for_each(|pair| self.begins(pair, change, begun));
+    }
+
+    /// Somebody wants to change a chat.
+    fn begins(&mut self, pair: (UserId, UserId), change: Change, begun: Step) {
         let chat = self.model.chats.entry(pair).or_default();
         if let Change::Clear | Change::Delete = change {
             chat.clears.push(Deed::new(begun));
@@ -80,8 +85,11 @@ impl Checkers {
         body: &OwnedValue,
         span: Span,
     ) -> Result<(), Failure> {
-        if let Some((pair, change)) = self.change_of(call) {
-            self.ended(pair, change, status == 200, span);
+        if let Some((pairs, change)) = self.change_of(call) {
+            // Of several it may have been any, and it stays possible for all of them.
+            if let [pair] = pairs[..] {
+                self.ended(pair, change, status == 200, span);
+            }
         }
         if status != 200 {
             return self.check_refusal(call, status, body);

@@ -7,13 +7,12 @@ use crate::sim::model::message::Message;
 use crate::sim::model::{Deed, Key};
 use crate::sim::observation::Failure;
 use std::collections::BTreeSet;
-use std::ops::RangeInclusive;
 
 impl Checkers {
-    /// How many of a peer's messages may be unread.
-    fn unread_of(&self, owner: UserId, peer: UserId, span: Span) -> RangeInclusive<u64> {
+    /// Which of a peer's messages are unread for sure, and how many may be.
+    fn unread_of(&self, owner: UserId, peer: UserId, span: Span) -> (Vec<Key>, u64) {
         let his = || self.model.messages_of(owner).filter(|message| message.key.0 == peer);
-        let least = his().filter(|message| {
+        let sure = his().filter(|message| {
             message.is_received_by(owner)
                 && message.is_content()
                 && message.arrived.is_sure(span.asked)
@@ -26,8 +25,10 @@ impl Checkers {
                 && message.may_be_kept(span.answered)
                 && !message.at_recipient.read.is_sure(span.asked)
         });
-        let most = may_be_unread.map(|message| 1 + u64::from(message.is_shaken)).sum();
-        least.count() as u64..=most
+        let most: u64 = may_be_unread.map(|message| 1 + u64::from(message.is_shaken)).sum();
+        let nameless = self.model.nameless_from(peer, owner);
+        let nameless = nameless.filter(|one| one.draft.kind.is_content()).count() as u64;
+        (sure.map(|message| message.key).collect(), most + nameless)
     }
 
     /// Whoever may have written with a user.
@@ -37,19 +38,21 @@ impl Checkers {
             let others: Vec<UserId> = others.filter(|_| message.key.0 == owner).collect();
             if message.key.0 == owner { others } else { vec![message.key.0] }
         };
-        self.model.messages_of(owner).flat_map(of).collect()
+        let nameless = self.model.nameless_of(owner).filter(|one| one.author != owner);
+        let nameless = nameless.map(|one| one.author);
+        self.model.messages_of(owner).flat_map(of).chain(nameless).collect()
     }
 
     /// A user's unread count was shown.
     pub(super) fn see_unread(&self, owner: UserId, count: u64, span: Span) -> Result<(), Failure> {
-        let (mut least, mut most) = (0, 0);
+        let (mut sure, mut most) = (Vec::new(), 0);
         for peer in self.peers_of(owner) {
-            let range = self.unread_of(owner, peer, span);
-            least += range.start();
-            most += range.end();
+            let (his, may_be) = self.unread_of(owner, peer, span);
+            sure.extend(his);
+            most += may_be;
         }
-        if !(least..=most).contains(&count) {
-            let words = format!("expected {least} to {most} unread messages, found {count}");
+        if !(sure.len() as u64..=most).contains(&count) {
+            let words = format!("expected at most {most} unread, with {sure:?}; found {count}");
             return Err(failure("unread", owner, words));
         }
         Ok(())
@@ -94,8 +97,8 @@ impl Checkers {
     fn see_entry(&mut self, owner: UserId, entry: &Entry, span: Span) -> Result<(), Failure> {
         let peer = entry.peer;
         let chat = self.model.chats.entry((owner, peer)).or_default();
-        let id = *chat.id.get_or_insert(entry.id);
-        let pair = *self.chat_ids.entry(entry.id).or_insert((owner, peer));
+        let (id, _) = *chat.id.get_or_insert((entry.id, span.answered));
+        let pair = *self.model.chat_ids.entry(entry.id).or_insert((owner, peer));
         if id != entry.id || pair != (owner, peer) {
             let words = format!(
                 "expected the entry with {peer:?} to be {id} for ever, found {}, which is {pair:?}",
@@ -114,10 +117,12 @@ impl Checkers {
             let words = format!("expected top to be as it was set, found {entry:?}");
             return Err(failure("lists", owner, words));
         }
-        let unread = self.unread_of(owner, peer, span);
-        if !unread.contains(&entry.unread) {
-            let words =
-                format!("with {peer:?}: expected {unread:?} unread, found {}", entry.unread);
+        let (sure, most) = self.unread_of(owner, peer, span);
+        let found = entry.unread;
+        if !(sure.len() as u64..=most).contains(&found) {
+            let words = format!(
+                "with {peer:?}: expected at most {most} unread, with {sure:?}; found {found}"
+            );
             return Err(failure("unread", owner, words));
         }
         match &entry.last {
@@ -181,8 +186,7 @@ impl Checkers {
     }
 
     fn may_be_nameless(&self, content: &str) -> bool {
-        let mut nameless = self.lines.values().flat_map(|line| &line.nameless);
-        nameless.any(|(draft, _)| draft.content == content)
+        self.model.nameless.iter().any(|one| one.draft.content == content)
     }
 
     /// An entry without a last message: all were forgotten.
@@ -233,7 +237,9 @@ impl Checkers {
     fn is_surely_hidden(&self, owner: UserId, peer: UserId, span: Span) -> bool {
         let chat = self.model.chats.get(&(owner, peer));
         let deleted = chat.and_then(|chat| chat.deleted).filter(|deed| deed.over <= span.asked);
-        deleted.is_some_and(|deed| {
+        let mut nameless = self.model.nameless_of(owner);
+        let may_be_new = nameless.any(|one| one.author == peer || one.draft.to == peer);
+        deleted.filter(|_| !may_be_new).is_some_and(|deed| {
             let mut messages = self.model.messages_of(owner);
             messages.all(|message| {
                 !message.may_be_between(owner, peer)

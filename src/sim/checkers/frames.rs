@@ -4,9 +4,8 @@ use super::sights::Looks;
 use super::{Checkers, Span, about};
 use crate::ids::UserId;
 use crate::sim::model::message::{Draft, Message, Sending};
-use crate::sim::model::{Key, Named, Step};
+use crate::sim::model::{Deed, Key, Named, Nameless, Step};
 use crate::sim::observation::{DeviceId, Failure, Heard, Said};
-use std::collections::BTreeSet;
 
 impl Checkers {
     /// A client is about to say something.
@@ -37,12 +36,13 @@ impl Checkers {
 
     fn said_as(&mut self, user: UserId, device: DeviceId, frame: &Said, begun: Step) {
         let named = match frame {
-            Said::Message { from, to, .. } => {
+            Said::Message { id, from, to, .. } => {
                 let is_forged = from.is_some_and(|from| from != user);
-                let is_strange =
-                    *to == UserId::SYSTEM || self.people.are_of_one(user, *to) == Some(false);
+                let is_strange = self.people.are_of_one(user, *to) != Some(true);
                 // What must be refused was never sent: whoever sees it sees something forged.
-                if !is_forged && !is_strange {
+                if is_forged || is_strange {
+                    self.lines.entry(device).or_default().doomed.push(*id);
+                } else {
                     self.sends(user, device, frame, begun);
                 }
                 return;
@@ -62,7 +62,8 @@ impl Checkers {
         let (to, kind, event, timestamp) = (*to, *kind, *event, *timestamp);
         let draft = Draft { to, kind, event, timestamp, content: content.clone() };
         if *id == 0 {
-            self.lines.entry(device).or_default().nameless.push((draft, begun));
+            let (author, deed) = (user, Deed::new(begun));
+            self.model.nameless.push(Nameless { author, device, draft, deed });
         } else {
             self.model.sent((user, *id), draft, device, begun);
         }
@@ -113,22 +114,17 @@ impl Checkers {
     ) -> Result<(), Failure> {
         let key = (user, source);
         let begun = match self.model.messages.get_mut(&key).and_then(|it| end_sending(it, device)) {
-            Some(begun) => begun,
+            Some((begun, draft)) => {
+                // On one connection the first that is not refused is the one that is kept.
+                let message = self.model.messages.get_mut(&key).expect("it was sent");
+                message.taken.get_or_insert(draft);
+                begun
+            }
             None => self.name_one(key, device, step)?,
         };
         let message = self.model.messages.get_mut(&key).expect("it was sent");
-        let here = message.sendings.iter_mut().filter(|sending| sending.device == device);
-        let mut drafts = BTreeSet::new();
-        for sending in here {
-            drafts.insert(sending.draft);
-            if sending.deed.begun == begun {
-                sending.deed.over = step;
-            }
-        }
-        // Of several that were sent here under one id, it does not say which.
-        if let (None, 1) = (message.taken, drafts.len()) {
-            message.taken = drafts.first().copied();
-        }
+        let ended = message.sendings.iter_mut().filter(|sending| sending.deed.begun == begun);
+        ended.for_each(|sending| sending.deed.over = step);
         self.model.is_kept(key, step);
         let line = self.lines.entry(device).or_default();
         let (done, open): (Vec<_>, Vec<_>) =
@@ -140,27 +136,28 @@ impl Checkers {
         Ok(())
     }
 
-    /// An Ack of an id that nobody gave: the server made it for a message without one.
+    /// An Ack of an id that nobody gave: the server made it for a message without one, and does
+    /// not say for which.
     fn name_one(&mut self, key: Key, device: DeviceId, step: Step) -> Result<Step, Failure> {
-        let line = self.lines.entry(device).or_default();
-        let nameless = std::mem::take(&mut line.nameless);
+        let here = self.model.nameless.iter().filter(|one| one.device == device);
+        let here: Vec<Nameless> = here.cloned().collect();
         let is_known = self.model.messages.contains_key(&key);
-        let Some(first) = nameless.first().map(|(_, begun)| *begun).filter(|_| !is_known) else {
-            let line = self.lines.entry(device).or_default();
-            line.nameless = nameless;
+        let Some(asked) = here.first().map(|one| one.deed.begun).filter(|_| !is_known) else {
             let words =
                 "expected Acks of what was sent here and may be kept, found this".to_owned();
             return Err(about("forged", key.0, key, words));
         };
-        let asked = first;
         self.see_ids(&[key.1], Span { asked, answered: step })?;
-        for (draft, begun) in &nameless {
-            self.model.sent(key, draft.clone(), device, *begun);
+        for one in &here {
+            self.model.sent(key, one.draft.clone(), device, one.deed.begun);
         }
-        if nameless.len() > 1 {
-            self.lines.entry(device).or_default().nameless = nameless;
+        let message = self.model.messages.get_mut(&key).expect("it was sent just now");
+        message.sendings.iter_mut().for_each(|sending| sending.is_answered = true);
+        if let [only] = &here[..] {
+            let said = only.deed.begun;
+            self.model.nameless.retain(|one| one.device != device || one.deed.begun != said);
         }
-        Ok(first)
+        Ok(asked)
     }
 
     /// Something was refused: it will not be kept by this.
@@ -172,6 +169,13 @@ impl Checkers {
         step: Step,
     ) -> Result<(), Failure> {
         let keeps_all = self.model.terms.retention == Default::default();
+        // What is forged or goes to strangers is refused for that, whatever its id.
+        let doomed = &mut self.lines.entry(device).or_default().doomed;
+        let at = doomed.iter().position(|id| *id == key.1);
+        if let Some(at) = at.filter(|_| ![409, 429, 503].contains(&code)) {
+            doomed.remove(at);
+            return Ok(());
+        }
         let Some(message) = self.model.messages.get_mut(&key) else { return Ok(()) };
         let Some(at) = refused_sending(message, device, code) else { return Ok(()) };
         let is_only = message.drafts.len() == 1 && !message.is_shaken;
@@ -221,8 +225,7 @@ impl Checkers {
             return Err(about("lists", user, key, words));
         }
         if *to == user {
-            let message = self.model.messages.get_mut(&key).expect("it was recognized");
-            message.arrived.holds(step);
+            self.model.is_seen(key, step);
         }
         if seq.is_some() {
             self.pushed_again(user, device, key)
@@ -306,10 +309,10 @@ fn refused_sending(message: &Message, device: DeviceId, code: i64) -> Option<usi
 }
 
 /// The sending that an Ack answers: the first open one, of the draft that is kept.
-fn end_sending(message: &mut Message, device: DeviceId) -> Option<Step> {
+fn end_sending(message: &mut Message, device: DeviceId) -> Option<(Step, usize)> {
     let taken = message.taken.filter(|_| !message.is_shaken);
     let mut open = message.sendings.iter_mut().filter(|sending| is_open(sending, device));
     let sending = open.find(|sending| taken.is_none_or(|taken| taken == sending.draft))?;
     sending.is_answered = true;
-    Some(sending.deed.begun)
+    Some((sending.deed.begun, sending.draft))
 }

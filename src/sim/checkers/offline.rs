@@ -71,7 +71,7 @@ impl Checkers {
             let may_be_gone = self.model.may_be_forgotten(message, owner, span.answered);
             if message.is_surely_in(owner, span.asked) && !may_be_gone {
                 let message = self.model.messages.get_mut(&key).expect("it is one of them");
-                message.at_recipient.acked.holds(span.answered);
+                message.at_recipient.acked.is_shown(span.answered);
             }
         }
         Ok(())
@@ -80,15 +80,18 @@ impl Checkers {
     /// A device was told how many messages wait.
     pub(super) fn see_waiting(&self, owner: UserId, count: u64, span: Span) -> Result<(), Failure> {
         let mine = || self.model.messages_of(owner);
-        let least = mine().filter(|message| self.waits_surely(message, owner, span)).count() as u64;
+        let sure = mine().filter(|message| self.waits_surely(message, owner, span));
+        let sure: Vec<Key> = sure.map(|message| message.key).collect();
         let may_wait = mine().filter(|message| {
             message.may_be_received_by(owner)
                 && message.may_be_kept(span.answered)
                 && !message.at_recipient.acked.is_sure(span.asked)
         });
         let most: u64 = may_wait.map(|message| 1 + u64::from(message.is_shaken)).sum();
-        if !(least..=most).contains(&count) {
-            let words = format!("expected {least} to {most} waiting messages, found {count}");
+        let nameless = self.model.nameless_of(owner).filter(|one| one.author != owner);
+        let most = most + nameless.count() as u64;
+        if !(sure.len() as u64..=most).contains(&count) {
+            let words = format!("expected at most {most} waiting, with {sure:?}; found {count}");
             return Err(failure("offline", owner, words));
         }
         Ok(())

@@ -89,7 +89,7 @@ impl Checkers {
         let (is_right, expected) = match page.start {
             PageStart::Before(end) => {
                 let skipped = sure.iter().find(|seq| **seq < end);
-                let is_below = first < end;
+                let is_below = shown.is_empty() || first < end;
                 (is_below && skipped.is_none(), format!("{skipped:?} first, below {end}"))
             }
             PageStart::Number(_) => {
@@ -115,7 +115,8 @@ impl Checkers {
                 && page.peer.is_none_or(|peer| message.may_be_between(page.owner, peer))
                 && (message.is_shaken || message.seq(page.owner).is_none_or(|seq| seq > first))
         });
-        above.map(|message| 1 + u64::from(message.is_shaken)).sum()
+        let above: u64 = above.map(|message| 1 + u64::from(message.is_shaken)).sum();
+        above + self.model.nameless_of(page.owner).count() as u64
     }
 
     /// A page that is not full is the last one.
@@ -147,13 +148,15 @@ impl Checkers {
     /// When all rows from the first to the newest are known, what is not among them is not there.
     fn check_whole(&mut self, owner: UserId, newest: u64, span: Span) -> Result<(), Failure> {
         let forgotten = self.model.forgotten.get(&owner).copied().unwrap_or(0);
-        let known = self.model.histories.range((owner, forgotten + 1)..=(owner, newest)).count();
-        if known as u64 != newest.saturating_sub(forgotten) {
+        let all = (owner, forgotten + 1)..(owner, newest.max(forgotten) + 1);
+        let known = self.model.histories.range(all).count() as u64;
+        if known != newest.saturating_sub(forgotten) {
             return Ok(());
         }
         if self.evening.is_some() {
             self.walked.insert(owner);
         }
+        self.model.nameless.retain(|one| one.author != owner || one.deed.over > span.asked);
         let missing = self.model.messages_of(owner).filter(|message| message.seq(owner).is_none());
         let missing: Vec<Key> = missing.map(|message| message.key).collect();
         for key in missing {

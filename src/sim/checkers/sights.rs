@@ -4,7 +4,7 @@ use super::{Checkers, Span, about, failure};
 use crate::ids::UserId;
 use crate::sim::answers::Row;
 use crate::sim::model::message::{Draft, Message};
-use crate::sim::model::{Key, Step};
+use crate::sim::model::{Key, Nameless, Step};
 use crate::sim::observation::Failure;
 
 /// A message as it was shown: what its author gave it.
@@ -52,7 +52,7 @@ impl Checkers {
             return Err(about("forged", user, key, words));
         }
         if !self.model.messages.contains_key(&key) {
-            self.adopt(key, looks.content, answered);
+            self.adopt(key, looks.content);
         }
         let Some(message) = self.model.messages.get_mut(&key) else {
             let words = format!("expected what was sent, found {:?}, which was not", looks.content);
@@ -83,26 +83,26 @@ impl Checkers {
             return Err(about("once", user, key, words));
         }
         message.taken = Some(index);
+        self.model.nameless.retain(|one| one.draft.content != looks.content);
         let seen_as = *self.texts.entry(looks.content.to_owned()).or_insert(key);
         if seen_as != key {
             let words = format!("expected its text once, found it also as message {seen_as:?}");
             return Err(about("once", user, key, words));
         }
-        self.model.is_kept(key, answered);
+        if !message.is_parted || key.0 == user {
+            self.model.is_kept(key, answered);
+        }
         Ok(())
     }
 
     /// A message under an id that the server made: found by its text.
-    fn adopt(&mut self, key: Key, content: &str, answered: Step) {
-        let mut lines = self.lines.iter_mut().filter(|(_, line)| line.user == Some(key.0));
-        let found = lines.find_map(|(device, line)| {
-            let mut nameless = line.nameless.iter();
-            let at = nameless.position(|(draft, _)| draft.content == content)?;
-            Some((*device, line.nameless.remove(at)))
-        });
-        if let Some((device, (draft, begun))) = found {
-            assert!(begun < answered, "it was said before it was seen");
-            self.model.sent(key, draft, device, begun);
+    fn adopt(&mut self, key: Key, content: &str) {
+        let is_it = |one: &Nameless| one.author == key.0 && one.draft.content == content;
+        if let Some(at) = self.model.nameless.iter().position(is_it) {
+            let Nameless { device, draft, deed, .. } = self.model.nameless.remove(at);
+            self.model.sent(key, draft, device, deed.begun);
+            let message = self.model.messages.get_mut(&key).expect("it was sent just now");
+            message.sendings.iter_mut().for_each(|sending| sending.deed.over = deed.over);
         }
     }
 
@@ -112,8 +112,7 @@ impl Checkers {
         let key = looks.key;
         self.recognize(&looks, owner, span.answered)?;
         if key.0 != owner {
-            let message = self.model.messages.get_mut(&key).expect("it was recognized");
-            message.arrived.holds(span.answered);
+            self.model.is_seen(key, span.answered);
         }
         self.see_what_was_added(owner, row)?;
         if let Err(known) = self.model.is_at(key, owner, row.seq, span.answered) {
@@ -150,6 +149,10 @@ impl Checkers {
     /// States and isRead only go on, and only by what people did.
     fn see_state(&mut self, owner: UserId, row: &Row, span: Span) -> Result<(), Failure> {
         let key = (row.from, row.id);
+        if self.model.is_parted {
+            // Authors count on where they were cut off, and readers do not know.
+            return Ok(());
+        }
         let shown = (row.state.as_str(), row.is_read);
         if row.from == row.to {
             let is_right = shown == ("Client", true);
@@ -183,7 +186,7 @@ impl Checkers {
         ];
         for (what, checker, is_so, fact) in facts {
             if is_so {
-                fact.holds(span.answered);
+                fact.is_shown(span.answered);
             } else if !fact.holds_not(span.asked) {
                 let words = format!("expected it {what} as before, found {shown:?}");
                 return Err(about(checker, owner, key, words));
@@ -197,7 +200,8 @@ impl Checkers {
     fn check_order_at(&self, owner: UserId, key: Key, to: UserId) -> Result<(), Failure> {
         let message = &self.model.messages[&key];
         let seq = message.seq(owner);
-        let same_way = |other: &&Message| other.key.0 == key.0 && other.is_of(to);
+        let is_to = |draft: &Draft| draft.to == to;
+        let same_way = |other: &&Message| other.key.0 == key.0 && other.candidates().all(is_to);
         for other in self.model.messages_of(owner).filter(same_way) {
             let Some(there) = other.seq(owner) else { continue };
             if Some(there) == seq || message.is_shaken || other.is_shaken {
@@ -231,7 +235,7 @@ fn learn_from_author(message: &mut Message, answered: Step) {
         (message.at_author.read, &mut message.at_recipient.read),
     ] {
         if there.is_sure(answered) {
-            here.holds(answered);
+            here.is_shown(answered);
         }
     }
 }

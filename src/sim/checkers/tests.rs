@@ -291,7 +291,6 @@ fn what_is_not_answered_or_not_pushed_by_the_evening_is_found() {
 /// Invariant 10 of sim::checkers.
 #[test]
 fn two_sides_that_see_different_states_at_the_end_are_found() {
-    let none: &[&crate::store::memory::MemoryStore] = &[];
     for (state, is_right) in [("Client", true), ("Server", false)] {
         let mut story = Story::new(SYNC);
         let (a, b) = (story.connect(ann()), story.connect(bob()));
@@ -301,7 +300,7 @@ fn two_sides_that_see_different_states_at_the_end_are_found() {
         holds(story.note(&Observation::Evening));
         holds(story.page(bob(), &[Shown { state: "Client", ..shown(10, 1) }]));
         holds(story.page(ann(), &[Shown { state, ..shown(10, 1) }]));
-        let end = story.checkers.end(none);
+        let end = story.checkers.end();
         if is_right { holds(end) } else { fails(end, "arrives", Some(10)) }
     }
 }

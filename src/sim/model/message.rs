@@ -81,14 +81,19 @@ pub struct Message {
     pub kept: Fact,
     /// Its recipient's home has it.
     pub arrived: Fact,
+    /// Its recipient has seen it.
+    pub seen: Fact,
     /// In its author's history.
     pub at_author: Sight,
     /// In its recipient's.
     pub at_recipient: Sight,
     /// What the server added.
     pub added: Added,
-    /// A power cut has taken an Ack of it back: it may be kept twice, or with another text.
+    /// A power cut may have taken it back after its Ack: it may be kept twice, or with another
+    /// text.
     pub is_shaken: bool,
+    /// A power cut came after it was sent: its two homes may not agree on it for ever.
+    pub is_parted: bool,
 }
 
 impl Message {
@@ -101,17 +106,18 @@ impl Message {
             sendings: Vec::new(),
             kept: Fact::default(),
             arrived: Fact::default(),
+            seen: Fact::default(),
             at_author: Sight::default(),
             at_recipient: Sight::default(),
             added: Added::default(),
             is_shaken: false,
+            is_parted: false,
         }
     }
 
     /// The drafts that may be the one that is kept.
     pub fn candidates(&self) -> impl Iterator<Item = &Draft> {
-        let taken = self.taken.filter(|_| !self.is_shaken);
-        let is_candidate = move |index: usize| taken.is_none_or(|taken| taken == index);
+        let is_candidate = |index: usize| self.taken.is_none_or(|taken| taken == index);
         let drafts = self.drafts.iter().enumerate();
         drafts.filter(move |(index, _)| is_candidate(*index)).map(|(_, draft)| draft)
     }
@@ -167,7 +173,10 @@ impl Message {
         let may_be_taken_in = |sending: &Sending| {
             sending.deed.begun < answered && sending.deed.over > self.kept.not_at
         };
-        self.kept.since.is_some() || self.sendings.iter().any(may_be_taken_in)
+        // Where its author has lost it, its recipient may have it.
+        let may_be_anywhere = self.is_parted && self.first_sent() < answered;
+        let is_possible = self.kept.since.is_some() || may_be_anywhere;
+        is_possible || self.sendings.iter().any(may_be_taken_in)
     }
 
     /// Some answer has shown that it is kept.
@@ -217,11 +226,22 @@ impl Message {
         self.sight(owner).seq.map(|(seq, _)| seq)
     }
 
+    /// What lists show of what people did with it.
+    pub(super) fn facts_shown(&mut self) -> impl Iterator<Item = &mut Fact> {
+        let sights = [&mut self.at_author, &mut self.at_recipient];
+        sights.into_iter().flat_map(|it| [&mut it.pushed, &mut it.acked, &mut it.read])
+    }
+
     /// A power cut took back what was not on disk yet.
     pub(super) fn take_back(&mut self, durable: Step) {
-        self.is_shaken |= self.kept.since.is_some() && !self.kept.is_sure(durable);
+        if !self.kept.is_sure(durable) {
+            self.is_shaken = true;
+            self.taken = None;
+        }
+        self.is_parted = true;
         self.kept.take_back(durable);
-        self.arrived.take_back(durable);
+        self.seen.take_back(durable);
+        self.arrived = self.seen;
         for sight in [&mut self.at_author, &mut self.at_recipient] {
             sight.seq = sight.seq.filter(|(_, since)| *since <= durable);
             for fact in [&mut sight.pushed, &mut sight.acked, &mut sight.read] {

@@ -123,8 +123,16 @@ fn an_ack_is_uncertain_until_a_later_answer_on_its_connection() {
     // What was shown to be gone must not wait again.
     let (mut story, _) = start();
     holds(story.offline(bob(), &waiting()[1..]));
-    story.kill();
     fails(story.offline(bob(), &waiting()), "offline", Some(10));
+    // But for a crash soon after: what lists show of Acks may not be on disk yet.
+    for (pause, is_right) in [(0, true), (3_000, false)] {
+        let (mut story, _) = start();
+        holds(story.offline(bob(), &waiting()[1..]));
+        story.ms += pause;
+        story.kill();
+        let judged = story.offline(bob(), &waiting());
+        if is_right { holds(judged) } else { fails(judged, "offline", Some(10)) }
+    }
 }
 
 /// Invariant 5 of sim::checkers.

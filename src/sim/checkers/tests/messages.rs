@@ -233,7 +233,7 @@ fn an_async_power_cut_takes_back_what_was_not_on_disk_and_nothing_else() {
         for durability in [Durability::Sync, Durability::Async] {
             let (mut story, durable) = start(durability);
             story.crash(crash, durable);
-            let judged = story.page(bob(), &[shown(10, 1)]);
+            let judged = story.page(ann(), &[shown(10, 1)]);
             let may_lose = (crash, durability) == (Crash::PowerCut, Durability::Async);
             if may_lose {
                 holds(judged)
@@ -242,7 +242,7 @@ fn an_async_power_cut_takes_back_what_was_not_on_disk_and_nothing_else() {
             }
             let (mut story, durable) = start(durability);
             story.crash(crash, durable);
-            fails(story.page(bob(), &[]), "kept", Some(10));
+            fails(story.page(ann(), &[]), "kept", Some(10));
         }
     }
 }
