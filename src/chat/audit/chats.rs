@@ -13,6 +13,9 @@ use crate::store::{Store, StoreError};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+/// More messages than any chat will ever have.
+const COUNT_MAX: u64 = i64::MAX as u64;
+
 /// A chat being looked at.
 #[derive(Default)]
 pub(super) struct Pair {
@@ -76,7 +79,12 @@ impl<S: Store> Audit<'_, S> {
                 && let Ok(row) = read_owned::<ChatRow>(value)
             {
                 let pair: &mut Pair = pairs.entry(peer).or_default();
-                (pair.expected, pair.forgotten) = (row.clone(), row);
+                // Whoever counts on from here comes to no end of the numbers.
+                if [row.messages, row.sent, row.received].iter().all(|it| *it < COUNT_MAX) {
+                    (pair.expected, pair.forgotten) = (row.clone(), row);
+                } else {
+                    self.miss((shard, key), "counts that a chat can come to", "greater ones");
+                }
             }
             Ok(())
         })?;
@@ -123,7 +131,7 @@ impl<S: Store> Audit<'_, S> {
         let whole = pair.expected.add_message(reading.seq);
         let count =
             if letter.from == user { &mut pair.expected.sent } else { &mut pair.expected.received };
-        let next = *count + 1;
+        let next = count.saturating_add(1);
         *count = reading.ordinal;
         self.expect((shard, key), "ordinal", next, reading.ordinal);
         if let Some(whole) = whole {
@@ -146,8 +154,9 @@ impl<S: Store> Audit<'_, S> {
                 false => Key::hidden_chat(user, peer),
             };
             let at = (shard, &key[..]);
-            walk.expected.listed += u32::from(found.listed);
-            walk.expected.unread += pair.expected.unread;
+            let sums = &mut walk.expected;
+            sums.listed = sums.listed.saturating_add(u32::from(found.listed));
+            sums.unread = sums.unread.saturating_add(pair.expected.unread);
             let expected = pair.expected;
             self.expect(at, "messages", expected.messages, found.messages);
             self.expect(at, "newest seqs", &expected.recent, &found.recent);
@@ -177,7 +186,7 @@ impl<S: Store> Audit<'_, S> {
     fn check_marks(&mut self, at: (ShardId, &[u8]), part: &'static str, marks: &Marks, most: u64) {
         let mut above = marks.up_to;
         let is_right = marks.ranges.iter().all(|&(first, last)| {
-            let is_apart = first > above + 1 && last >= first;
+            let is_apart = first.saturating_sub(1) > above && last >= first;
             above = last;
             is_apart
         });

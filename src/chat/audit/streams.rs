@@ -102,7 +102,7 @@ impl<S: Store> Audit<'_, S> {
                 _ => applied,
             };
             let is_first = before.is_none_or(|(other, _)| other != to);
-            let follows = (epoch == last.epoch && sequence == last.sequence + 1)
+            let follows = (epoch == last.epoch && last.sequence.checked_add(1) == Some(sequence))
                 || (epoch > last.epoch && sequence == 1)
                 || (is_first && position <= applied);
             if !follows {

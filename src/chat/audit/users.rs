@@ -82,7 +82,10 @@ impl<S: Store> Audit<'_, S> {
         // What is forgotten was taken out of all rows but those that begin the rest.
         let forgotten = row::<UserRow>(store, &Key::forgotten(user))?.unwrap_or_default();
         let (pairs, waiting) = (self.chats_of(shard, user)?, (u64::MAX, 0));
-        let in_chats: u64 = pairs.values().map(|pair| pair.forgotten.messages).sum();
+        let in_chats: u64 = {
+            let counts = pairs.values().map(|pair| pair.forgotten.messages);
+            counts.fold(0, u64::saturating_add)
+        };
         let at = (shard, &Key::forgotten(user)[..]);
         self.expect(at, "forgotten messages", in_chats, forgotten.last_seq);
         let expected = UserRow { name: found.name.clone(), ..forgotten };
@@ -134,7 +137,7 @@ impl<S: Store> Audit<'_, S> {
             self.miss((shard, key), "none: it is forgotten", "a message");
             return Ok(());
         }
-        for missing in (walk.expected.last_seq + 1..seq).take(8) {
+        for missing in (walk.expected.last_seq.saturating_add(1)..seq).take(8) {
             self.miss((shard, &Key::message(user, missing)), "a message", "none");
         }
         walk.expected.last_seq = seq;
@@ -225,9 +228,10 @@ impl<S: Store> Audit<'_, S> {
         if is_acked || !may_lack {
             self.expect((walk.shard, key), "waits for an ack", !is_acked, is_waiting);
         }
-        pair.expected.unread += unread;
-        pair.expected.unacked += u64::from(is_waiting);
-        walk.expected.offline += u64::from(is_waiting);
+        let (expected, sums) = (&mut pair.expected, &mut walk.expected);
+        expected.unread = expected.unread.saturating_add(unread);
+        expected.unacked = expected.unacked.saturating_add(u64::from(is_waiting));
+        sums.offline = sums.offline.saturating_add(u64::from(is_waiting));
         if is_waiting && walk.waiting.0 == walk.found.last_seq / WAITING_BLOCK {
             walk.expected.waiting |= 1 << (key_seq(key) % WAITING_BLOCK);
         }
