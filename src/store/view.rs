@@ -30,7 +30,7 @@ use std::sync::Arc;
 mod brake;
 mod link;
 mod listed;
-mod packs;
+pub mod packs;
 mod table;
 #[cfg(test)]
 pub(crate) mod tests;

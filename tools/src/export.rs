@@ -10,6 +10,7 @@
 use anser::chat::portable::{Item, Totals, mint_bound, visit_all};
 use anser::node::offline::Offline;
 use anser::node::reshard::refuse_underway;
+use anser::store::Store;
 use anyhow::Context;
 use clap::Args;
 use indicatif::ProgressBar;
@@ -42,14 +43,16 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let offline = Offline::open(&arguments.data_dir)?;
     refuse_underway(&offline.shards)?;
+    let stores: Vec<_> = offline.shards.iter().collect();
+    let bar = ProgressBar::new_spinner().with_message("exporting");
     let to = arguments.to.as_path();
     let totals = if to == Path::new("-") {
-        export(&offline, io::stdout().lock())?
+        export(&stores, io::stdout().lock(), &bar)?
     } else {
         let unfinished = to.with_added_extension("part");
         let cannot = || format!("{} cannot be written", unfinished.display());
         let mut file = File::create(&unfinished).with_context(cannot)?;
-        let totals = export(&offline, &mut file).with_context(cannot)?;
+        let totals = export(&stores, &mut file, &bar).with_context(cannot)?;
         file.sync_all().with_context(cannot)?;
         fs::rename(&unfinished, to).with_context(cannot)?;
         totals
@@ -59,14 +62,17 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn export(offline: &Offline, out: impl Write) -> anyhow::Result<Totals> {
-    let stores: Vec<_> = offline.shards.iter().collect();
+/// Writes all that these shards hold.
+pub fn export<S: Store>(
+    stores: &[&S],
+    out: impl Write,
+    bar: &ProgressBar,
+) -> anyhow::Result<Totals> {
     let mut out = BufWriter::with_capacity(BUFFER, out);
-    let bound = mint_bound(&stores)?.to_string();
+    let bound = mint_bound(stores)?.to_string();
     writeln!(out, "{}", json!({"anserExport": VERSION, "mintBound": bound}))?;
-    let bar = ProgressBar::new_spinner().with_message("exporting");
     let (mut totals, mut outcome, mut count) = (Totals::default(), Ok(()), 0_u64);
-    visit_all(&stores, &mut |item| {
+    visit_all(stores, &mut |item| {
         totals.count(item);
         count += 1;
         if count.is_multiple_of(STEP) {

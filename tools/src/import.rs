@@ -60,9 +60,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         let bytes = file.metadata()?.len();
         (Box::new(file), bytes)
     };
-    let mut lines = Lines { reader: BufReader::new(reader), line: Vec::new(), number: 0 };
     let mut progress = Progress::new("importing", bytes, 0);
-    let (totals, rows) = import(arguments, &mut lines, &mut progress)?;
+    let (totals, rows) = import(arguments, BufReader::new(reader), &mut progress)?;
     progress.end();
     let Totals { users, chats, messages } = totals;
     println!(
@@ -75,36 +74,64 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 
 fn import(
     arguments: &Arguments,
-    lines: &mut Lines<impl BufRead>,
+    reader: impl BufRead,
     progress: &mut Progress,
 ) -> anyhow::Result<(Totals, u64)> {
-    let first = lines.next()?.context("it is empty: no export")?;
-    let First { anser_export, mint_bound } =
-        serde_json::from_slice(first).context("line 1: this is no export of anser")?;
-    ensure!(anser_export == VERSION, "its version is {anser_export}, this tool reads {VERSION}");
-    let mint_bound = mint_bound.parse().context("line 1: `mintBound`")?;
+    let mut items = Items::begin(reader)?;
     let mut import = Import::begin(&arguments.data_dir, arguments.shards)?;
-    let (mut found, mut unshown) = (Totals::default(), 0);
-    loop {
-        let Some(line) = lines.next()? else {
-            bail!("it is cut off after line {}: the line of totals is missing", lines.number)
-        };
-        unshown += line.len() as u64 + 1;
+    let mut unshown = 0;
+    while let Some(item) = items.next()? {
+        unshown += items.lines.line.len() as u64 + 1;
         if unshown >= STEP {
             progress.add(std::mem::take(&mut unshown))?;
         }
-        if line.starts_with(br#"{"totals""#) {
-            let Last { totals } = serde_json::from_slice(line).context("the line of totals")?;
-            ensure!(totals == found, "it says {totals:?} and holds {found:?}");
-            break;
-        }
-        let item: Item<'static> =
-            serde_json::from_slice(line).with_context(|| format!("line {}", lines.number))?;
-        found.count(&item);
-        import.take(&item).with_context(|| format!("line {}", lines.number))?;
+        import.take(&item).with_context(|| items.place())?;
     }
-    ensure!(lines.next()?.is_none(), "there is more after the line of totals");
-    Ok((found, import.finish(mint_bound)?))
+    Ok((items.found, import.finish(items.mint_bound)?))
+}
+
+/// What an export holds, item by item.
+pub struct Items<R> {
+    lines: Lines<R>,
+    /// Ids begin above it.
+    pub mint_bound: u64,
+    found: Totals,
+}
+
+impl<R: BufRead> Items<R> {
+    /// Reads the first line.
+    pub fn begin(reader: R) -> anyhow::Result<Items<R>> {
+        let mut lines = Lines { reader, line: Vec::new(), number: 0 };
+        let first = lines.next()?.context("it is empty: no export")?;
+        let First { anser_export, mint_bound } =
+            serde_json::from_slice(first).context("line 1: this is no export of anser")?;
+        let is_known = anser_export == VERSION;
+        ensure!(is_known, "line 1: its version is {anser_export}, this tool reads {VERSION}");
+        let mint_bound = mint_bound.parse().context("line 1: `mintBound`")?;
+        Ok(Items { lines, mint_bound, found: Totals::default() })
+    }
+
+    /// The next item; `None`: that was all, and as many as the last line says.
+    pub fn next(&mut self) -> anyhow::Result<Option<Item<'static>>> {
+        let Some(line) = self.lines.next()? else {
+            bail!("it is cut off after {}: the line of totals is missing", self.place())
+        };
+        if !line.starts_with(br#"{"totals""#) {
+            let item = serde_json::from_slice(line).with_context(|| self.place())?;
+            self.found.count(&item);
+            return Ok(Some(item));
+        }
+        let Last { totals } = serde_json::from_slice(line).with_context(|| self.place())?;
+        let found = self.found;
+        ensure!(totals == found, "{}: it says {totals:?} and holds {found:?}", self.place());
+        ensure!(self.lines.next()?.is_none(), "there is more behind {}", self.place());
+        Ok(None)
+    }
+
+    /// Where reading is.
+    pub fn place(&self) -> String {
+        format!("line {}", self.lines.number)
+    }
 }
 
 /// Lines, one at a time.

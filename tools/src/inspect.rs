@@ -6,7 +6,7 @@
 //!
 //! Left to others: rows as JSON (`json`), opening the folder (`anser::node::offline`).
 
-mod json;
+pub mod json;
 
 use anser::ids::{ShardId, UserId};
 use anser::node::offline::{Offline, OfflineShard, Record};

@@ -29,7 +29,7 @@ const _: () = assert!(PACK_ROWS <= u8::MAX as u64 && PACK_ROWS.is_power_of_two()
 
 /// A key that can be in a pack.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Numbered<'k> {
+pub struct Numbered<'k> {
     prefix: &'k [u8],
     /// The row's number among those of its owner.
     pub number: u64,
@@ -162,7 +162,7 @@ impl<'v> Pack<'v> {
 }
 
 /// Rows of one group, oldest first, cut into packs of bounded size.
-pub(super) fn packs<'r, 'v>(
+pub fn packs<'r, 'v>(
     mut rows: &'r [(u64, &'v [u8])],
 ) -> impl Iterator<Item = &'r [(u64, &'v [u8])]> {
     std::iter::from_fn(move || {
@@ -181,7 +181,7 @@ pub(super) fn packs<'r, 'v>(
 }
 
 /// Writes the value of a pack of at least one row: number and value of each, rising.
-pub(super) fn write(rows: &[(u64, &[u8])], bytes: &mut Vec<u8>) {
+pub fn write(rows: &[(u64, &[u8])], bytes: &mut Vec<u8>) {
     bytes.clear();
     if let [(_, row)] = rows {
         assert_ne!(row.first(), Some(&MARK), "a row begins with its version");
