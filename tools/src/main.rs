@@ -6,6 +6,7 @@ mod export;
 #[cfg(test)]
 mod fixture;
 mod flame;
+mod fuzz;
 mod import;
 mod inspect;
 mod latency;
@@ -57,6 +58,8 @@ enum Command {
     Top(top::Arguments),
     /// Draw what the shards of a running server spend their CPU on; needs `perf`
     Flame(flame::Arguments),
+    /// Try bytes of all kinds on whatever reads bytes of others; what is found can be replayed
+    Fuzz(fuzz::Arguments),
     /// Run the simulated world under seeds; a seed that fails is named, and fails again alone
     Simulate {
         /// How many seeds, from 0
@@ -80,6 +83,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Profile(arguments) => profile::run(&arguments),
         Command::Top(arguments) => top::run(&arguments),
         Command::Flame(arguments) => flame::run(&arguments),
+        Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Simulate { seeds, seed } => {
             anser::sim::rules::run_all(seed.map_or(0..seeds, |seed| seed..seed + 1));
             println!("simulate: {} seeds, nothing lost", seed.map_or(seeds, |_| 1));

@@ -1,0 +1,8 @@
+//! The oracles: each reads the same bytes in the plainest way, or by somebody else's code.
+
+pub mod ack;
+pub mod chat;
+pub mod frames;
+pub mod http;
+pub mod json;
+pub mod requests;
