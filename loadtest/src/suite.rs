@@ -28,12 +28,15 @@ pub struct Suite {
     /// How often each row is measured.
     #[arg(long, default_value_t = 3)]
     pub times: usize,
-    /// How long each measures.
+    /// How often each row is measured that takes minutes: `scale` and `restart-10m`.
+    #[arg(long, default_value_t = 1)]
+    pub long_times: usize,
+    /// How long each measures that has no end of its own; the sizes of `scale` share it.
     #[arg(long, default_value_t = 60)]
     pub seconds: u64,
-    /// Only the rows whose name holds this.
-    #[arg(long, default_value = "")]
-    pub only: String,
+    /// Only the rows whose names hold one of these, such as `pingpong,restart`.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub only: Vec<String>,
     /// Everything tiny and a second long: shows that it works, not how fast.
     #[arg(long)]
     pub quick: bool,
@@ -52,18 +55,17 @@ impl Suite {
     /// When a run fails; the table then says which, and the other rows are there.
     pub fn run(&self) -> Result<String> {
         fs::create_dir_all(&self.out).with_context(|| self.out.display().to_string())?;
-        ensure!(self.times > 0, "a row is measured once at least");
-        let rows: Vec<Row> = rows::all(self.quick, self.seconds);
+        ensure!(self.times > 0 && self.long_times > 0, "a row is measured once at least");
         let mut all = Vec::new();
-        for row in rows.into_iter().filter(|row| row.name.contains(&self.only)) {
+        for row in rows::chosen(rows::all(self.quick, self.seconds), &self.only)? {
             let mut documents = Vec::new();
-            for number in 1..=self.times {
-                eprintln!("{}: {number} of {}", row.name, self.times);
+            let times = if row.is_long { self.long_times } else { self.times };
+            for number in 1..=times {
+                eprintln!("{}: {number} of {times}", row.name);
                 documents.push(self.measure(&row, number)?);
             }
             all.push(Measured { row, documents });
         }
-        ensure!(!all.is_empty(), "no row has {:?} in its name", self.only);
         let table = self.table(&all);
         fs::write(self.out.join("table.md"), &table)?;
         let failed: Vec<&str> =
@@ -125,7 +127,7 @@ impl Suite {
             first.git_revision.as_ref().map(|it| format!(" ({it})")).unwrap_or_default(),
             self.times,
         );
-        all.iter().for_each(|measured| measured.write(&mut out));
+        all.iter().for_each(|measured| measured.write(self.times, &mut out));
         let mut flags: Vec<String> = all.iter().flat_map(Measured::flags).collect();
         flags.dedup();
         if !flags.is_empty() {
@@ -136,8 +138,10 @@ impl Suite {
 
     fn command(&self) -> String {
         let quick = if self.quick { " --quick" } else { "" };
-        let (times, seconds) = (self.times, self.seconds);
-        format!("anser-loadtest suite --times {times} --seconds {seconds}{quick}")
+        let (times, long, seconds) = (self.times, self.long_times, self.seconds);
+        format!(
+            "anser-loadtest suite --times {times} --long-times {long} --seconds {seconds}{quick}"
+        )
     }
 }
 
@@ -151,17 +155,22 @@ impl Measured {
         flags.map(|flag| format!("{}: {flag}", self.row.name)).collect()
     }
 
-    /// The row's lines of the table.
-    fn write(&self, out: &mut String) {
+    /// The row's lines of the table, whose head says how often rows are measured.
+    fn write(&self, times: usize, out: &mut String) {
         if let Some(error) = self.errors().first() {
             let _ = writeln!(out, "| {} | failed: {error} |", self.row.name);
             return;
         }
         let spreads = compare::spreads(&self.documents);
+        let often = match self.documents.len() {
+            usual if usual == times => String::new(),
+            1 => ", one run".to_owned(),
+            runs => format!(", {runs} runs"),
+        };
         for line in &self.row.lines {
             let figures = line.figures.iter().map(|path| figure(&spreads, path, line.factor));
             let figures: Vec<String> = figures.collect();
-            let _ = writeln!(out, "| {} | {} |", line.what, figures.join(" / "));
+            let _ = writeln!(out, "| {}{often} | {} |", line.what, figures.join(" / "));
         }
     }
 }
