@@ -48,6 +48,9 @@ struct Measured {
     documents: Vec<Document>,
 }
 
+/// What was measured, by the row's name and the figure's path.
+type Figures<'a> = BTreeMap<&'a str, BTreeMap<String, Spread>>;
+
 impl Suite {
     /// Runs all rows and gives the table, which lies in the folder as `table.md`, too.
     ///
@@ -118,7 +121,8 @@ impl Suite {
         };
         let mut out = format!(
             "Measured {begun} on {}, {} cores, Linux {}, {cores}, with `{}`: anser {}{}. \
-             Median of {} (least to most).\n\n| what | figure |\n|---|---|\n",
+             Median of {} (least to most).\n\n\
+             | what | figure | share of a bare echo's |\n|---|---|---|\n",
             machine.cpu,
             machine.cores,
             machine.kernel,
@@ -127,7 +131,9 @@ impl Suite {
             first.git_revision.as_ref().map(|it| format!(" ({it})")).unwrap_or_default(),
             self.times,
         );
-        all.iter().for_each(|measured| measured.write(self.times, &mut out));
+        let figures: Figures<'_> =
+            all.iter().map(|it| (it.row.name, compare::spreads(&it.documents))).collect();
+        all.iter().for_each(|measured| measured.write(self.times, &figures, &mut out));
         let mut flags: Vec<String> = all.iter().flat_map(Measured::flags).collect();
         flags.dedup();
         if !flags.is_empty() {
@@ -156,28 +162,36 @@ impl Measured {
     }
 
     /// The row's lines of the table, whose head says how often rows are measured.
-    fn write(&self, times: usize, out: &mut String) {
+    fn write(&self, times: usize, figures: &Figures<'_>, out: &mut String) {
+        let name = self.row.name;
         if let Some(error) = self.errors().first() {
-            let _ = writeln!(out, "| {} | failed: {error} |", self.row.name);
+            let _ = writeln!(out, "| {name} | failed: {error} | |");
             return;
         }
-        let spreads = compare::spreads(&self.documents);
         let often = match self.documents.len() {
             usual if usual == times => String::new(),
             1 => ", one run".to_owned(),
             runs => format!(", {runs} runs"),
         };
+        let spread = |path: &String| figures.get(name)?.get(path);
         for line in &self.row.lines {
-            let figures = line.figures.iter().map(|path| figure(&spreads, path, line.factor));
-            let figures: Vec<String> = figures.collect();
-            let _ = writeln!(out, "| {}{often} | {} |", line.what, figures.join(" / "));
+            let shown = beside_each_other(
+                line.figures.iter().map(|path| Some(spread(path)?.times(line.factor))),
+            );
+            let share = line.share.as_ref().map(|share| {
+                let ceiling = figures.get(share.row).and_then(|it| it.get(share.ceiling));
+                beside_each_other(
+                    share.rates.iter().map(|path| Some(spread(path)?.against(ceiling?))),
+                )
+            });
+            let _ =
+                writeln!(out, "| {}{often} | {shown} | {} |", line.what, share.unwrap_or_default());
         }
     }
 }
 
-fn figure(spreads: &BTreeMap<String, Spread>, path: &str, factor: f64) -> String {
-    match spreads.get(path) {
-        Some(spread) => spread.times(factor).words(),
-        None => "–".to_owned(),
-    }
+/// Figures beside each other.
+fn beside_each_other(figures: impl Iterator<Item = Option<Spread>>) -> String {
+    let words = figures.map(|figure| figure.map_or("–".to_owned(), |it| it.words()));
+    words.collect::<Vec<String>>().join(" / ")
 }

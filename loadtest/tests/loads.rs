@@ -6,7 +6,7 @@ use anser_loadtest::load::driver::peer::Peer;
 use anser_loadtest::load::handoff::Handoff;
 use anser_loadtest::load::idle::Idle;
 use anser_loadtest::load::ids::Ids;
-use anser_loadtest::load::limit::Limit;
+use anser_loadtest::load::limit::{Frames, Limit};
 use anser_loadtest::load::offline::Offline;
 use anser_loadtest::load::open::Open;
 use anser_loadtest::load::pingpong::PingPong;
@@ -166,17 +166,23 @@ fn ids_are_asked_for_one_by_one_and_pipelined() {
             pipelined,
             seconds: 1,
             warm_seconds: 0,
+            limit: pipelined == 16,
         });
         assert!(number(&report, "ids_per_second") > 0.0);
         assert!(number(&report["answer"], "count") >= number(&report, "given"));
+        assert_eq!(report["share_of_limit"].as_f64() > Some(0.0), pipelined == 16, "{report}");
     }
 }
 
 #[test]
 fn the_limit_of_the_machine_is_told_alone_and_beside_a_result() {
-    let report = run(&Limit { run: Run::default(), pairs: 5, window: 3, seconds: 1 });
-    for name in ["echoes_per_second", "messages_per_second", "echo_cores", "own_cores"] {
-        assert!(number(&report, name) > 0.0, "{name} in {report}");
+    let messages = ["echoes_per_second", "messages_per_second", "echo_cores", "own_cores"];
+    let calls = ["calls_per_second", "echo_cores", "own_cores"];
+    for (frames, names) in [(Frames::Messages, &messages[..]), (Frames::Calls, &calls)] {
+        let report = run(&Limit { run: Run::default(), frames, pairs: 5, window: 3, seconds: 1 });
+        for name in names {
+            assert!(number(&report, name) > 0.0, "{name} in {report}");
+        }
     }
     let server = Setup::shards(1).start();
     let report = run(&PingPong {
@@ -189,7 +195,7 @@ fn the_limit_of_the_machine_is_told_alone_and_beside_a_result() {
         warm_seconds: 0,
         limit: true,
     });
-    let limit = number(&report, "limit_messages_per_second");
+    let limit = number(&report, "limit_per_second");
     let share = number(&report, "delivered_per_second") / limit;
     assert!((number(&report, "share_of_limit") / share - 1.0).abs() < 0.01, "{report}");
 }

@@ -114,7 +114,23 @@ fn a_quick_suite_fills_its_whole_table() {
         assert!(table.contains(shown), "{shown} in {table}");
     }
     assert!(!table.contains('–') && !table.contains("failed"), "{table}");
-    for row in ["pingpong-1-sync", "open-indexer-apart", "restart"] {
+    // Whatever is a rate of messages or calls stands beside that of a bare echo.
+    let cells = |row: &str| row.split('|').map(str::trim).map(str::to_owned).collect::<Vec<_>>();
+    let rows: Vec<Vec<String>> =
+        table.lines().map(cells).filter(|cells| cells.len() == 5).collect();
+    let share = |what: &str| rows.iter().find(|cells| cells[1].contains(what)).map(|it| &it[3][..]);
+    for what in ["delivered/s, 1 in", "200 messages/s whatever", "message ids a second"] {
+        assert!(
+            share(what).is_some_and(|it| it.parse::<f64>().is_ok_and(|it| it > 0.0)),
+            "{what} in {table}"
+        );
+    }
+    assert!(
+        share("40 registered users").is_some_and(|it| it.matches(" / ").count() == 2),
+        "{table}"
+    );
+    assert_eq!((share("idle connections, bytes"), share("store / drain")), (Some(""), Some("")));
+    for row in ["pingpong-1-sync", "open-indexer-apart", "restart-10m", "scale", "limit-1"] {
         let document = Document::read(&Path::new(&out).join(format!("{row}-1.json")));
         assert_eq!(document.expect("it was written").outcome.label.as_deref(), Some(row));
     }

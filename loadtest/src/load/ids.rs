@@ -5,6 +5,7 @@
 
 use super::accounts::{SETTLE_WITHIN, Target};
 use super::answers::{Answer, Answers};
+use super::limit::{Frames, Measured};
 use super::seconds::Seconds;
 use super::streams::{Heard, Streams};
 use super::usage::Usage;
@@ -40,6 +41,10 @@ pub struct Ids {
     /// How long to run before measuring.
     #[arg(long, default_value_t = 1)]
     pub warm_seconds: u64,
+    /// First measure for 2 s what this machine can do at most (see `limit`), and tell the share.
+    #[arg(long)]
+    #[serde(skip)]
+    pub limit: bool,
 }
 
 /// What a call answers.
@@ -77,6 +82,9 @@ impl Scenario for Ids {
 
     fn run(&self, outcome: &mut Outcome) -> Result<()> {
         ensure!(self.connections > 0 && self.pipelined > 0, "somebody asks for something");
+        let (pairs, window) = (self.connections.div_ceil(2), 2 * self.pipelined as u64);
+        let limit = self.limit.then(|| Measured::before(Frames::Calls, pairs, window));
+        let limit = limit.transpose()?;
         let mut asking = self.begin()?;
         asking.until(self.warm_seconds)?;
         let given_before = asking.ids.len();
@@ -92,6 +100,7 @@ impl Scenario for Ids {
         }
         outcome.add(used);
         outcome.add(json!({"given": given}));
+        limit.inspect(|limit| limit.beside("ids_per_second", outcome));
         let settled = asked.and_then(|()| asking.settle());
         asking.seconds.end(outcome);
         outcome.latencies.insert("answer".to_owned(), asking.took);

@@ -1,30 +1,46 @@
 //! What this machine can do at most: a bare echo over the same ring as the server's and ours.
 //!
 //! A message costs two frames in and two out: itself and its recipient's ack, the push and the
-//! server's Ack. So pairs with the same window throw frames of the sizes of a message and an ack
-//! at an echo, which reads nothing of them, and every byte that comes back is checked. The echo
-//! has one core and the load the other, if there are two.
+//! server's Ack. So the echo gets pairs who do what those of `pingpong` do, with the same window:
+//! whoever gets a message acks it and throws one of his own in the same write. The echo passes a
+//! message on to the other of the pair, as a push, and gives an ack back, as the server's Ack: of
+//! frames it reads the length, and nothing else. All that came in one round of the ring leaves in
+//! the next, for each connection in one write, and while that is under way the rest gathers: the
+//! server does the same. So frames, writes and what gathers in them are those of a server that
+//! does nothing for a message. One that does more finds more in each read, for more has come by
+//! then, and so pays the kernel less for each message: it would pass this ceiling only if that
+//! saved more than all of its own work costs.
+//!
+//! Calls come back as they are, on the connection on which they were made: an answer is about
+//! as long.
+//!
+//! The echo has one core and the load the other, if there are two. It is a ceiling only if one of
+//! them had nothing left: else something else had the machine, and the outcome says so.
 
-use super::accounts::SETTLE_WITHIN;
-use super::streams::{Heard, Streams};
-use super::words;
+mod echo;
+mod frames;
+mod thrower;
+
+pub use frames::Frames;
+
 use crate::cores;
 use crate::latencies::Latencies;
 use crate::outcome::{Outcome, Run, Scenario};
 use anyhow::{Context, Result, bail, ensure};
-use rustix::time::{ClockId, clock_gettime};
+use echo::{Signals, echo};
 use serde::Serialize;
 use serde_json::json;
-use std::collections::VecDeque;
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering;
+use thrower::Thrower;
 
 /// How long the limit is measured when it is asked for beside another result.
 const SECONDS_BESIDE: u64 = 2;
-/// Frames that are echoed for a message.
+/// Frames that are passed on for a message.
 const ECHOES_PER_MESSAGE: f64 = 2.0;
+/// The share of a core from which on it counts as full.
+const FULL: f64 = 0.9;
 
 /// What to run.
 #[derive(Clone, Debug, Serialize, clap::Args)]
@@ -33,10 +49,13 @@ pub struct Limit {
     #[command(flatten)]
     #[serde(skip)]
     pub run: Run,
+    /// What is thrown.
+    #[arg(long, value_enum, default_value = "messages")]
+    pub frames: Frames,
     /// Pairs of connections.
     #[arg(long, default_value_t = 500)]
     pub pairs: usize,
-    /// Messages in flight in each pair.
+    /// Messages in flight in each pair, or calls.
     #[arg(long, default_value_t = 16)]
     pub window: u64,
     /// How long to measure.
@@ -52,17 +71,18 @@ impl Scenario for Limit {
     }
 
     fn run(&self, outcome: &mut Outcome) -> Result<()> {
-        let measured = measure(self.pairs, self.window, self.seconds)?;
-        if !measured.is_pinned {
-            outcome.flag("echo and load share cores: there are not two");
-        }
-        outcome.note_own_cores(measured.own_cores, 1);
-        outcome.add(json!({
-            "messages_per_second": measured.messages_per_second.round(),
-            "echoes_per_second": (measured.messages_per_second * ECHOES_PER_MESSAGE).round(),
-            "echo_cores": measured.echo_cores,
-            "own_cores": measured.own_cores,
-        }));
+        let measured = self.measure()?;
+        measured.warning().inspect(|it| outcome.flag(it));
+        let per_second = measured.per_second.round();
+        outcome.add(match self.frames {
+            Frames::Messages => json!({
+                "messages_per_second": per_second,
+                "echoes_per_second": (measured.per_second * ECHOES_PER_MESSAGE).round(),
+            }),
+            Frames::Calls => json!({"calls_per_second": per_second}),
+        });
+        let (echo_cores, own_cores) = (measured.echo_cores, measured.own_cores);
+        outcome.add(json!({"echo_cores": echo_cores, "own_cores": own_cores}));
         outcome.latencies.insert("echo".to_owned(), measured.took);
         Ok(())
     }
@@ -70,8 +90,8 @@ impl Scenario for Limit {
 
 /// What the machine can do.
 pub struct Measured {
-    /// Messages' worth of frames that came back.
-    pub messages_per_second: f64,
+    /// Messages or calls that came back a second.
+    pub per_second: f64,
     took: Latencies,
     echo_cores: f64,
     own_cores: f64,
@@ -83,38 +103,72 @@ impl Measured {
     ///
     /// # Errors
     /// When a byte is changed, or the kernel refuses.
-    pub fn before(pairs: usize, window: u64) -> Result<Measured> {
-        measure(pairs, window, SECONDS_BESIDE)
+    pub fn before(frames: Frames, pairs: usize, window: u64) -> Result<Measured> {
+        Limit { run: Run::default(), frames, pairs, window, seconds: SECONDS_BESIDE }.measure()
     }
 
-    /// Puts the limit beside the rate of messages that was measured, and the share of it.
-    pub fn beside(&self, outcome: &mut Outcome) {
-        let per_second = outcome.figures["delivered_per_second"].as_f64().unwrap_or(0.0);
+    /// Puts the limit beside a rate that was measured, by its name, and the share of it.
+    pub fn beside(&self, rate: &str, outcome: &mut Outcome) {
+        self.warning().inspect(|it| outcome.flag(it));
+        let per_second = outcome.figures[rate].as_f64().unwrap_or(0.0);
         outcome.add(json!({
-            "limit_messages_per_second": self.messages_per_second.round(),
-            "share_of_limit": per_second / self.messages_per_second.max(1.0),
+            "limit_per_second": self.per_second.round(),
+            "share_of_limit": per_second / self.per_second.max(1.0),
         }));
+    }
+
+    /// What was the limit, if it was not the echo's core.
+    fn warning(&self) -> Option<String> {
+        let (echo, own) = (self.echo_cores, self.own_cores);
+        if !self.is_pinned {
+            Some("limit: echo and load share cores: there are not two".to_owned())
+        } else if echo < FULL && own < FULL {
+            Some(format!(
+                "limit: no ceiling, for neither core was full (echo {echo:.2}, load {own:.2}): \
+                 the machine was busy with something else"
+            ))
+        } else if echo < FULL {
+            Some(format!(
+                "limit: the load was it ({own:.2} of a core), not the echo ({echo:.2}): \
+                 no server does more under this load"
+            ))
+        } else {
+            None
+        }
     }
 }
 
-fn measure(pairs: usize, window: u64, seconds: u64) -> Result<Measured> {
-    ensure!(pairs > 0 && window > 0 && seconds > 0, "something is in flight for some time");
-    let listener = TcpListener::bind("127.0.0.1:0").context("a port for the echo")?;
-    let address = listener.local_addr()?;
-    let before = cores::allowed();
-    let (echo_core, own_core) = two_of(&before);
-    let stop = Arc::new(AtomicBool::new(false));
-    let echoing = {
-        let stop = Arc::clone(&stop);
-        std::thread::spawn(move || (cores::keep_to(&[echo_core]).is_ok(), echo(listener, &stop)))
-    };
-    let is_own_pinned = cores::keep_to(&[own_core]).is_ok();
-    let result = Thrower::begin(address, pairs, window).and_then(|thrower| thrower.run(seconds));
-    let restored = cores::keep_to(&before);
-    stop.store(true, Ordering::Relaxed);
-    let Ok((is_echo_pinned, echoed)) = echoing.join() else { bail!("the echo panicked") };
-    restored.context("the cores of this thread")?;
-    Ok(Measured { echo_cores: echoed?, is_pinned: is_own_pinned && is_echo_pinned, ..result? })
+impl Limit {
+    fn measure(&self) -> Result<Measured> {
+        let Limit { frames, pairs, window, seconds, .. } = *self;
+        ensure!(pairs > 0 && window > 0 && seconds > 0, "something is in flight for some time");
+        let listener = TcpListener::bind("127.0.0.1:0").context("a port for the echo")?;
+        let address = listener.local_addr()?;
+        let before = cores::allowed();
+        let (echo_core, own_core) = two_of(&before);
+        let signals = Arc::new(Signals::default());
+        let echoing = {
+            let signals = Arc::clone(&signals);
+            std::thread::spawn(move || {
+                (cores::keep_to(&[echo_core]).is_ok(), echo(listener, frames, &signals))
+            })
+        };
+        let is_own_pinned = cores::keep_to(&[own_core]).is_ok();
+        let thrown = Thrower::begin(address, frames, pairs, window).and_then(|thrower| {
+            thrower.run(seconds, || signals.counts.store(true, Ordering::Relaxed))
+        });
+        signals.ends.store(true, Ordering::Relaxed);
+        let Ok((is_echo_pinned, echo_cores)) = echoing.join() else { bail!("the echo panicked") };
+        cores::keep_to(&before).context("the cores of this thread")?;
+        let (thrown, echo_cores) = (thrown?, echo_cores?);
+        Ok(Measured {
+            per_second: thrown.per_second,
+            took: thrown.took,
+            echo_cores,
+            own_cores: thrown.cores,
+            is_pinned: is_own_pinned && is_echo_pinned,
+        })
+    }
 }
 
 /// The echo's core and the load's, of those that this thread may use; if that is one, as the
@@ -127,156 +181,26 @@ fn two_of(allowed: &[usize]) -> (usize, usize) {
     }
 }
 
-/// Sends everything back until it is to stop; gives the share of a core that it took.
-fn echo(listener: TcpListener, stop: &AtomicBool) -> Result<f64> {
-    let mut streams = Streams::new()?;
-    streams.accept(listener)?;
-    let begun = Instant::now();
-    while !stop.load(Ordering::Relaxed) {
-        streams.round(Duration::from_millis(20), |_, heard, out| {
-            if let Heard::Bytes(bytes) = heard {
-                out.extend_from_slice(bytes);
-            }
-            Ok(())
-        })?;
-    }
-    Ok(thread_seconds() / begun.elapsed().as_secs_f64())
-}
-
-/// CPU time of this thread so far, seconds.
-fn thread_seconds() -> f64 {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
-}
-
-/// One connection: what it awaits, how far that has come, and when it was thrown.
-#[derive(Default)]
-struct Lane {
-    thrown: u64,
-    caught: u64,
-    thrown_us: VecDeque<u64>,
-    awaited: Vec<u8>,
-    at: usize,
-}
-
-impl Lane {
-    fn throw(&mut self, place: usize, now_us: u64, out: &mut Vec<u8>) {
-        exchange(place, self.thrown, out);
-        self.thrown += 1;
-        self.thrown_us.push_back(now_us);
-    }
-
-    /// Checks what came back; gives how many messages' worth of it are whole.
-    fn catch(&mut self, place: usize, mut bytes: &[u8]) -> Result<u64> {
-        let before = self.caught;
-        while !bytes.is_empty() {
-            if self.at == self.awaited.len() {
-                ensure!(self.caught < self.thrown, "more came back than was thrown");
-                self.awaited.clear();
-                self.at = 0;
-                exchange(place, self.caught, &mut self.awaited);
-            }
-            let count = bytes.len().min(self.awaited.len() - self.at);
-            let is_same = bytes[..count] == self.awaited[self.at..self.at + count];
-            ensure!(is_same, "the echo changed a byte of connection {place}");
-            bytes = &bytes[count..];
-            self.at += count;
-            self.caught += u64::from(self.at == self.awaited.len());
-        }
-        Ok(self.caught - before)
-    }
-}
-
-/// The frames of one message that a client sends.
-fn exchange(place: usize, number: u64, out: &mut Vec<u8>) {
-    // Ids as long as real ones.
-    let id = 1_000_000_000_000_000_000 + number as i64;
-    let (from, to) = (place as i64, (place ^ 1) as i64);
-    words::message(out, from, to, id, number);
-    words::ack(out, id);
-}
-
-/// All connections to the echo.
-struct Thrower {
-    streams: Streams,
-    lanes: Vec<Lane>,
-    begun: Instant,
-    took: Latencies,
-}
-
-impl Thrower {
-    fn begin(echo: SocketAddr, pairs: usize, window: u64) -> Result<Thrower> {
-        let (mut streams, mut lanes) = (Streams::new()?, Vec::new());
-        for place in 0..pairs * 2 {
-            streams.open(echo)?;
-            let share = if place % 2 == 0 { window.div_ceil(2) } else { window / 2 };
-            let mut lane = Lane::default();
-            (0..share).for_each(|_| lane.throw(place, 0, streams.outbound(place)));
-            lanes.push(lane);
-        }
-        Ok(Thrower { streams, lanes, begun: Instant::now(), took: Latencies::default() })
-    }
-
-    /// Throws so long, and gives what came back; of the echo it knows nothing.
-    fn run(mut self, seconds: u64) -> Result<Measured> {
-        let deadline = Instant::now() + SETTLE_WITHIN;
-        // Whoever throws has connected: only then it counts.
-        while self.lanes.iter().any(|lane| lane.thrown > 0 && lane.caught == 0) {
-            ensure!(Instant::now() < deadline, "the echo is silent");
-            self.round()?;
-        }
-        self.took = Latencies::default();
-        let (from, own_before) = (Instant::now(), thread_seconds());
-        while from.elapsed() < Duration::from_secs(seconds) {
-            self.round()?;
-        }
-        let took = from.elapsed().as_secs_f64();
-        Ok(Measured {
-            messages_per_second: self.took.total() as f64 / took,
-            own_cores: (thread_seconds() - own_before) / took,
-            echo_cores: 0.0,
-            took: self.took,
-            is_pinned: false,
-        })
-    }
-
-    fn round(&mut self) -> Result<()> {
-        let Thrower { streams, lanes, begun, took } = self;
-        streams.round(Duration::from_millis(50), |place, heard, out| {
-            let Heard::Bytes(bytes) = heard else { bail!("the echo is gone: {heard:?}") };
-            let lane = &mut lanes[place];
-            let caught = lane.catch(place, bytes)?;
-            let now_us = begun.elapsed().as_micros() as u64;
-            for _ in 0..caught {
-                let thrown_us = lane.thrown_us.pop_front().unwrap_or(now_us);
-                took.record(now_us - thrown_us);
-                lane.throw(place, now_us, out);
-            }
-            Ok(())
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn what_comes_back_is_counted_when_it_is_whole_and_changes_are_found() {
-        let (mut lane, mut out) = (Lane::default(), Vec::new());
-        (0..3).for_each(|_| lane.throw(4, 0, &mut out));
-        let caught: u64 = out.iter().map(|byte| lane.catch(4, &[*byte]).expect("the same")).sum();
-        assert_eq!(caught, 3);
-        assert!(lane.catch(4, &out[..1]).is_err(), "nothing more was thrown");
-        let (mut lane, mut out) = (Lane::default(), Vec::new());
-        lane.throw(4, 0, &mut out);
-        out[200] ^= 1;
-        assert!(lane.catch(4, &out).is_err(), "a byte was changed");
-    }
-
-    #[test]
     fn echo_and_load_get_two_cores() {
         assert_eq!(two_of(&[0, 1, 2]), (0, 1));
         assert_eq!((two_of(&[1]), two_of(&[0])), ((0, 1), (1, 0)));
+    }
+
+    #[test]
+    fn a_limit_that_is_none_says_so() {
+        let warning = |echo_cores: f64, own_cores: f64, is_pinned: bool| {
+            let (took, per_second) = (Latencies::default(), 4_000.0);
+            let measured = Measured { per_second, took, echo_cores, own_cores, is_pinned };
+            measured.warning().unwrap_or_default()
+        };
+        assert!(warning(0.24, 0.29, true).starts_with("limit: no ceiling"));
+        assert!(warning(0.7, 0.95, true).starts_with("limit: the load was it"));
+        assert!(warning(0.5, 0.5, false).contains("there are not two"));
+        assert_eq!(warning(0.97, 0.8, true), "");
     }
 }

@@ -6,7 +6,7 @@
 use super::accounts::Target;
 use super::driver::Driver;
 use super::driver::peer::{Peer, Play};
-use super::limit::Measured;
+use super::limit::{Frames, Measured};
 use super::players::Players;
 use super::usage::Usage;
 use crate::outcome::{Outcome, Run, Scenario};
@@ -72,7 +72,10 @@ impl Scenario for Open {
 
 impl Play for Open {
     fn with(&self, driver: impl Driver, outcome: &mut Outcome) -> Result<()> {
-        let limit = self.limit.then(|| Measured::before(self.users / 2, WINDOW)).transpose()?;
+        let limit = self
+            .limit
+            .then(|| Measured::before(Frames::Messages, self.users / 2, WINDOW))
+            .transpose()?;
         let mut players = Players::join(&self.target, driver, self.users)?;
         let start_us = players.now_us();
         let warm = self.warm_seconds * self.rate;
@@ -83,7 +86,7 @@ impl Play for Open {
         let played = self.play(&mut players, start_us, warm..last);
         let used = usage.end(&self.target, players.delivered(), outcome);
         outcome.add(used);
-        limit.inspect(|limit| limit.beside(outcome));
+        limit.inspect(|limit| limit.beside("delivered_per_second", outcome));
         let drained = played.and_then(|()| players.drain());
         players.report(outcome);
         drained

@@ -6,7 +6,7 @@
 use super::accounts::Target;
 use super::driver::Driver;
 use super::driver::peer::{Peer, Play};
-use super::limit::Measured;
+use super::limit::{Frames, Measured};
 use super::players::Players;
 use super::usage::Usage;
 use crate::outcome::{Outcome, Run, Scenario};
@@ -65,7 +65,10 @@ impl Scenario for PingPong {
 
 impl Play for PingPong {
     fn with(&self, driver: impl Driver, outcome: &mut Outcome) -> Result<()> {
-        let limit = self.limit.then(|| Measured::before(self.pairs, self.window)).transpose()?;
+        let limit = self
+            .limit
+            .then(|| Measured::before(Frames::Messages, self.pairs, self.window))
+            .transpose()?;
         let mut players = Players::join(&self.target, driver, self.pairs * 2)?;
         let share = |index: usize| match index % 2 {
             0 => self.window.div_ceil(2),
@@ -81,7 +84,7 @@ impl Play for PingPong {
         let played = self.play(&mut players, &mut owed, self.seconds);
         let used = usage.end(&self.target, players.delivered(), outcome);
         outcome.add(used);
-        limit.inspect(|limit| limit.beside(outcome));
+        limit.inspect(|limit| limit.beside("delivered_per_second", outcome));
         players.report(outcome);
         played?;
         players.drain()

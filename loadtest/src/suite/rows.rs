@@ -11,6 +11,18 @@ pub struct Line {
     pub figures: Vec<String>,
     /// What they are multiplied with.
     pub factor: f64,
+    /// What stands beside them: how much of a ceiling it is.
+    pub share: Option<Share>,
+}
+
+/// How much of what the machine can do.
+pub struct Share {
+    /// Rates by their paths.
+    pub rates: Vec<String>,
+    /// The row that measures the ceiling.
+    pub row: &'static str,
+    /// Which figure of it that is.
+    pub ceiling: &'static str,
 }
 
 /// Which cores a server has.
@@ -62,11 +74,40 @@ impl Row {
     }
 
     fn line_times(mut self, factor: f64, what: &str, figures: &[impl AsRef<str>]) -> Row {
-        let figures = figures.iter().map(|path| path.as_ref().to_owned()).collect();
-        let what = what.to_owned();
-        self.lines.push(Line { what, figures, factor });
+        let figures = paths(figures);
+        self.lines.push(Line { what: what.to_owned(), figures, factor, share: None });
         self
     }
+
+    /// Beside the line before stands how much of a ceiling these rates are.
+    fn of(
+        mut self,
+        (row, ceiling): (&'static str, &'static str),
+        rates: &[impl AsRef<str>],
+    ) -> Row {
+        let line = self.lines.last_mut().expect("a share follows its line");
+        line.share = Some(Share { rates: paths(rates), row, ceiling });
+        self
+    }
+
+    /// Shows rates, and how much of a ceiling they are.
+    fn rates(
+        self,
+        what: &str,
+        rates: &[impl AsRef<str>],
+        ceiling: (&'static str, &'static str),
+    ) -> Row {
+        self.line(what, rates).of(ceiling, rates)
+    }
+
+    fn needs(&self, other: &Row) -> bool {
+        let mut shares = self.lines.iter().filter_map(|line| line.share.as_ref());
+        shares.any(|share| share.row == other.name)
+    }
+}
+
+fn paths(paths: &[impl AsRef<str>]) -> Vec<String> {
+    paths.iter().map(|path| path.as_ref().to_owned()).collect()
 }
 
 fn split(arguments: &str) -> Vec<String> {
@@ -80,14 +121,16 @@ const DELIVERY: [&str; 4] =
 /// All rows; `quick`: everything tiny and a second long.
 pub fn all(quick: bool, seconds: u64) -> Vec<Row> {
     let seconds = if quick { 1 } else { seconds };
-    let mut rows = messages(quick, seconds);
+    let mut rows = limits(quick);
+    rows.extend(messages(quick, seconds));
     rows.push(scale(quick, seconds));
     rows.extend(connections(quick, seconds));
     rows.extend(others(quick, seconds));
     rows
 }
 
-/// Those whose names hold one of these words; all where there are none.
+/// Those whose names hold one of these words, and the ceilings that they are shares of; all where
+/// there are no words.
 ///
 /// # Errors
 /// When no row has one of the words in its name.
@@ -97,13 +140,40 @@ pub fn chosen(rows: Vec<Row>, words: &[String]) -> Result<Vec<Row>> {
         let names = || rows.iter().map(|row| row.name).collect::<Vec<_>>().join(", ");
         ensure!(is_known, "no row has {word:?} in its name: they are {}", names());
     }
-    let is_chosen = |row: &Row| words.iter().any(|word| row.name.contains(word));
-    Ok(rows.into_iter().filter(|row| words.is_empty() || is_chosen(row)).collect())
+    let has_word = |row: &Row| words.is_empty() || words.iter().any(|it| row.name.contains(it));
+    let is_needed = |row: &Row| rows.iter().any(|other| has_word(other) && other.needs(row));
+    let kept: Vec<bool> = rows.iter().map(|row| has_word(row) || is_needed(row)).collect();
+    Ok(rows.into_iter().zip(kept).filter(|(_, is_kept)| *is_kept).map(|(row, _)| row).collect())
 }
 
 /// A size, or the one that shows only that it works.
 fn size(quick: bool, whole: u64, tiny: u64) -> u64 {
     if quick { tiny } else { whole }
+}
+
+/// Ceilings, by the row that measures one and its figure.
+const MESSAGES_1: (&str, &str) = ("limit-1", "messages_per_second");
+const MESSAGES_16: (&str, &str) = ("limit-16", "messages_per_second");
+const CALLS_1: (&str, &str) = ("limit-ids-plain", "calls_per_second");
+const CALLS_16: (&str, &str) = ("limit-ids-pipelined", "calls_per_second");
+
+/// What a bare echo does with the same frames.
+fn limits(quick: bool) -> Vec<Row> {
+    let (pairs, seconds) = (size(quick, 500, 5), size(quick, 5, 1));
+    let limit = |(name, figure): (&'static str, &str), what: &str, frames: &str| {
+        let load = format!("limit {frames} --seconds {seconds}");
+        Row::new(name, &load).with_its_own_server().line(what, &[figure])
+    };
+    let messages = |window: u64| format!("--pairs {pairs} --window {window}");
+    // As many connections as those that ask for ids, and as much in flight on each.
+    let calls = |window: u64| format!("--frames calls --pairs 32 --window {}", 2 * window);
+    let what = "a bare echo: frames of so many messages a second, 1 in flight a pair";
+    vec![
+        limit(MESSAGES_1, what, &messages(1)),
+        limit(MESSAGES_16, "the same, 16 in flight a pair", &messages(16)),
+        limit(CALLS_1, "a bare echo: calls a second, 64 connections, one each", &calls(1)),
+        limit(CALLS_16, "the same, 16 calls in flight", &calls(16)),
+    ]
 }
 
 /// Pairs who write to each other.
@@ -113,31 +183,39 @@ fn messages(quick: bool, seconds: u64) -> Vec<Row> {
     let pingpong = |window: u64| format!("pingpong --pairs {pairs} --window {window} {time}");
     let (users, rate) = (size(quick, 1_000, 10), size(quick, 20_000, 200));
     let open = format!("open --users {users} --rate {rate} {time}");
-    let limit = format!("limit --pairs {pairs} --window 16 --seconds {}", size(quick, 5, 1));
     let one_async = "--durability async";
     let throughput = ["delivered_per_second"];
     vec![
-        Row::new("limit", &limit).with_its_own_server().line(
-            "what this machine can do: frames of so many messages a second, through a bare echo",
-            &["messages_per_second"],
+        Row::new("pingpong-1-sync", &pingpong(1)).rates(
+            "delivered/s, 1 in flight a pair, `sync`",
+            &throughput,
+            MESSAGES_1,
         ),
-        Row::new("pingpong-1-sync", &pingpong(1))
-            .line("delivered/s, 1 in flight a pair, `sync`", &throughput),
-        Row::new("pingpong-1-async", &pingpong(1))
-            .server(one_async, Where::OneCore)
-            .line("the same, `async`", &throughput),
-        Row::new("pingpong-16-sync", &pingpong(16))
-            .line("delivered/s, 16 in flight a pair, `sync`", &throughput),
-        Row::new("pingpong-16-async", &pingpong(16))
-            .server(one_async, Where::OneCore)
-            .line("the same, `async`", &throughput),
-        Row::new("open-one-core", &open).line(
-            &format!("{rate} messages/s whatever happens, p50 / p99 / p99.9 / longest, ms"),
-            &DELIVERY,
+        Row::new("pingpong-1-async", &pingpong(1)).server(one_async, Where::OneCore).rates(
+            "the same, `async`",
+            &throughput,
+            MESSAGES_1,
         ),
+        Row::new("pingpong-16-sync", &pingpong(16)).rates(
+            "delivered/s, 16 in flight a pair, `sync`",
+            &throughput,
+            MESSAGES_16,
+        ),
+        Row::new("pingpong-16-async", &pingpong(16)).server(one_async, Where::OneCore).rates(
+            "the same, `async`",
+            &throughput,
+            MESSAGES_16,
+        ),
+        Row::new("open-one-core", &open)
+            .line(
+                &format!("{rate} messages/s whatever happens, p50 / p99 / p99.9 / longest, ms"),
+                &DELIVERY,
+            )
+            .of(MESSAGES_16, &throughput),
         Row::new("open-indexer-apart", &open)
             .server("--durability sync", Where::IndexerApart)
-            .line("the same, the indexer on the other core", &DELIVERY),
+            .line("the same, the indexer on the other core", &DELIVERY)
+            .of(MESSAGES_16, &throughput),
     ]
 }
 
@@ -156,17 +234,19 @@ fn scale(quick: bool, seconds: u64) -> Row {
         rows.map(|row| format!("rows / {row} / {name}")).collect()
     };
     let row = Row::new("scale", &load).long();
-    row.line(
+    row.rates(
         &format!("delivered/s, 16 in flight a pair, beside {} registered users", users.join(" / ")),
         &figures("delivered_per_second", 1..=3),
+        MESSAGES_16,
     )
-    .line(
+    .rates(
         &format!(
             "the same beside {} of them with {} stored messages",
             users[2],
             stored.join(" / ")
         ),
         &figures("delivered_per_second", 3..=5),
+        MESSAGES_16,
     )
     .line(
         "the server's CPU for one of these, us, by users and then by stored messages",
@@ -207,16 +287,23 @@ fn connections(quick: bool, seconds: u64) -> Vec<Row> {
 fn others(quick: bool, seconds: u64) -> Vec<Row> {
     let (away, waiting) = (size(quick, 1_000, 10), size(quick, 100_000, 200));
     let offline = format!("offline --users {away} --messages {waiting}");
+    let ids_rate = ["ids_per_second"];
     let ids = |calls: u64| format!("ids --connections 64 --pipelined {calls} --seconds {seconds}");
     vec![
         Row::new("offline", &offline).line(
             &format!("{waiting} messages to {away} who are away, a second: store / drain"),
             &["store / delivered_per_second", "drain / delivered_per_second"],
         ),
-        Row::new("ids-plain", &ids(1))
-            .line("message ids a second, 64 connections, one call each", &["ids_per_second"]),
-        Row::new("ids-pipelined", &ids(16))
-            .line("the same, 16 calls in flight", &["ids_per_second"]),
+        Row::new("ids-plain", &ids(1)).rates(
+            "message ids a second, 64 connections, one call each",
+            &ids_rate,
+            CALLS_1,
+        ),
+        Row::new("ids-pipelined", &ids(16)).rates(
+            "the same, 16 calls in flight",
+            &ids_rate,
+            CALLS_16,
+        ),
         restart("restart", quick, size(quick, 1_000_000, 1_000)),
         restart("restart-10m", quick, size(quick, 10_000_000, 2_000)).long(),
     ]
@@ -242,8 +329,11 @@ mod tests {
 
     #[test]
     fn rows_are_chosen_by_parts_of_their_names() {
-        let expected = ["open-one-core", "open-indexer-apart", "ids-plain", "ids-pipelined"];
-        assert_eq!(names(&["open", "ids"]).expect("there are such"), expected);
+        // What they are shares of is measured, too.
+        let expected =
+            ["limit-16", "open-one-core", "open-indexer-apart", "restart", "restart-10m"];
+        assert_eq!(names(&["open", "restart"]).expect("there are such"), expected);
+        assert_eq!(names(&["ids-plain"]).expect("it is one"), ["limit-ids-plain", "ids-plain"]);
         assert_eq!(names(&[]).expect("all").len(), all(false, 60).len());
         let error = names(&["open", "nothing"]).expect_err("there is none").to_string();
         assert!(error.contains("\"nothing\"") && error.contains("restart-10m"), "{error}");
