@@ -9,6 +9,7 @@
 //! * [`http`] and [`websocket`] are small blocking clients that can also misbehave.
 //! * [`echo`] starts the binary that says back what comes, for the protocols' own rules.
 //! * [`world`] makes users, pairs and conversations of them, for tests that read as sentences.
+//! * [`hostile`] lets two people chat through whatever a test does to a server.
 //! * [`crash`] kills a server again and again and looks for what it acked.
 //! * [`restart`] fills a server and times its start.
 //! * [`load`] is the load generator: one thread, one ring, every message checked.
@@ -25,6 +26,7 @@ pub mod crash;
 pub mod dice;
 pub mod document;
 pub mod echo;
+pub mod hostile;
 pub mod http;
 pub mod json;
 pub mod latencies;
