@@ -22,7 +22,7 @@ use crate::node::journeys::Wanted;
 use crate::node::mesh::Parcel;
 use crate::node::parking::Waiting;
 use crate::node::profile::Arrival;
-use crate::node::ring::Token;
+use crate::node::ring::{BUFFER_BYTES, Token};
 use crate::store::{Store, StoreError};
 use crate::wire::encode;
 use crate::wire::session::Step;
@@ -90,6 +90,10 @@ impl<S: Store> Desk<S> {
         if let Some(connection) = self.table.get(token)
             && !window.is_empty()
         {
+            // What is counted is what waits: memory that held much more is not kept for it.
+            if window.capacity() > BUFFER_BYTES && window.capacity() / 2 > window.len() {
+                window.shrink_to_fit();
+            }
             connection.window = window;
         }
         Ok(())

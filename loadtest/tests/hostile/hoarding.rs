@@ -1,7 +1,7 @@
 //! Those who make the server keep something for them: messages they never read, memory of requests
 //! that are long answered, answers they never take.
 
-use super::narrow;
+use super::{narrow, raw};
 use anser_loadtest::hostile::{MIB, Siege, at_once};
 use anser_loadtest::http;
 use anser_loadtest::json::Integers;
@@ -9,7 +9,7 @@ use anser_loadtest::server::Setup;
 use anser_loadtest::websocket::{Connection, Frame, opcode};
 use anser_loadtest::world::{Client, World, fresh_id};
 use serde_json::json;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 
 /// Messages to people who do not read.
@@ -71,7 +71,7 @@ fn cost(devices: usize) -> u64 {
     }
     let grown = siege.grown();
     drop(devices);
-    siege.end(400 * MIB);
+    siege.end(256 * MIB);
     grown
 }
 
@@ -81,6 +81,29 @@ fn a_hundred_thousand_messages_to_readers_who_never_read_cost_little_more_than_t
     let words = format!("to nobody {} MiB, to sleepers {} MiB", nobody / MIB, asleep / MIB);
     eprintln!("{words}");
     assert!(asleep <= nobody + 64 * MIB, "{words}");
+}
+
+/// A megabyte that was answered, and one byte of another request: that byte is all that is kept.
+#[test]
+fn an_answered_request_leaves_no_memory_behind() {
+    let siege = Siege::of(Setup::shards(2));
+    let world = siege.world("left behind");
+    let body = json!({"padding": "x".repeat((1 << 20) - 100)}).to_string();
+    let request = http::post("/im/message/get/id", &body) + "P";
+    let hold = |_| -> Vec<TcpStream> {
+        let one = || {
+            let mut stream = raw(world.http);
+            stream.write_all(request.as_bytes()).expect("the server reads");
+            let mut answer = [0; 15];
+            stream.read_exact(&mut answer).expect("it answers");
+            assert_eq!(&answer, b"HTTP/1.1 200 OK");
+            stream
+        };
+        (0..150).map(|_| one()).collect()
+    };
+    let held: Vec<TcpStream> = at_once(2, hold).into_iter().flatten().collect();
+    assert_eq!(held.len(), 300);
+    siege.end(32 * MIB);
 }
 
 /// Pipelined requests with long answers, none of which is ever read.
