@@ -285,8 +285,17 @@ pub const RESHARD_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub const SHARDS_MAX: u16 = 256;
 /// Time that draining may take before the process exits all the same.
 pub const DRAIN_MS_MAX: u64 = 8_000;
-/// How long accepting pauses when there are no descriptors left.
+/// How long accepting pauses when there are no descriptors left for connections.
 pub const ACCEPT_PAUSE_MS: u64 = 20;
+/// Connections that may come in by one listening socket before a shard looks whether they may.
+pub const ACCEPTS_AT_ONCE: u32 = 16;
+/// Descriptors that connections leave to a server: rings, listeners, operators.
+pub const FILES_KEPT: u64 = 64;
+/// Those that they leave to each shard: the files of its log, tables that are read and merged, and
+/// connections that come in at once. At this point connections wait to be accepted.
+pub const FILES_KEPT_PER_SHARD: u64 = 192;
+/// Of few descriptors connections leave at most one part of so many.
+pub const FILES_KEPT_PARTS: u64 = 2;
 
 const _: () = {
     assert!(HELD_BYTES_MAX >= FRAME_BYTES_MAX, "a held frame may be as large as any");
@@ -319,4 +328,9 @@ const _: () = {
         "the overlay is full before the segments are used up"
     );
     assert!(LIST_PART_BYTES < UNSENT_BYTES_MAX, "a part of a list is no slow reader");
+    assert!(
+        FILES_KEPT_PER_SHARD as usize
+            > 2 * STORE_FILES_MAX + LOG_SEGMENTS_MAX + 2 * ACCEPTS_AT_ONCE as usize,
+        "as many tables can be merged as are kept open for reading"
+    );
 };

@@ -12,6 +12,7 @@ mod disk;
 mod uring;
 
 use crate::config::{Config, IndexerCore, StoreKind};
+use crate::node::listener::files_for_connections;
 use rustix::process::{Resource, Rlimit};
 use std::fmt;
 
@@ -57,7 +58,7 @@ impl fmt::Display for Check {
 /// All checks, in the order of what a server needs first. The soft limit of open files is raised
 /// to the hard one on the way, as `serve` needs it.
 pub fn examine(config: &Config) -> Vec<Check> {
-    let mut checks = examine_machine();
+    let mut checks = examine_machine(config.shards);
     checks.push(cores(config));
     match config.store {
         StoreKind::Disk => checks.extend(disk::examine(&config.data_dir)),
@@ -70,9 +71,10 @@ pub fn examine(config: &Config) -> Vec<Check> {
     checks
 }
 
-/// Those of them that no setting changes: what a shard's ring and its connections need.
-pub fn examine_machine() -> Vec<Check> {
-    vec![uring::kernel(), uring::ring(), locked_memory(), open_files(), backlog()]
+/// Those of them that no setting changes but the number of shards: what a shard's ring and its
+/// connections need.
+pub fn examine_machine(shards: Option<u16>) -> Vec<Check> {
+    vec![uring::kernel(), uring::ring(), locked_memory(), open_files(shards), backlog()]
 }
 
 /// The worst of all verdicts.
@@ -105,29 +107,26 @@ fn judge_locked_memory(limit: Rlimit) -> (Verdict, String) {
     (Verdict::Ok, format!("{kib} KiB may be locked"))
 }
 
-/// Descriptors that a server uses for other things than connections: files, rings, listeners.
-const FILES_BESIDE_CONNECTIONS: u64 = 256;
-
-fn open_files() -> Check {
+fn open_files(shards: Option<u16>) -> Check {
     let limit = rustix::process::getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     let limit = match rustix::process::setrlimit(Resource::Nofile, raised) {
         Ok(()) => raised,
         Err(_) => limit,
     };
-    let (verdict, words) = judge_open_files(limit.current);
+    let cores = || rustix::thread::sched_getaffinity(None).map_or(1, |set| set.count() as u16);
+    let (verdict, words) = judge_open_files(limit.current, shards.unwrap_or_else(cores));
     Check::new("nofile", verdict, words)
 }
 
-fn judge_open_files(limit: Option<u64>) -> (Verdict, String) {
+fn judge_open_files(limit: Option<u64>, shards: u16) -> (Verdict, String) {
     let Some(files) = limit else {
         return (Verdict::Ok, "unlimited: memory bounds the connections".to_owned());
     };
-    let connections = files.saturating_sub(FILES_BESIDE_CONNECTIONS);
+    let connections = files_for_connections(files, shards);
     let room = format!("{files} files may be open: room for about {connections} connections");
     let advice = "raise it with `ulimit -Hn 1048576` or LimitNOFILE=1048576 in the unit";
     match connections {
-        0 => (Verdict::Warn, format!("{files} files may be open, hardly any connection: {advice}")),
         1..10_000 => (Verdict::Warn, format!("{room}; {advice}")),
         _ => (Verdict::Ok, room),
     }

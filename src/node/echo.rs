@@ -44,7 +44,7 @@ pub struct Ports {
 
 /// Says back whatever comes until a signal ends it.
 pub fn serve(ports: Ports) -> Result<(), ServeError> {
-    refuse_unfit(&doctor::examine_machine())?;
+    refuse_unfit(&doctor::examine_machine(Some(1)))?;
     let (http, http_socket) = listen_if("http", ports.http)?;
     let (ws, ws_socket) = listen_if("ws", ports.ws)?;
     let system = |doing| move |source| ServeError::System { doing, source };
@@ -56,7 +56,7 @@ pub fn serve(ports: Ports) -> Result<(), ServeError> {
     let berth = Berth {
         place: Place { shard: ShardId(0), shards: 1, lanes: 1 },
         mesh: meshes(&bells).pop().expect("one bell, one mesh"),
-        listeners: Listeners::new(http_socket, ws_socket),
+        listeners: Listeners::new(http_socket, ws_socket, u64::MAX),
         directory: Arc::new(Directory::new()),
         metrics: Arc::default(),
         options: WireOptions { dialect: Dialect::Bare, ..Default::default() },

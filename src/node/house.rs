@@ -86,7 +86,7 @@ impl House {
             let control = Control::new(stage.clone(), cuts.clone(), sender.clone());
             let clock = Clock::new(Reading::take(), directory.shown());
             let desk = desk(mesh, shards, &directory);
-            let listeners = Listeners::new(Some(http), Some(ws));
+            let listeners = Listeners::new(Some(http), Some(ws), u64::MAX);
             ShardLoop::new(desk, listeners, control, clock, None).expect("a ring")
         };
         let shards = meshes(&bells).into_iter().zip(doors).map(lone).collect();

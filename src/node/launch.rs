@@ -27,7 +27,7 @@ use crate::node::desk::{Desk, Fittings};
 use crate::node::doctor::{self, Check, Verdict};
 use crate::node::forgetting;
 use crate::node::indexer::{self, Link, Opening};
-use crate::node::listener::{Listeners, bind_all};
+use crate::node::listener::{Listeners, bind_all, files_for_connections};
 use crate::node::log_writer::LogWriter;
 use crate::node::mesh::{Doorbell, Mesh, bells, meshes};
 use crate::node::pace::Pace;
@@ -139,12 +139,13 @@ pub fn serve(config: &Config) -> Result<(), ServeError> {
     let mut readers = fetchers(&bells).into_iter();
     let directory = Arc::new(Directory::new());
     let sockets = http_sockets.into_iter().zip(ws_sockets);
+    let files_end = files_for_connections(files_max(), layout.shards);
     for (index, ((http, ws), mesh)) in sockets.zip(meshes(&bells)).enumerate() {
         let shard = ShardId(index as u16);
         let berth = Berth {
             place: Place { shard, shards: layout.shards, lanes: layout.lanes },
             mesh,
-            listeners: Listeners::new(Some(http), Some(ws)),
+            listeners: Listeners::new(Some(http), Some(ws), files_end),
             directory: directory.clone(),
             metrics: metrics[index].clone(),
             options: wire_options(config),
@@ -233,6 +234,11 @@ pub(super) fn allowed_cores() -> Vec<usize> {
     let cores: Vec<usize> =
         (0..rustix::thread::CpuSet::MAX_CPU).filter(|c| set.is_set(*c)).collect();
     if cores.is_empty() { vec![0] } else { cores }
+}
+
+/// How many files this process may have open: as many as `doctor` could get.
+fn files_max() -> u64 {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
 fn lay_out(config: &Config, cores: usize) -> Result<Layout, ServeError> {

@@ -4,14 +4,22 @@
 //! 1. An address that another process listens on is refused, though ports are shared among shards.
 //! 2. When descriptors run out accepting pauses for [`ACCEPT_PAUSE_MS`]; it never spins, and
 //!    connections that are open go on.
+//! 3. Connections have the lowest descriptors alone: of those above, which the server needs for its
+//!    files, no more than [`ACCEPTS_AT_ONCE`] of each listening socket are ever a connection's, and
+//!    that is closed as soon as it is seen.
+//!
+//! The kernel gives the lowest descriptor that is free: who is given a high one is told by it that
+//! all below are taken.
 //!
 //! Left to others: what is accepted (`shard_loop`).
 
-use crate::limits::ACCEPT_PAUSE_MS;
+use crate::limits::{
+    ACCEPT_PAUSE_MS, ACCEPTS_AT_ONCE, FILES_KEPT, FILES_KEPT_PARTS, FILES_KEPT_PER_SHARD,
+};
 use crate::metrics::Gauge;
 use crate::node::ring::Ring;
 use crate::wire::session::Port;
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, listen, sockopt};
 use std::io;
@@ -60,53 +68,87 @@ fn bind_one(address: SocketAddr, sharing: Sharing) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Accepting {
-    Off,
-    Armed,
+/// How many of so many descriptors connections may have.
+pub fn files_for_connections(files: u64, shards: u16) -> u64 {
+    let kept = FILES_KEPT + FILES_KEPT_PER_SHARD * u64::from(shards);
+    files - kept.min(files / FILES_KEPT_PARTS)
 }
 
 /// A shard's listening sockets.
 pub struct Listeners {
     sockets: [Option<OwnedFd>; 2],
-    accepting: [Accepting; 2],
+    /// Accepts that are armed, of each.
+    armed: [u32; 2],
+    /// As many may be: few after a pause, more as connections come in.
+    at_once: u32,
     paused_until_ms: Option<u64>,
+    /// The first descriptor that is none for connections.
+    files_end: u64,
 }
 
 impl Listeners {
-    /// Listening sockets of one shard, in the order of [`PORTS`].
-    pub fn new(http: Option<OwnedFd>, ws: Option<OwnedFd>) -> Listeners {
-        Listeners { sockets: [http, ws], accepting: [Accepting::Off; 2], paused_until_ms: None }
+    /// Listening sockets of one shard, in the order of [`PORTS`]; connections have the descriptors
+    /// below `files_end`.
+    pub fn new(http: Option<OwnedFd>, ws: Option<OwnedFd>, files_end: u64) -> Listeners {
+        let sockets = [http, ws];
+        Listeners { sockets, armed: [0; 2], at_once: 1, paused_until_ms: None, files_end }
     }
 
     /// Arms what is not armed, unless accepting pauses.
     pub fn accept(&mut self, ring: &mut Ring, now_ms: u64) -> io::Result<()> {
-        if self.paused_until_ms.is_some_and(|until| now_ms < until) {
-            return Ok(());
+        if let Some(until) = self.paused_until_ms {
+            if now_ms < until {
+                return Ok(());
+            }
+            if !self.has_room() {
+                self.pause(now_ms);
+                return Ok(());
+            }
+            self.paused_until_ms = None;
         }
-        self.paused_until_ms = None;
         for (index, socket) in self.sockets.iter().enumerate() {
-            if let Some(socket) = socket
-                && self.accepting[index] == Accepting::Off
-            {
-                self.accepting[index] = Accepting::Armed;
+            let Some(socket) = socket else { continue };
+            while self.armed[index] < self.at_once {
+                self.armed[index] += 1;
                 ring.accept(socket.as_fd(), index as u32)?;
             }
         }
         Ok(())
     }
 
-    /// A listener accepts no more until it is armed again.
-    pub fn ended(&mut self, index: u32) {
-        self.accepting[index as usize] = Accepting::Off;
+    /// A connection came in. `false`: there is no room for it, and accepting pauses.
+    pub fn accepted(&mut self, index: u32, socket: &OwnedFd, now_ms: u64) -> bool {
+        self.armed[index as usize] -= 1;
+        let has_room = self.is_low(socket.as_raw_fd());
+        match has_room {
+            true => self.at_once = (self.at_once + 1).min(ACCEPTS_AT_ONCE),
+            false => self.pause(now_ms),
+        }
+        has_room
     }
 
-    /// A listener failed: for want of descriptors, most likely.
+    /// None came in: for want of descriptors, most likely.
     pub fn failed(&mut self, index: u32, error: Errno, now_ms: u64) {
-        self.ended(index);
+        self.armed[index as usize] -= 1;
         if error != Errno::CONNABORTED && error != Errno::CANCELED {
-            self.paused_until_ms = Some(now_ms + ACCEPT_PAUSE_MS);
+            self.pause(now_ms);
         }
+    }
+
+    fn pause(&mut self, now_ms: u64) {
+        self.at_once = 1;
+        self.paused_until_ms = Some(now_ms + ACCEPT_PAUSE_MS);
+    }
+
+    /// Whether the next descriptor is one for connections.
+    fn has_room(&self) -> bool {
+        let Some(socket) = self.sockets.iter().flatten().next() else { return false };
+        let next = rustix::io::fcntl_dupfd_cloexec(socket, 0);
+        next.is_ok_and(|next| self.is_low(next.as_raw_fd()))
+    }
+
+    fn is_low(&self, file: RawFd) -> bool {
+        u64::try_from(file).is_ok_and(|file| file < self.files_end)
     }
 
     /// Whether accepting pauses.
@@ -122,8 +164,8 @@ impl Listeners {
     /// Accepts nothing from now on, and lets others have the ports.
     pub fn stop(&mut self, ring: &mut Ring) -> io::Result<()> {
         for index in 0..self.sockets.len() {
-            if self.accepting[index] == Accepting::Armed {
-                ring.cancel_accept(index as u32)?;
+            if self.armed[index] > 0 {
+                ring.cancel_accepts(index as u32)?;
             }
         }
         self.sockets = [None, None];
@@ -144,5 +186,12 @@ mod tests {
         assert_ne!(address.port(), 0);
         let refused = bind_all(address, 1).expect_err("somebody listens there");
         assert_eq!(refused.kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn connections_leave_descriptors_to_the_server() {
+        assert_eq!(files_for_connections(20_000, 2), 20_000 - 64 - 2 * 192);
+        assert_eq!(files_for_connections(300, 2), 150, "of few they have half");
+        assert!(files_for_connections(u64::MAX, 256) > u64::MAX / 2);
     }
 }

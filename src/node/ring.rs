@@ -28,7 +28,7 @@ pub use buffers::{BUFFER_BYTES, BUFFERS, Filled};
 pub use completion::Completion;
 
 use buffers::{Buffers, GROUP};
-use io_uring::types::{Fd, SubmitArgs, Timespec};
+use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 use rustix::event::PollFlags;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -121,12 +121,14 @@ impl Ring {
         self.uring.submitter().register_iowq_aff(&set)
     }
 
-    /// Accepts connections until that fails.
+    /// Accepts one connection.
     pub fn accept(&mut self, listener: BorrowedFd<'_>, index: u32) -> io::Result<()> {
         let token = Token { index, generation: 0 };
         let flags = SocketFlags::CLOEXEC.bits() as i32;
-        let entry = opcode::AcceptMulti::new(Fd(listener.as_raw_fd())).flags(flags).build();
-        self.push(entry, Kind::Accept, token)
+        // Nobody asks who it is.
+        let (address, length) = (std::ptr::null_mut(), std::ptr::null_mut());
+        let accept = opcode::Accept::new(Fd(listener.as_raw_fd()), address, length);
+        self.push(accept.flags(flags).build(), Kind::Accept, token)
     }
 
     /// Receives from a socket until that fails, is cancelled, or buffers run out.
@@ -141,11 +143,11 @@ impl Ring {
         self.push(entry, Kind::Cancel, token)
     }
 
-    /// Ends the accepting of a listener.
-    pub fn cancel_accept(&mut self, index: u32) -> io::Result<()> {
+    /// Ends all accepts of a listener.
+    pub fn cancel_accepts(&mut self, index: u32) -> io::Result<()> {
         let token = Token { index, generation: 0 };
-        let entry = opcode::AsyncCancel::new(name(Kind::Accept, token)).build();
-        self.push(entry, Kind::Cancel, token)
+        let all = CancelBuilder::user_data(name(Kind::Accept, token)).all();
+        self.push(opcode::AsyncCancel2::new(all).build(), Kind::Cancel, token)
     }
 
     /// Sends all of `bytes`. One send of a socket at a time: two would mix.
@@ -276,7 +278,7 @@ impl Ring {
             error => Err(Errno::from_raw_os_error(-error)),
         };
         Ok(Some(match kind {
-            Kind::Accept => accepted(token.index, result, more),
+            Kind::Accept => accepted(token.index, result),
             Kind::Receive => self.received(token, result, entry.flags(), more),
             Kind::Send => return self.sent(token.index, result),
             Kind::Tick => Completion::Ticked,
@@ -340,12 +342,12 @@ impl Drop for Ring {
     }
 }
 
-fn accepted(listener: u32, result: Result<u32, Errno>, more: bool) -> Completion {
+fn accepted(listener: u32, result: Result<u32, Errno>) -> Completion {
     match result {
         Ok(number) => {
             // SAFETY: the kernel has just made this descriptor for us; nobody else knows it.
             let socket = unsafe { OwnedFd::from_raw_fd(number as RawFd) };
-            Completion::Accepted { listener, socket, more }
+            Completion::Accepted { listener, socket }
         }
         Err(error) => Completion::AcceptFailed { listener, error },
     }

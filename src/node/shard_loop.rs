@@ -269,11 +269,10 @@ impl<S: Store> ShardLoop<S> {
         let mut completions = std::mem::take(&mut self.completions);
         for completion in completions.drain(..) {
             match completion {
-                Completion::Accepted { listener, socket, more } => {
-                    if !more {
-                        self.listeners.ended(listener);
-                    }
-                    if phase == Phase::Serving && !self.is_draining() {
+                Completion::Accepted { listener, socket } => {
+                    if !self.listeners.accepted(listener, &socket, self.desk.now.steady_ms) {
+                        self.desk.metrics.count(Counter::Cut, 1);
+                    } else if phase == Phase::Serving && !self.is_draining() {
                         let session = Session::new(PORTS[listener as usize]);
                         let connection = Connection::new(socket, session);
                         let token = self.desk.table.insert(connection, now_ms);

@@ -277,11 +277,11 @@ impl Streams {
                 self.queue(place);
                 Ok(())
             }
-            Completion::Accepted { socket, more, .. } => {
+            Completion::Accepted { socket, .. } => {
                 self.adopt(socket)?;
                 match &self.listener {
-                    Some(listener) if !more => Ok(self.ring.accept(listener.as_fd(), 0)?),
-                    _ => Ok(()),
+                    Some(listener) => Ok(self.ring.accept(listener.as_fd(), 0)?),
+                    None => Ok(()),
                 }
             }
             Completion::CancelMissed { token } => {

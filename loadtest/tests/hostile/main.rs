@@ -2,6 +2,7 @@
 //! memory and time is bounded, the two notice nothing, and the server is well afterwards.
 #![allow(missing_docs)]
 
+mod descriptors;
 mod floods;
 mod hoarding;
 mod slow;

@@ -10,9 +10,9 @@ fn every_verdict_but_ok_says_what_to_do() {
     for (said, expected, advice) in [
         (judge_locked_memory(small(65_536)), Verdict::Fail, "ulimit -l"),
         (judge_locked_memory(small(8 << 20)), Verdict::Ok, ""),
-        (judge_open_files(Some(64)), Verdict::Warn, "LimitNOFILE"),
-        (judge_open_files(Some(1024)), Verdict::Warn, "about 768 connections"),
-        (judge_open_files(Some(20_000)), Verdict::Ok, "about 19744 connections"),
+        (judge_open_files(Some(64), 2), Verdict::Warn, "about 32 connections; raise it"),
+        (judge_open_files(Some(1024), 2), Verdict::Warn, "about 576 connections"),
+        (judge_open_files(Some(20_000), 2), Verdict::Ok, "about 19552 connections"),
         (judge_backlog(Some(128)), Verdict::Warn, "sysctl net.core.somaxconn"),
         (judge_backlog(Some(4096)), Verdict::Ok, ""),
         (judge_cores(2, Some(4)), Verdict::Warn, "one shard a core"),

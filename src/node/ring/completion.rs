@@ -14,10 +14,8 @@ pub enum Completion {
         listener: u32,
         /// Its socket.
         socket: OwnedFd,
-        /// Accepting goes on.
-        more: bool,
     },
-    /// Accepting ended.
+    /// No connection came in.
     AcceptFailed {
         /// As given to [`super::Ring::accept`].
         listener: u32,
