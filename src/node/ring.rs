@@ -389,6 +389,10 @@ pub fn cut(socket: &impl AsFd) {
     // A socket that is gone already is as good as cut.
     let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Both);
 }
+#[cfg(test)]
+mod stress_peers;
+#[cfg(test)]
+mod stress_tests;
 
 #[cfg(test)]
 #[path = "ring_tests.rs"]

@@ -15,7 +15,7 @@ fn ring() -> Ring {
 }
 
 /// Both ends of a connection: the server's, the client's.
-fn pair() -> (OwnedFd, OwnedFd) {
+pub(super) fn pair() -> (OwnedFd, OwnedFd) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let theirs = TcpStream::connect(listener.local_addr().expect("bound")).expect("connected");
     let (ours, _) = listener.accept().expect("accepted");
