@@ -30,7 +30,6 @@ pub use completion::Completion;
 use buffers::{Buffers, GROUP};
 use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
-use rustix::event::PollFlags;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, SocketFlags};
@@ -105,7 +104,7 @@ impl Ring {
     }
 
     fn watch_bell(&mut self) -> io::Result<()> {
-        let readable = u32::from(PollFlags::IN.bits());
+        let readable = libc::POLLIN as u32;
         let entry = opcode::PollAdd::new(Fd(self.bell.as_raw_fd()), readable).multi(true).build();
         self.push(entry, Kind::Bell, Token { index: 0, generation: 0 })
     }
@@ -389,11 +388,11 @@ pub fn cut(socket: &impl AsFd) {
     // A socket that is gone already is as good as cut.
     let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Both);
 }
+
 #[cfg(test)]
 mod stress_peers;
 #[cfg(test)]
 mod stress_tests;
-
 #[cfg(test)]
 #[path = "ring_tests.rs"]
 mod tests;
