@@ -12,8 +12,12 @@ pub const ID: i64 = 1_268_242_042_090_295_000;
 /// The moment of all messages.
 pub const MOMENT_MS: i64 = 1_722_492_806_373;
 /// How sessions answer.
-pub const OPTIONS: WireOptions =
-    WireOptions { dialect: Dialect::Chat, errors: ErrorStyle::Seed, utc_offset_seconds: 0 };
+pub const OPTIONS: WireOptions = WireOptions {
+    dialect: Dialect::Chat,
+    errors: ErrorStyle::Seed,
+    utc_offset_seconds: 0,
+    origins: None,
+};
 
 /// One session and what it needs.
 pub struct Wire {

@@ -74,6 +74,8 @@ pub struct Config {
     pub ws: SocketAddr,
     /// Health and figures. Port 0: a free one.
     pub admin: SocketAddr,
+    /// The origins whose web pages are answered, in lower case; `None`: all.
+    pub origins: Option<Vec<String>>,
     /// `1..=SHARDS_MAX`; `None`: as the data folder was made, else one for each allowed core.
     pub shards: Option<u16>,
     /// The first of the allowed cores, counted from 0, that shards are pinned to, round robin.
@@ -170,6 +172,7 @@ fn read(sources: &Sources, utc_offset_seconds: i32) -> Result<Config, ConfigErro
         http: sources.read("http", ADDRESS, address)?.unwrap_or(loopback(8093)),
         ws: sources.read("ws", ADDRESS, address)?.unwrap_or(loopback(6666)),
         admin: sources.read("admin", ADDRESS, address)?.unwrap_or(loopback(8094)),
+        origins: sources.read("origins", ORIGINS, origins)?.flatten(),
         shards: sources.read("shards", SHARDS, shards)?,
         pin_from: sources.read("pin_from", CORE, core)?.unwrap_or(0),
         indexer_core: sources
@@ -193,6 +196,7 @@ fn read(sources: &Sources, utc_offset_seconds: i32) -> Result<Config, ConfigErro
 }
 
 const ADDRESS: &str = "an address with a port, such as 127.0.0.1:8093 or [::1]:8093";
+const ORIGINS: &str = "any, none, or origins such as https://chat.example,http://localhost:8094";
 const SHARDS: &str = "a whole number, 1 to 256";
 const CORE: &str = "the place of a core among those allowed, 0 to 65535";
 const INDEXER: &str = "the place of a core among those allowed, 0 to 65535, or shared";
@@ -209,6 +213,23 @@ const _: () = assert!(limits::RETAINED_MESSAGES_MIN == 100, "and so");
 
 fn folder(text: &str) -> Option<PathBuf> {
     (!text.is_empty()).then(|| PathBuf::from(text))
+}
+
+/// `Some(None)`: all. An origin is a scheme, a host and perhaps a port, and no path.
+fn origins(text: &str) -> Option<Option<Vec<String>>> {
+    let is_origin = |origin: &String| {
+        let host = origin.split_once("://").map_or("", |(_, host)| host);
+        !host.is_empty() && !host.contains(['/', '*', ' '])
+    };
+    match text {
+        "any" => Some(None),
+        "none" => Some(Some(Vec::new())),
+        list => {
+            let list: Vec<String> =
+                list.split(',').map(|origin| origin.trim().to_ascii_lowercase()).collect();
+            list.iter().all(is_origin).then_some(Some(list))
+        }
+    }
 }
 
 fn shards(text: &str) -> Option<u16> {

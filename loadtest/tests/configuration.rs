@@ -4,6 +4,7 @@
 use anser_loadtest::http;
 use anser_loadtest::json::{Integers, Keys};
 use anser_loadtest::server::{Folder, Setup, eventually, run};
+use anser_loadtest::websocket::upgrade_request;
 use anser_loadtest::world::World;
 use serde_json::json;
 use std::fs;
@@ -17,7 +18,7 @@ fn file(folder: &Folder, text: &str) -> String {
 /// Invariant 1 of node::launch.
 #[test]
 fn nonsense_is_refused_with_the_setting_the_value_and_what_is_allowed() {
-    let cases: [(&[&str], &[&str]); 13] = [
+    let cases: [(&[&str], &[&str]); 15] = [
         (&["--shards", "0"], &["shards", "0", "1"]),
         (&["--shards", "257"], &["shards", "257", "256"]),
         (&["--shards", "many"], &["shards", "many"]),
@@ -25,6 +26,8 @@ fn nonsense_is_refused_with_the_setting_the_value_and_what_is_allowed() {
         (&["--auth", "token"], &["auth", "token", "open"]),
         (&["--auth", "magic"], &["auth", "magic", "open"]),
         (&["--errors", "loud"], &["errors", "loud", "seed", "rest"]),
+        (&["--origins", "chat.example"], &["origins", "chat.example", "any", "none"]),
+        (&["--origins", "https://a.example,*"], &["origins", "https://a.example,*"]),
         (&["--utc-offset", "25:00"], &["utc-offset", "25:00"]),
         (&["--utc-offset", "east"], &["utc-offset", "east"]),
         (&["--http", "somewhere"], &["http", "somewhere"]),
@@ -147,10 +150,46 @@ fn help_names_every_setting() {
         "--errors",
         "--utc-offset",
         "--i-know-this-is-open",
+        "--origins",
     ] {
         assert!(help.said.contains(setting), "{setting} in {}", help.said);
     }
     assert_eq!(run(&["--help"], &[]).code, Some(0));
+}
+
+#[test]
+fn pages_of_other_origins_are_refused_where_origins_are_listed() {
+    let listed = "https://chat.example, http://localhost:3000";
+    let server = Setup::shards(1).with("--origins", listed).start();
+    let world = World::on(&server, "origins");
+    // Programs name no origin.
+    let user = world.person();
+    world.connect(user).catch_up();
+    let body = json!({"userId": user}).to_string();
+    let call = http::post("/im/user/chat/unread/count", &body);
+    let preflight = "OPTIONS /im/user/register HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    for (origin, is_listed) in [
+        ("https://chat.example", true),
+        ("HTTP://LOCALHOST:3000", true),
+        ("http://localhost:3001", false),
+        ("http://chat.example", false),
+        ("https://chat.example.evil.example", false),
+        ("null", false),
+        ("", false),
+    ] {
+        let line = format!("Origin: {origin}\r\nHost:");
+        let from_page = |request: &str| request.replacen("Host:", &line, 1);
+        let mut client = http::Client::connect(world.http);
+        let asked = [(call.as_str(), 200), (preflight, 204), (&upgrade_request("/ws"), 101)];
+        for (request, status) in asked {
+            client.send(from_page(request));
+            let expected = if is_listed { status } else { 403 };
+            assert_eq!(client.answer().status, expected, "{origin} asks {request}");
+        }
+        let mut upgrade = http::Client::connect(world.ws);
+        upgrade.send(from_page(&upgrade_request("/ws")));
+        assert_eq!(upgrade.answer().status, if is_listed { 101 } else { 403 }, "{origin}");
+    }
 }
 
 /// Invariants 1, 2 and 3 of node::doctor.

@@ -20,6 +20,7 @@ pub const SETTINGS: &[&str] = &[
     "store",
     "auth",
     "i_know_this_is_open",
+    "origins",
     "errors",
     "utc_offset",
     "log",
@@ -91,6 +92,10 @@ pub struct Serve {
         hide_possible_values = true
     )]
     i_know_this_is_open: Option<OsString>,
+    /// Whose web pages may call and connect: any, none, or a list such as
+    /// https://chat.example,http://localhost:8094; programs always may [default: any]
+    #[arg(long, value_name = "LIST", help_heading = "Listening")]
+    origins: Option<OsString>,
 
     /// Threads that users are spread over, 1 to 256; fixed once the data folder is made
     /// [default: one for each core allowed]

@@ -286,7 +286,14 @@ fn wire_options(config: &Config) -> WireOptions {
         config::ErrorStyle::Seed => ErrorStyle::Seed,
         config::ErrorStyle::Rest => ErrorStyle::Rest,
     };
-    WireOptions { errors, utc_offset_seconds: config.utc_offset_seconds, ..Default::default() }
+    // Settings last as long as the process.
+    let origins = config.origins.clone().map(|origins| &*origins.leak());
+    WireOptions {
+        errors,
+        utc_offset_seconds: config.utc_offset_seconds,
+        origins,
+        ..Default::default()
+    }
 }
 
 /// A shard that has panicked holds what others wait for: nothing goes on without it.

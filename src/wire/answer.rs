@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Fault {
     Malformed,
+    ForeignPage,
     NotFound,
     NotAllowed,
     Timeout,
@@ -27,6 +28,7 @@ impl Fault {
     pub(super) fn parts(self) -> (u16, &'static str) {
         match self {
             Fault::Malformed => (400, "malformed request"),
+            Fault::ForeignPage => (403, "pages of this origin are not answered"),
             Fault::NotFound => (404, "no such path"),
             Fault::NotAllowed => (405, "this path does not know this method"),
             Fault::Timeout => (408, "the request took too long to arrive"),

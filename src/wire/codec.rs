@@ -33,6 +33,16 @@ pub struct WireOptions {
     pub errors: ErrorStyle,
     /// Seconds east of UTC, for `createTime` and its like.
     pub utc_offset_seconds: i32,
+    /// Whose web pages are answered; `None`: all.
+    pub origins: Option<&'static [String]>,
+}
+
+impl WireOptions {
+    /// Whether a request is answered that names this origin, or none as programs do.
+    pub(super) fn allows(&self, origin: Option<&[u8]>) -> bool {
+        let (Some(origin), Some(allowed)) = (origin, self.origins) else { return true };
+        allowed.iter().any(|allowed| origin.eq_ignore_ascii_case(allowed.as_bytes()))
+    }
 }
 
 /// What is said over connections. The protocols below it, and their rules, are the same.

@@ -188,6 +188,10 @@ impl Exchange {
         if head.method == Method::Connect {
             return self.fault(Fault::NoTunnel, &[], manner, out);
         }
+        let origin = head.origin.clone().map(|place| &input[place]);
+        if !codec.options.allows(origin) {
+            return self.fault(Fault::ForeignPage, &[], manner, out);
+        }
         let Some(route) = head.route else { return self.fault(Fault::NotFound, &[], manner, out) };
         if head.method == Method::Options && route != Route::Any {
             return self.preflight(route, head, input, manner, out);

@@ -37,6 +37,8 @@ pub(super) struct Head {
     pub(super) handshake: Handshake,
     /// The header names that a preflight asks for, as a place in the head.
     pub(super) asked_headers: Option<Range<usize>>,
+    /// The web page that asks, as a place in the head.
+    pub(super) origin: Option<Range<usize>>,
 }
 
 /// Reads the head at the front of `input`; `None` while it is not all there.
@@ -114,6 +116,7 @@ struct Lines {
     is_unreadable: bool,
     handshake: Handshake,
     asked_headers: Option<Range<usize>>,
+    origin: Option<Range<usize>>,
 }
 
 impl Lines {
@@ -146,6 +149,8 @@ impl Lines {
             self.is_unreadable |= !value.eq_ignore_ascii_case(b"identity");
         } else if is("Access-Control-Request-Headers") {
             self.asked_headers = place_in(head, value);
+        } else if is("Origin") {
+            self.origin = place_in(head, value);
         } else {
             self.handshake.note(name, value);
         }
@@ -198,6 +203,7 @@ fn judge(
         is_readable: !lines.is_unreadable,
         handshake: lines.handshake,
         asked_headers: lines.asked_headers,
+        origin: lines.origin,
     })
 }
 

@@ -10,8 +10,12 @@ use crate::wire::encode;
 use crate::wire::session::{Dialect, ErrorStyle, WireOptions};
 use crate::wire::text::{push_date, push_string};
 
-const OPTIONS: WireOptions =
-    WireOptions { dialect: Dialect::Chat, errors: ErrorStyle::Seed, utc_offset_seconds: 28_800 };
+const OPTIONS: WireOptions = WireOptions {
+    dialect: Dialect::Chat,
+    errors: ErrorStyle::Seed,
+    utc_offset_seconds: 28_800,
+    origins: None,
+};
 
 fn user(number: i64) -> UserId {
     UserId::new(number).expect("a small positive number")

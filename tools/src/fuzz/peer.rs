@@ -73,8 +73,12 @@ fn pieces<'b>(bytes: &'b [u8], most: u64, prng: &mut Prng) -> Vec<&'b [u8]> {
 }
 
 /// The settings of the wire: refusals have codes of their own.
-pub const OPTIONS: WireOptions =
-    WireOptions { errors: ErrorStyle::Rest, utc_offset_seconds: 0, dialect: Dialect::Chat };
+pub const OPTIONS: WireOptions = WireOptions {
+    errors: ErrorStyle::Rest,
+    utc_offset_seconds: 0,
+    dialect: Dialect::Chat,
+    origins: None,
+};
 
 /// A connection.
 pub struct Peer {
