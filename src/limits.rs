@@ -41,6 +41,9 @@ pub const UNSENT_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes received but not decoded on one connection, while its last answer is awaited. At this
 /// count its socket is not read until the answer is there: the peer's window fills.
 pub const WINDOW_BYTES_MAX: usize = BODY_BYTES_MAX + 2 * HEAD_BYTES_MAX;
+/// Receive buffers with bytes of one connection that wait to be decoded. Beyond: its socket is not
+/// read until there are fewer, so that whoever floods waits for himself and not others for him.
+pub const WAITING_BUFFERS_MAX: u32 = 16;
 /// Connections that one user may hold. The next one closes the oldest (4409).
 pub const CONNECTIONS_PER_USER_MAX: usize = 16;
 /// Connections one shard holds. At this count accepting pauses until one closes.

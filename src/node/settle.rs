@@ -10,7 +10,7 @@
 //!
 //! Left to others: deadlines (`sweep`), moving (`handoff`).
 
-use crate::limits::{SHARD_BODY_BYTES_MAX, WINDOW_BYTES_MAX};
+use crate::limits::{SHARD_BODY_BYTES_MAX, WAITING_BUFFERS_MAX, WINDOW_BYTES_MAX};
 use crate::metrics::{Counter, Gauge};
 use crate::node::bounds::Bounds;
 use crate::node::connection::{Connection, Errand, Receiving};
@@ -103,7 +103,8 @@ impl<S: Store> ShardLoop<S> {
         if connection.flags.ended || connection.flags.dead {
             return;
         }
-        let has_room = connection.window.len() <= WINDOW_BYTES_MAX;
+        let has_room = connection.window.len() <= WINDOW_BYTES_MAX
+            && connection.waiting <= WAITING_BUFFERS_MAX;
         match connection.receiving {
             Receiving::Off if has_room => {
                 connection.receiving = Receiving::Armed;
