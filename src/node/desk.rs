@@ -169,8 +169,13 @@ impl<S: Store> Desk<S> {
         Ok(())
     }
 
-    /// Applies a message, whose way is followed.
-    pub fn apply_message(&mut self, event: Event<'_>, journey: Journey) -> Result<(), StoreError> {
+    /// Applies an event; if it is a message with a journey, its way is followed.
+    pub fn apply_message(
+        &mut self,
+        event: Event<'_>,
+        journey: Option<Journey>,
+    ) -> Result<(), StoreError> {
+        let Some(journey) = journey else { return self.apply(event) };
         let before = Wanted::of(&self.turn);
         self.apply(event)?;
         self.profile.journeys.add(journey, before, &self.turn);
@@ -186,10 +191,7 @@ impl<S: Store> Desk<S> {
     ) -> Result<(), StoreError> {
         let Post { relay, stamps } = post;
         let journey = stamps.map(|stamps| self.profile.arrive(&relay.letter, stamps, relayed));
-        match journey {
-            Some(journey) => self.apply_message(Event::Relay { from, relay }, journey),
-            None => self.apply(Event::Relay { from, relay }),
-        }
+        self.apply_message(Event::Relay { from, relay }, journey)
     }
 
     /// The turn being made has ended: its events were applied, then its rows written, at these

@@ -188,10 +188,7 @@ impl<S: Store> Desk<S> {
         self.hold(to, false);
         kept.lend(|request| {
             let event = Event::Request { connection: to, user, request };
-            match journey {
-                Some(journey) => self.apply_message(event, *journey),
-                None => self.apply(event),
-            }
+            self.apply_message(event, journey.map(|journey| *journey))
         })
     }
 
