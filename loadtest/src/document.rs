@@ -37,8 +37,10 @@ impl Document {
     /// Runs a scenario to its end, good or bad.
     ///
     /// # Errors
-    /// When its settings cannot be written as JSON. That the run failed is the outcome's matter.
+    /// When there is nothing to measure, or its settings cannot be written as JSON. That the run
+    /// failed is the outcome's matter.
     pub fn of(scenario: &impl Scenario) -> Result<Document> {
+        scenario.check()?;
         Ok(Document {
             schema: SCHEMA,
             begun: Timestamp::now(),

@@ -24,6 +24,7 @@ pub mod pingpong;
 pub mod players;
 pub mod process;
 pub mod progress;
+pub mod reach;
 pub mod scale;
 pub mod seconds;
 pub mod sockets;

@@ -48,6 +48,14 @@ pub trait Scenario: Serialize {
         None
     }
 
+    /// Looks whether what it needs is there, before anything is measured.
+    ///
+    /// # Errors
+    /// When it is not: what is missing, and what to do.
+    fn check(&self) -> Result<()> {
+        self.target().map_or(Ok(()), Target::check)
+    }
+
     /// Runs it; what it measures goes into the outcome, also when it fails then.
     ///
     /// # Errors

@@ -4,6 +4,7 @@
 use anser_loadtest::document::Document;
 use anser_loadtest::server::{Folder, Server, Setup};
 use serde_json::Value;
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -71,6 +72,37 @@ fn a_run_that_fails_says_why_everywhere_and_exits_with_1() {
     assert_eq!(line(&output)["error"], why);
     assert_eq!(document.outcome.error.as_deref(), Some(why));
     assert!(page.contains("The run failed.") && page.contains(why), "{page}");
+}
+
+#[test]
+fn what_is_not_there_is_said_in_plain_words() {
+    let server = Setup::shards(1).start();
+    let [http, ws] = [server.http, server.ws].map(|address| address.to_string());
+    let target = ["--http", &http, "--ws", &ws];
+    // A port that was free a moment ago.
+    let nobody = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    let nobody = nobody.expect("a free port").to_string();
+    // No process has such an id on any Linux.
+    let no_process = (1 << 30).to_string();
+    let broker = ["--protocol", "mqtt", "--peer", &nobody];
+    let cases: [(&[&str], &str, &str); 8] = [
+        (&["open", "--http", &nobody, "--ws", &ws], &nobody, "cargo run --release"),
+        (&["idle", "--http", &http, "--ws", &nobody], &nobody, "cargo run --release"),
+        (&["ids", "--http", &nobody, "--ws", &nobody], &nobody, "cargo run --release"),
+        (&["storm", "--http", &nobody, "--ws", &nobody], &nobody, "cargo run --release"),
+        (&[&["open"], &broker[..]].concat(), &nobody, "--peer"),
+        (&[&["open"], &target[..], &["--admin", &nobody]].concat(), &nobody, "--admin"),
+        (&[&["open"], &target[..], &["--admin", &http]].concat(), &http, "admin port"),
+        (&[&["open"], &target[..], &["--server-pid", &no_process]].concat(), &no_process, "pgrep"),
+    ];
+    for (arguments, address, todo) in cases {
+        let output = anser_loadtest(arguments);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains(address) && said.contains(todo), "{arguments:?}: {said}");
+        assert!(!said.contains("panicked"), "{said}");
+        assert!(output.stdout.is_empty(), "nothing was measured");
+    }
 }
 
 #[test]

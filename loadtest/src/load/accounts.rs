@@ -2,9 +2,9 @@
 
 use super::driver::seed::Seed;
 use super::driver::{Driver, Heard};
-use super::process;
 use super::sockets::{Opening, Said, Sockets, Transport};
 use super::stages::Stages;
+use super::{process, reach};
 use crate::http::{Client, post};
 use crate::world::{EPOCH_MS, now_ms};
 use anyhow::{Context, Result, ensure};
@@ -45,6 +45,25 @@ pub struct Target {
 }
 
 impl Target {
+    /// Looks whether the server and its process are there.
+    ///
+    /// # Errors
+    /// When something of it is not.
+    pub fn check(&self) -> Result<()> {
+        reach::listens(self.http, "--http")?;
+        reach::listens(self.ws, "--ws")?;
+        self.check_watched()
+    }
+
+    /// Looks whether what tells what the server uses is there, as far as it is named.
+    ///
+    /// # Errors
+    /// When something of it is not.
+    pub fn check_watched(&self) -> Result<()> {
+        self.admin.map_or(Ok(()), reach::is_admin)?;
+        self.server_pid.map_or(Ok(()), reach::is_process)
+    }
+
     /// The server's CPU time so far, ms; 0 when its process is not known.
     pub fn cpu_ms(&self) -> u64 {
         self.server_pid.and_then(process::cpu_ms).unwrap_or(0)
@@ -135,7 +154,7 @@ impl Target {
     ) -> Result<(Sockets, Vec<D::Session>)> {
         let mut sessions: Vec<D::Session> =
             users.iter().map(|user| driver.session(*user)).collect();
-        let mut ready = 0;
+        let (mut ready, server) = (0, driver.opening().server);
         let mut deadline = Instant::now() + STALLED_AFTER;
         while ready < users.len() {
             let before = ready;
@@ -145,7 +164,7 @@ impl Target {
                     driver.greet(&mut sessions[place], sockets.outbound(place));
                 }
             }
-            sockets.round(Duration::from_millis(100), |place, said, out| {
+            let heard = sockets.round(Duration::from_millis(100), |place, said, out| {
                 if let Said::Upgraded = said {
                     driver.greet(&mut sessions[place], out);
                     return Ok(());
@@ -155,7 +174,8 @@ impl Target {
                     ready += 1;
                     Ok(())
                 })
-            })?;
+            });
+            heard.with_context(|| format!("connecting to {server}"))?;
             if ready > before {
                 deadline = Instant::now() + STALLED_AFTER;
             }

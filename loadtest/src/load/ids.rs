@@ -80,6 +80,10 @@ impl Scenario for Ids {
         &self.run
     }
 
+    fn target(&self) -> Option<&Target> {
+        Some(&self.target)
+    }
+
     fn run(&self, outcome: &mut Outcome) -> Result<()> {
         ensure!(self.connections > 0 && self.pipelined > 0, "somebody asks for something");
         let (pairs, window) = (self.connections.div_ceil(2), 2 * self.pipelined as u64);

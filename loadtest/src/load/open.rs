@@ -63,6 +63,10 @@ impl Scenario for Open {
         Some(&self.target)
     }
 
+    fn check(&self) -> Result<()> {
+        self.peer.check(&self.target)
+    }
+
     fn run(&self, outcome: &mut Outcome) -> Result<()> {
         ensure!(self.users > 0 && self.users.is_multiple_of(2), "users come in pairs");
         ensure!(self.rate > 0, "a rate is at least one message a second");

@@ -58,6 +58,10 @@ impl Scenario for PingPong {
         Some(&self.target)
     }
 
+    fn check(&self) -> Result<()> {
+        self.peer.check(&self.target)
+    }
+
     fn run(&self, outcome: &mut Outcome) -> Result<()> {
         self.peer.play(self, &self.target, outcome)
     }

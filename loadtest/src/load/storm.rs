@@ -54,6 +54,10 @@ impl Scenario for Storm {
         &self.run
     }
 
+    fn target(&self) -> Option<&Target> {
+        Some(&self.target)
+    }
+
     fn run(&self, outcome: &mut Outcome) -> Result<()> {
         ensure!(self.connections > 0, "somebody is there who may leave");
         let people = self.target.register(self.connections + AUTHORS.min(self.connections))?;

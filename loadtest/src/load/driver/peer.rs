@@ -5,6 +5,7 @@ use super::mqtt::Mqtt;
 use super::seed::Seed;
 use super::xmpp::Xmpp;
 use crate::load::accounts::Target;
+use crate::load::reach;
 use crate::load::sockets::{Opening, Transport};
 use crate::outcome::Outcome;
 use anyhow::Result;
@@ -68,6 +69,20 @@ impl Peer {
             path: None,
             domain: "localhost".to_owned(),
             accounts: None,
+        }
+    }
+
+    /// Looks whether the server of this protocol is there.
+    ///
+    /// # Errors
+    /// When it is not, or something of it.
+    pub fn check(&self, target: &Target) -> Result<()> {
+        match self.protocol {
+            Protocol::Seed => target.check(),
+            _ => {
+                reach::listens(self.opening(target).server, "--peer")?;
+                target.check_watched()
+            }
         }
     }
 
