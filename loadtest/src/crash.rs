@@ -10,6 +10,7 @@
 mod people;
 pub mod power;
 
+use crate::arguments;
 use crate::dice::Dice;
 use crate::outcome::{Outcome, Run, Scenario};
 use crate::server::{Folder, Server, Setup, Stopped, run_tools};
@@ -51,13 +52,13 @@ pub struct Crash {
     #[arg(long, default_value = "sync")]
     pub durability: String,
     /// Shards of the server.
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = 2, value_parser = arguments::positive::<u16>)]
     pub shards: u16,
     /// Pairs of users who write to each other.
-    #[arg(long, default_value_t = 12)]
+    #[arg(long, default_value_t = 12, value_parser = arguments::positive::<usize>)]
     pub pairs: usize,
     /// Messages of one author that wait for their ack.
-    #[arg(long, default_value_t = 24)]
+    #[arg(long, default_value_t = 24, value_parser = arguments::positive::<u64>)]
     pub window: u64,
     /// Where the image of the disk is made whose power is cut; by default beside the build.
     #[arg(long)]
@@ -113,6 +114,10 @@ impl Scenario for Crash {
     }
 
     fn run(&self, outcome: &mut Outcome) -> Result<()> {
+        ensure!(
+            self.kills + self.cuts > 0,
+            "a kill or a cut of power at least, or nothing happens"
+        );
         let begun = Instant::now();
         let plan = self.plan();
         let disk = match self.cuts {

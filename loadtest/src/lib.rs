@@ -20,6 +20,7 @@
 // Tests wait for real servers with real deadlines; none of the rules' determinism is at stake.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
+pub mod arguments;
 pub mod compare;
 pub mod cores;
 pub mod crash;

@@ -2,6 +2,7 @@
 //!
 //! It is a server of its own: it is filled with messages, and then stopped and started again.
 
+use crate::arguments;
 use crate::cores::{Shares, allowed};
 use crate::latencies::Latencies;
 use crate::load::accounts::{MessageIds, Target};
@@ -30,10 +31,10 @@ pub struct Restart {
     #[serde(skip)]
     pub run: Run,
     /// Messages that are stored before: a multiple of 1,000, beyond 1,000,000 of that.
-    #[arg(long, default_value_t = 1_000_000)]
+    #[arg(long, default_value_t = 1_000_000, value_parser = arguments::positive::<usize>)]
     pub messages: usize,
     /// How often it is stopped and started.
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 3, value_parser = arguments::positive::<usize>)]
     pub restarts: usize,
     /// It is killed instead of asked to stop.
     #[arg(long)]
@@ -52,8 +53,8 @@ impl Scenario for Restart {
 
     fn run(&self, outcome: &mut Outcome) -> Result<()> {
         let batch = self.messages.min(BATCH);
-        let is_even = batch.is_multiple_of(READERS) && self.messages.is_multiple_of(batch.max(1));
-        ensure!(batch > 0 && is_even, "messages are a multiple of 1,000, or of 1,000,000");
+        let is_even = batch.is_multiple_of(READERS) && self.messages.is_multiple_of(batch);
+        ensure!(is_even, "messages are a multiple of 1,000, or of 1,000,000");
         let setup = Setup::shards(1).with("--durability", &self.durability);
         let mut server = setup.on_cores(Shares::of(&allowed()).server).start();
         for _ in 0..self.messages / batch {

@@ -6,9 +6,11 @@
 
 mod rows;
 
+use crate::arguments;
 use crate::compare::{self, Spread};
 use crate::cores::{self, Shares};
-use crate::document::Document;
+use crate::document::{Document, Machine};
+use crate::interrupt;
 use crate::report::words;
 use crate::server::Setup;
 use anyhow::{Context, Result, ensure};
@@ -26,13 +28,13 @@ pub struct Suite {
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
     /// How often each row is measured.
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 3, value_parser = arguments::positive::<usize>)]
     pub times: usize,
     /// How often each row is measured that takes minutes: `scale` and `restart-10m`.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = arguments::positive::<usize>)]
     pub long_times: usize,
     /// How long each measures that has no end of its own; the sizes of `scale` share it.
-    #[arg(long, default_value_t = 60)]
+    #[arg(long, default_value_t = 60, value_parser = arguments::positive::<u64>)]
     pub seconds: u64,
     /// Only the rows whose names hold one of these, such as `pingpong,restart`.
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
@@ -58,7 +60,6 @@ impl Suite {
     /// When a run fails; the table then says which, and the other rows are there.
     pub fn run(&self) -> Result<String> {
         fs::create_dir_all(&self.out).with_context(|| self.out.display().to_string())?;
-        ensure!(self.times > 0 && self.long_times > 0, "a row is measured once at least");
         let mut all = Vec::new();
         for row in rows::chosen(rows::all(self.quick, self.seconds), &self.only)? {
             let mut documents = Vec::new();
@@ -66,6 +67,7 @@ impl Suite {
             for number in 1..=times {
                 eprintln!("{}: {number} of {times}", row.name);
                 documents.push(self.measure(&row, number)?);
+                interrupt::check()?;
             }
             all.push(Measured { row, documents });
         }
@@ -111,7 +113,12 @@ impl Suite {
     fn table(&self, all: &[Measured]) -> String {
         let first = &all[0].documents[0];
         let (machine, begun) = (&first.machine, words::moment(first.begun));
-        let server = first.outcome.server.as_ref().and_then(|server| server.version.clone());
+        // Not every row has a server, and the load has only some of the machine's cores.
+        let mut servers = all.iter().flat_map(|it| &it.documents).map(|it| &it.outcome.server);
+        let server = servers.find_map(|it| it.as_ref().filter(|it| it.version.is_some()));
+        let version = server.and_then(|it| it.version.as_deref());
+        let revision = server.and_then(|it| it.revision.as_deref());
+        let machine_cores = Machine::read().cores;
         let shares = Shares::of(&cores::allowed());
         let cores = match shares.overlap() {
             true => "server and load on the same core".to_owned(),
@@ -124,11 +131,11 @@ impl Suite {
              Median of {} (least to most).\n\n\
              | what | figure | share of a bare echo's |\n|---|---|---|\n",
             machine.cpu,
-            machine.cores,
+            machine_cores,
             machine.kernel,
             self.command(),
-            server.as_deref().unwrap_or("of this build"),
-            first.git_revision.as_ref().map(|it| format!(" ({it})")).unwrap_or_default(),
+            version.unwrap_or("of this build"),
+            revision.map(|it| format!(" ({it})")).unwrap_or_default(),
             self.times,
         );
         let figures: Figures<'_> =
@@ -145,8 +152,13 @@ impl Suite {
     fn command(&self) -> String {
         let quick = if self.quick { " --quick" } else { "" };
         let (times, long, seconds) = (self.times, self.long_times, self.seconds);
+        let only = match self.only.join(",") {
+            all if all.is_empty() => all,
+            some => format!(" --only {some}"),
+        };
         format!(
-            "anser-loadtest suite --times {times} --long-times {long} --seconds {seconds}{quick}"
+            "anser-loadtest suite --times {times} --long-times {long} --seconds \
+             {seconds}{only}{quick}"
         )
     }
 }

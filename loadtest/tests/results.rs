@@ -106,6 +106,35 @@ fn what_is_not_there_is_said_in_plain_words() {
 }
 
 #[test]
+fn a_run_that_would_measure_nothing_is_refused_by_the_command_line() {
+    for nothing in [
+        "open --seconds 0",
+        "open --rate 0",
+        "open --users 3",
+        "pingpong --pairs 0",
+        "pingpong --window 0",
+        "limit --seconds 0",
+        "idle --connections 0",
+        "idle --rounds 0",
+        "storm --connections 0",
+        "ids --pipelined 0",
+        "offline --messages 0",
+        "handoff --frames 0",
+        "mixed --http-connections 0",
+        "scale --users 100,1",
+        "crash --pairs 0",
+        "restart --restarts 0",
+        "suite --out /nowhere --times 0",
+    ] {
+        let output = anser_loadtest(&nothing.split(' ').collect::<Vec<_>>());
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{nothing}: {said}");
+        let flag = nothing.split(' ').rev().nth(1).expect("a flag and its value");
+        assert!(said.contains(flag), "{nothing}: {said}");
+    }
+}
+
+#[test]
 fn two_documents_are_compared_in_words_and_on_a_page() {
     let (server, folder) = (Setup::shards(1).start(), Folder::new());
     let open = ["open", "--users", "4", "--rate", "300", "--seconds", "1", "--warm-seconds", "0"];

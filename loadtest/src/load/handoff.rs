@@ -4,6 +4,7 @@
 use super::accounts::{CONNECTING, MessageIds, SETTLE_WITHIN, Target};
 use super::sockets::{Said, Sockets};
 use super::words::{self, Word};
+use crate::arguments;
 use crate::outcome::{Outcome, Run, Scenario};
 use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
@@ -22,10 +23,10 @@ pub struct Handoff {
     #[serde(skip)]
     pub run: Run,
     /// Connections, each of a user of its own.
-    #[arg(long, default_value_t = 10_000)]
+    #[arg(long, default_value_t = 10_000, value_parser = arguments::several)]
     pub connections: usize,
     /// Messages that follow each Auth in the same write; a page holds at most 200.
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=200))]
     pub frames: u64,
 }
 
@@ -41,7 +42,6 @@ impl Scenario for Handoff {
     }
 
     fn run(&self, outcome: &mut Outcome) -> Result<()> {
-        ensure!((1..=200).contains(&self.frames), "1 to 200 frames");
         let mut sockets = Sockets::new()?;
         let users = self.target.register(self.connections)?;
         let mut upgraded = 0;

@@ -6,8 +6,9 @@ use super::accounts::Target;
 use super::crew::{Crew, Order};
 use super::process;
 use super::seconds::Seconds;
+use crate::arguments;
 use crate::outcome::{Outcome, Run, Scenario};
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -27,22 +28,22 @@ pub struct Idle {
     #[serde(skip)]
     pub run: Run,
     /// Connections, each of a user of its own.
-    #[arg(long, default_value_t = 15_000)]
+    #[arg(long, default_value_t = 15_000, value_parser = arguments::paired)]
     pub connections: usize,
     /// Each connection sends a Heartbeat so often.
-    #[arg(long, default_value_t = 15)]
+    #[arg(long, default_value_t = 15, value_parser = arguments::positive::<u64>)]
     pub heartbeat_seconds: u64,
     /// How long to idle.
-    #[arg(long, default_value_t = 30)]
+    #[arg(long, default_value_t = 30, value_parser = arguments::positive::<u64>)]
     pub seconds: u64,
     /// All of them leave and come again, so often in all.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = arguments::positive::<usize>)]
     pub rounds: usize,
     /// Afterwards everybody sends a message to his neighbour.
     #[arg(long)]
     pub then_chat: bool,
     /// Connections that one process has at most, if not as many as it may have files.
-    #[arg(long)]
+    #[arg(long, value_parser = arguments::several)]
     #[serde(skip)]
     pub connections_per_process: Option<usize>,
 }
@@ -59,8 +60,6 @@ impl Scenario for Idle {
     }
 
     fn run(&self, outcome: &mut Outcome) -> Result<()> {
-        ensure!(self.connections.is_multiple_of(2), "neighbours are pairs: an even number, please");
-        ensure!(self.heartbeat_seconds > 0, "between two Heartbeats is a second at least");
         let users = self.target.register(self.connections)?;
         let mut crew = Crew::start(self.connections, self.connections_per_process)?;
         std::thread::sleep(CALM);

@@ -8,7 +8,8 @@ use super::answers::{Answer, Answers};
 use super::limit::{Frames, Measured};
 use super::seconds::Seconds;
 use super::streams::{Heard, Streams};
-use super::usage::Usage;
+use super::usage::{Counted, Usage};
+use crate::arguments;
 use crate::http::post;
 use crate::latencies::Latencies;
 use crate::outcome::{Outcome, Run, Scenario};
@@ -30,13 +31,13 @@ pub struct Ids {
     #[serde(skip)]
     pub run: Run,
     /// Keep-alive connections.
-    #[arg(long, default_value_t = 64)]
+    #[arg(long, default_value_t = 64, value_parser = arguments::positive::<usize>)]
     pub connections: usize,
     /// Requests in flight on each.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = arguments::positive::<usize>)]
     pub pipelined: usize,
     /// How long to measure.
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 10, value_parser = arguments::positive::<u64>)]
     pub seconds: u64,
     /// How long to run before measuring.
     #[arg(long, default_value_t = 1)]
@@ -85,7 +86,6 @@ impl Scenario for Ids {
     }
 
     fn run(&self, outcome: &mut Outcome) -> Result<()> {
-        ensure!(self.connections > 0 && self.pipelined > 0, "somebody asks for something");
         let (pairs, window) = (self.connections.div_ceil(2), 2 * self.pipelined as u64);
         let limit = self.limit.then(|| Measured::before(Frames::Calls, pairs, window));
         let limit = limit.transpose()?;
@@ -97,11 +97,8 @@ impl Scenario for Ids {
         let usage = Usage::begin(&self.target);
         let asked = asking.until(self.seconds);
         let given = asking.ids.len() - given_before;
-        let mut used = usage.end(&self.target, given as u64, outcome);
-        if let Some(used) = used.as_object_mut() {
-            let rate = used.remove("delivered_per_second").unwrap_or_default();
-            used.insert("ids_per_second".to_owned(), rate);
-        }
+        let counted = Counted { messages: given as u64, rate: "ids_per_second" };
+        let used = usage.end(&self.target, counted, outcome);
         outcome.add(used);
         outcome.add(json!({"given": given}));
         limit.inspect(|limit| limit.beside("ids_per_second", outcome));

@@ -23,10 +23,11 @@ mod thrower;
 
 pub use frames::Frames;
 
+use crate::arguments;
 use crate::cores;
 use crate::latencies::Latencies;
 use crate::outcome::{Outcome, Run, Scenario};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use echo::{Signals, echo};
 use serde::Serialize;
 use serde_json::json;
@@ -53,13 +54,13 @@ pub struct Limit {
     #[arg(long, value_enum, default_value = "messages")]
     pub frames: Frames,
     /// Pairs of connections.
-    #[arg(long, default_value_t = 500)]
+    #[arg(long, default_value_t = 500, value_parser = arguments::positive::<usize>)]
     pub pairs: usize,
     /// Messages in flight in each pair, or calls.
-    #[arg(long, default_value_t = 16)]
+    #[arg(long, default_value_t = 16, value_parser = arguments::positive::<u64>)]
     pub window: u64,
     /// How long to measure.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 5, value_parser = arguments::positive::<u64>)]
     pub seconds: u64,
 }
 
@@ -141,7 +142,6 @@ impl Measured {
 impl Limit {
     fn measure(&self) -> Result<Measured> {
         let Limit { frames, pairs, window, seconds, .. } = *self;
-        ensure!(pairs > 0 && window > 0 && seconds > 0, "something is in flight for some time");
         let listener = TcpListener::bind("127.0.0.1:0").context("a port for the echo")?;
         let address = listener.local_addr()?;
         let before = cores::allowed();

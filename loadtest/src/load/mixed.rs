@@ -17,6 +17,7 @@ use super::accounts::{SETTLE_WITHIN, Target};
 use super::seconds::Seconds;
 use super::sockets::{Said, Sockets};
 use super::usage::Usage;
+use crate::arguments;
 use crate::outcome::{Outcome, Run, Scenario};
 use anyhow::{Result, bail, ensure};
 use calls::Calls;
@@ -46,7 +47,7 @@ pub struct Mixed {
     #[serde(flatten)]
     pub day: Day,
     /// Connections over which all people make their HTTP calls.
-    #[arg(long, default_value_t = 64)]
+    #[arg(long, default_value_t = 64, value_parser = arguments::positive::<usize>)]
     pub http_connections: usize,
 }
 
@@ -66,7 +67,6 @@ impl Scenario for Mixed {
     }
 
     fn run(&self, outcome: &mut Outcome) -> Result<()> {
-        ensure!(self.http_connections > 0, "people make calls");
         let users = self.target.register(self.day.users)?;
         let people = People::new(self.day.clone(), users, self.run.seed);
         let mut town = Town::new(&self.target, people, self.http_connections)?;

@@ -7,6 +7,7 @@ use super::accounts::{MessageIds, SETTLE_WITHIN, Target};
 use super::sockets::Sockets;
 use super::usage::Usage;
 use super::words::{self, Word};
+use crate::arguments;
 use crate::http::{Client, post};
 use crate::outcome::{Outcome, Run, Scenario};
 use anyhow::{Context, Result, bail, ensure};
@@ -26,13 +27,13 @@ pub struct Offline {
     #[serde(skip)]
     pub run: Run,
     /// Users who are away; as many others write to them, each to one.
-    #[arg(long, default_value_t = 1000)]
+    #[arg(long, default_value_t = 1000, value_parser = arguments::positive::<usize>)]
     pub users: usize,
     /// Messages in all.
-    #[arg(long, default_value_t = 100_000)]
+    #[arg(long, default_value_t = 100_000, value_parser = arguments::positive::<usize>)]
     pub messages: usize,
     /// Messages without an Ack that each author has at most.
-    #[arg(long, default_value_t = 16)]
+    #[arg(long, default_value_t = 16, value_parser = arguments::positive::<usize>)]
     pub window: usize,
 }
 
@@ -60,7 +61,7 @@ impl Scenario for Offline {
     }
 
     fn run(&self, outcome: &mut Outcome) -> Result<()> {
-        ensure!(self.messages / self.users.max(1) <= LIMIT, "at most {LIMIT} messages a user");
+        ensure!(self.messages / self.users <= LIMIT, "at most {LIMIT} messages a user");
         let (people, ids) = self.fill(outcome)?;
         let (authors, readers) = people.split_at(self.users);
         self.drain(authors, readers, ids, outcome)
@@ -73,7 +74,6 @@ impl Offline {
     /// # Errors
     /// When an Ack is missing or wrong, or the server refuses.
     pub fn fill(&self, outcome: &mut Outcome) -> Result<(Vec<i64>, MessageIds)> {
-        ensure!(self.users > 0 && self.window > 0, "there is somebody, and he may write");
         ensure!(self.messages.is_multiple_of(self.users), "everybody gets as many messages");
         let people = self.target.register(2 * self.users)?;
         let (authors, readers) = people.split_at(self.users);

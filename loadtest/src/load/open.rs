@@ -9,8 +9,9 @@ use super::driver::peer::{Peer, Play};
 use super::limit::{Frames, Measured};
 use super::players::Players;
 use super::usage::Usage;
+use crate::arguments;
 use crate::outcome::{Outcome, Run, Scenario};
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use serde::Serialize;
 use std::time::Duration;
 
@@ -30,13 +31,13 @@ pub struct Open {
     #[serde(flatten)]
     pub peer: Peer,
     /// Users, in pairs.
-    #[arg(long, default_value_t = 1000)]
+    #[arg(long, default_value_t = 1000, value_parser = arguments::paired)]
     pub users: usize,
     /// Messages a second, of all together.
-    #[arg(long, default_value_t = 20_000)]
+    #[arg(long, default_value_t = 20_000, value_parser = arguments::positive::<u64>)]
     pub rate: u64,
     /// How long to measure.
-    #[arg(long, default_value_t = 30)]
+    #[arg(long, default_value_t = 30, value_parser = arguments::positive::<u64>)]
     pub seconds: u64,
     /// How long to run before measuring.
     #[arg(long, default_value_t = 5)]
@@ -68,8 +69,6 @@ impl Scenario for Open {
     }
 
     fn run(&self, outcome: &mut Outcome) -> Result<()> {
-        ensure!(self.users > 0 && self.users.is_multiple_of(2), "users come in pairs");
-        ensure!(self.rate > 0, "a rate is at least one message a second");
         self.peer.play(self, &self.target, outcome)
     }
 }

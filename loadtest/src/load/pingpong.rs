@@ -9,6 +9,7 @@ use super::driver::peer::{Peer, Play};
 use super::limit::{Frames, Measured};
 use super::players::Players;
 use super::usage::Usage;
+use crate::arguments;
 use crate::outcome::{Outcome, Run, Scenario};
 use anyhow::Result;
 use serde::Serialize;
@@ -30,13 +31,13 @@ pub struct PingPong {
     #[serde(flatten)]
     pub peer: Peer,
     /// Pairs of users.
-    #[arg(long, default_value_t = 500)]
+    #[arg(long, default_value_t = 500, value_parser = arguments::positive::<usize>)]
     pub pairs: usize,
     /// Messages in flight in each pair.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = arguments::positive::<u64>)]
     pub window: u64,
     /// How long to measure.
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 10, value_parser = arguments::positive::<u64>)]
     pub seconds: u64,
     /// How long to run before measuring.
     #[arg(long, default_value_t = 2)]

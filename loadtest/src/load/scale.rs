@@ -10,6 +10,7 @@ use super::driver::seed::Seed;
 use super::pingpong::PingPong;
 use super::players::Players;
 use super::sockets::Opening;
+use crate::arguments;
 use crate::outcome::{Outcome, Run, Scenario};
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
@@ -33,19 +34,20 @@ pub struct Scale {
     #[serde(skip)]
     pub run: Run,
     /// Registered users, row by row; never fewer than before.
-    #[arg(long, value_delimiter = ',', default_values_t = [1_000, 10_000, 100_000])]
+    #[arg(long, value_delimiter = ',', default_values_t = [1_000, 10_000, 100_000],
+        value_parser = arguments::several)]
     pub users: Vec<usize>,
     /// Stored messages, row by row, once all users are there; never fewer than before.
     #[arg(long, value_delimiter = ',', default_values_t = [0, 100_000, 1_000_000])]
     pub stored: Vec<u64>,
     /// Pairs of users who do the work.
-    #[arg(long, default_value_t = 500)]
+    #[arg(long, default_value_t = 500, value_parser = arguments::positive::<usize>)]
     pub pairs: usize,
     /// Messages in flight in each pair.
-    #[arg(long, default_value_t = 16)]
+    #[arg(long, default_value_t = 16, value_parser = arguments::positive::<u64>)]
     pub window: u64,
     /// How long to measure each row.
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 10, value_parser = arguments::positive::<u64>)]
     pub seconds: u64,
     /// How long to run before measuring.
     #[arg(long, default_value_t = 2)]
@@ -105,7 +107,6 @@ impl Scale {
         ensure!(grows, "users and stored messages only grow");
         let first = *self.stored.first().context("a number of stored messages")?;
         let last = *self.users.last().context("a number of users")?;
-        ensure!(self.users.iter().all(|users| *users >= 2), "messages have two ends");
         let by_users = self.users.iter().map(|users| (*users, first));
         Ok(by_users.chain(self.stored[1..].iter().map(|stored| (last, *stored))).collect())
     }
@@ -209,7 +210,7 @@ mod tests {
     }
 
     fn sizes(arguments: &[&str]) -> Result<Vec<(usize, u64)>> {
-        Line::parse_from([&["scale"], arguments].concat()).scale.sizes()
+        Line::try_parse_from([&["scale"], arguments].concat())?.scale.sizes()
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::process;
 use super::seconds::Seconds;
 use super::sockets::Sockets;
 use super::words::{self, Word};
+use crate::arguments;
 use crate::outcome::{Outcome, Run, Scenario};
 use anyhow::{Result, bail, ensure};
 use serde::Serialize;
@@ -35,14 +36,14 @@ pub struct Storm {
     #[serde(skip)]
     pub run: Run,
     /// Connections, each of a user of its own.
-    #[arg(long, default_value_t = 15_000)]
+    #[arg(long, default_value_t = 15_000, value_parser = arguments::positive::<usize>)]
     pub connections: usize,
     /// The first tries to come back are spread evenly over so many seconds; after one that failed
     /// a user waits for 3 s, and after ten he gives up.
     #[arg(long, default_value_t = 3)]
     pub seconds_within: u64,
     /// Connections that one process has at most, if not as many as it may have files.
-    #[arg(long)]
+    #[arg(long, value_parser = arguments::several)]
     #[serde(skip)]
     pub connections_per_process: Option<usize>,
 }
@@ -59,7 +60,6 @@ impl Scenario for Storm {
     }
 
     fn run(&self, outcome: &mut Outcome) -> Result<()> {
-        ensure!(self.connections > 0, "somebody is there who may leave");
         let people = self.target.register(self.connections + AUTHORS.min(self.connections))?;
         let (users, authors) = people.split_at(self.connections);
         let mut crew = Crew::start(self.connections, self.connections_per_process)?;

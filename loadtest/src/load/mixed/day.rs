@@ -84,6 +84,7 @@ impl Day {
     fn parse(text: &str) -> Result<Day> {
         let day: Day = toml::from_str(text)?;
         let Sessions { arrivals_per_second, seconds_min, seconds_mean, hours } = &day.sessions;
+        ensure!(day.seconds > 0, "seconds: a day takes some time");
         ensure!(day.circle >= 2, "a circle has two members at least");
         let circles = day.users / day.circle;
         ensure!(circles > 0 && circles * day.circle == day.users, "users come in whole circles");
@@ -130,6 +131,7 @@ mod tests {
         for (from, to, word) in [
             ("circle = 5", "circle = 7", "circles"),
             ("circle = 5", "circle = 1", "circle"),
+            ("\nseconds = 60", "\nseconds = 0", "seconds"),
             ("seconds_min = 1.0", "seconds_min = 9.0", "seconds_min"),
             ("page_size = 20", "page_size = 201", "page_size"),
             ("pause_ms_mean = 200", "pause_ms_mean = 0", "pause_ms_mean"),
