@@ -153,7 +153,7 @@ impl Target {
         users: &[i64],
     ) -> Result<(Sockets, Vec<D::Session>)> {
         let mut sessions: Vec<D::Session> =
-            users.iter().map(|user| driver.session(*user)).collect();
+            users.iter().enumerate().map(|(place, user)| driver.session(place, *user)).collect();
         let (mut ready, server) = (0, driver.opening().server);
         let mut deadline = Instant::now() + STALLED_AFTER;
         while ready < users.len() {

@@ -31,8 +31,9 @@ pub trait Driver {
     /// When the server refuses.
     fn register(&self, target: &Target, count: usize) -> Result<Vec<i64>>;
 
-    /// A connection of a user, who has said nothing yet.
-    fn session(&self, user: i64) -> Self::Session;
+    /// A connection of a user, who has said nothing yet; his place is that among the users of
+    /// the run, in which 2n and 2n + 1 write to each other.
+    fn session(&self, place: usize, user: i64) -> Self::Session;
 
     /// Appends what he says first; [`Heard::Ready`] answers it at last.
     fn greet(&self, session: &mut Self::Session, out: &mut Vec<u8>);

@@ -65,7 +65,7 @@ impl Scenario for Handoff {
             let out = sockets.outbound(index);
             words::auth(out, from, from);
             for number in 0..self.frames {
-                words::message(out, from, to, ids.of(number), number);
+                words::message(out, from, to, self.id(ids, index, number), number);
             }
             if index % 64 == 0 {
                 self.read(&mut sockets, &users, &mut acked, ids)?;
@@ -104,7 +104,8 @@ impl Handoff {
             match words::read(text) {
                 Some(Word::Ack { source }) => {
                     let count = acked[index];
-                    let next = if count == 0 { users[index] } else { ids.of(count - 1) };
+                    let id = |number| self.id(ids, index, number);
+                    let next = if count == 0 { users[index] } else { id(count - 1) };
                     ensure!(source == next, "an Ack of {source} where {next} was the next");
                     ensure!(count <= self.frames, "an Ack too many: {source}");
                     acked[index] += 1;
@@ -116,17 +117,23 @@ impl Handoff {
         })
     }
 
+    /// The id of a message of the author at this place: those of all authors differ.
+    fn id(&self, ids: MessageIds, place: usize, number: u64) -> i64 {
+        ids.of(number * self.connections as u64 + place as u64)
+    }
+
     /// Every recipient has each message of his neighbour once, in the order it was sent.
     fn check_pages(&self, users: &[i64], ids: MessageIds) -> Result<()> {
-        let neighbour = |index: usize| users[(index + users.len() - 1) % users.len()];
+        let neighbour = |index: usize| (index + users.len() - 1) % users.len();
         let bodies = users.iter().enumerate().map(|(index, user)| {
-            json!({"fromUserId": user, "toUserId": neighbour(index), "pageSize": 200})
+            json!({"fromUserId": user, "toUserId": users[neighbour(index)], "pageSize": 200})
         });
-        let expected: Vec<i64> = (0..self.frames).rev().map(|number| ids.of(number)).collect();
         let mut index = 0;
         self.target.post_all("/im/message/user/get/page", bodies, |page| {
             let page = page.as_array().context("a page is a list")?;
-            let author = neighbour(index);
+            let place = neighbour(index);
+            let (author, id) = (users[place], |number| self.id(ids, place, number));
+            let expected: Vec<i64> = (0..self.frames).rev().map(id).collect();
             let his = page.iter().filter(|message| message["fromUserId"] == author);
             let kept: Vec<i64> = his.filter_map(|message| message["id"].as_i64()).collect();
             ensure!(kept == expected, "{author} wrote {expected:?} and {kept:?} is there");

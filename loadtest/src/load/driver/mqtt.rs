@@ -109,7 +109,7 @@ impl Driver for Mqtt {
         Ok((0..count as i64).collect())
     }
 
-    fn session(&self, user: i64) -> Session {
+    fn session(&self, _: usize, user: i64) -> Session {
         Session { user, unfinished: Vec::new(), sent: 0, acked: 0 }
     }
 
@@ -177,7 +177,7 @@ mod tests {
         let (mqtt, said) = (mqtt(), said());
         for cut in 0..=said.len() {
             let mut out = Vec::new();
-            let mut session = mqtt.session(3);
+            let mut session = mqtt.session(0, 3);
             let (first, second) = said.split_at(cut);
             let all = [first, second].concat();
             assert_eq!(all, said);
@@ -192,7 +192,7 @@ mod tests {
     fn packet_ids_come_again_when_they_are_free_and_not_before() {
         let mqtt = mqtt();
         let mut out = Vec::new();
-        let mut session = mqtt.session(3);
+        let mut session = mqtt.session(0, 3);
         let message = |number| Message { from: 3, to: 4, number };
         for number in 0..UNACKED_MAX {
             out.clear();

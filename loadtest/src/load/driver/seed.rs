@@ -6,6 +6,9 @@ use crate::load::sockets::Opening;
 use crate::load::words::{self, Word};
 use anyhow::{Context, Result, bail};
 
+/// Authors of a run whose messages all have ids of their own; those beyond begin again.
+const AUTHORS: u64 = 1 << 17;
+
 /// The protocol of one run.
 #[derive(Clone, Debug)]
 pub struct Seed {
@@ -17,6 +20,8 @@ pub struct Seed {
 #[derive(Debug)]
 pub struct Session {
     user: i64,
+    /// His number as an author.
+    author: u64,
     is_ready: bool,
 }
 
@@ -26,8 +31,15 @@ impl Seed {
         Seed { opening, ids: MessageIds::new() }
     }
 
-    fn number(&self, id: i64) -> Result<u64> {
-        self.ids.number(id).with_context(|| format!("CHANGED: {id} is no message of this run"))
+    fn id(&self, author: u64, number: u64) -> i64 {
+        self.ids.of(number * AUTHORS + author)
+    }
+
+    /// Which of an author's messages this is the id of.
+    fn number(&self, author: u64, id: i64) -> Result<u64> {
+        let of_author = self.ids.number(id).filter(|number| number % AUTHORS == author);
+        let number = of_author.with_context(|| format!("CHANGED: {id} is no message of his"))?;
+        Ok(number / AUTHORS)
     }
 }
 
@@ -46,17 +58,17 @@ impl Driver for Seed {
         target.register(count)
     }
 
-    fn session(&self, user: i64) -> Session {
-        Session { user, is_ready: false }
+    fn session(&self, place: usize, user: i64) -> Session {
+        Session { user, author: place as u64 % AUTHORS, is_ready: false }
     }
 
     fn greet(&self, session: &mut Session, out: &mut Vec<u8>) {
         words::auth(out, session.user, session.user);
     }
 
-    fn send(&self, _: &mut Session, message: Message, out: &mut Vec<u8>) -> Result<()> {
+    fn send(&self, session: &mut Session, message: Message, out: &mut Vec<u8>) -> Result<()> {
         let Message { from, to, number } = message;
-        words::message(out, from, to, self.ids.of(number), number);
+        words::message(out, from, to, self.id(session.author, number), number);
         Ok(())
     }
 
@@ -72,10 +84,12 @@ impl Driver for Seed {
                 session.is_ready = true;
                 tell(Heard::Ready)
             }
-            Some(Word::Ack { source }) => tell(Heard::Acked { number: self.number(source)? }),
+            Some(Word::Ack { source }) => {
+                tell(Heard::Acked { number: self.number(session.author, source)? })
+            }
             Some(Word::Message { id, content }) => {
                 words::ack(out, id);
-                tell(Heard::Message { number: self.number(id)?, content })
+                tell(Heard::Message { number: self.number(session.author ^ 1, id)?, content })
             }
             // Messages wait for him.
             Some(Word::Notice) => Ok(()),
@@ -98,14 +112,15 @@ mod tests {
     #[test]
     fn acks_and_messages_of_this_run_are_heard_by_their_numbers() {
         let (seed, mut out) = (seed(), Vec::new());
-        let mut session = seed.session(7);
+        let (own, other) = (|number| seed.id(4, number), |number| seed.id(5, number));
+        let mut session = seed.session(4, 7);
         let ack = |id: i64| format!(r#"{{"msgType":"Ack","content":"{{\"srcId\":{id}}}","id":5}}"#);
         let text = |id: i64| format!(r#"{{"msgType":"Text","content":"8 2 x","id":{id}}}"#);
-        let said = [ack(7), ack(seed.ids.of(1)), text(seed.ids.of(2))];
+        let said = [ack(7), ack(own(1)), text(other(2))];
         let said: Vec<&[u8]> = said.iter().map(|frame| frame.as_bytes()).collect();
         let told = heard(&seed, &mut session, &said, &mut out).expect("a server may say this");
         assert_eq!(told, ["ready", "acked 1", "message 2"]);
-        for strange in [ack(7), ack(seed.ids.of(1) + 1), text(9), text(seed.ids.of(0) - 2)] {
+        for strange in [ack(7), ack(own(1) + 1), text(9), ack(other(1)), text(own(2))] {
             let told = heard(&seed, &mut session, &[strange.as_bytes()], &mut out);
             assert!(told.is_err(), "{strange}");
         }

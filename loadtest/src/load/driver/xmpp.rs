@@ -211,7 +211,7 @@ impl Driver for Xmpp {
         Ok((0..count as i64).collect())
     }
 
-    fn session(&self, user: i64) -> Session {
+    fn session(&self, _: usize, user: i64) -> Session {
         Session { user, step: Step::Opened, received: 0, acked: 0 }
     }
 

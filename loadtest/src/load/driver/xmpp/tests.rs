@@ -40,7 +40,7 @@ const OPEN: &str = "<open xmlns='urn:ietf:params:xml:ns:xmpp-framing' from='exam
 /// A user who is logged in, and all that was said for it.
 fn ready(xmpp: &Xmpp) -> (Session, String) {
     let mut out = Vec::new();
-    let mut session = xmpp.session(7);
+    let mut session = xmpp.session(0, 7);
     xmpp.greet(&mut session, &mut out);
     let mut said = texts(&out).concat();
     let mut words = vec![OPEN, FEATURES];
@@ -80,7 +80,7 @@ fn accounts_are_registered_where_none_are_given() {
         xmpp.prefix
     );
     assert!(said.contains(&expected), "{said}");
-    let mut session = xmpp.session(7);
+    let mut session = xmpp.session(0, 7);
     let without = "<features><mechanisms/></features>";
     assert!(talk(&xmpp, &mut session, &[OPEN, without]).is_err(), "nobody registers there");
     assert!(Xmpp::new(xmpp.opening.clone(), "a'b", None).is_err(), "it would need escaping");
@@ -113,7 +113,7 @@ fn what_is_refused_or_comes_too_early_is_an_error() {
     let message = "<message id='0'><body>8 0 x</body></message>";
     let refused = "<message id='0' type='error'><body>8 0 x</body></message>";
     for word in ["<enabled/>", message, "<failure/>"] {
-        let mut session = xmpp.session(7);
+        let mut session = xmpp.session(0, 7);
         assert!(talk(&xmpp, &mut session, &[OPEN, word]).is_err(), "{word}");
     }
     for word in [refused, "<message id='0'/>", "<features/>", "<close/>"] {
