@@ -23,7 +23,9 @@ fn a_day_of_coming_and_going_agrees_with_what_was_sent() {
     for name in ["ack", "delivery", "connect", "offline", "page", "chats", "unread", "clear"] {
         assert!(line[name]["count"].as_u64() > Some(0), "{name} in {line}");
     }
-    for name in ["sessions", "messages", "delivered", "found"] {
-        assert!(line[name].as_u64() > Some(0), "{name} in {line}");
+    let count = |name: &str| line[name].as_u64().unwrap_or_else(|| panic!("{name} in {line}"));
+    for name in ["sessions", "sent_per_second", "pushed", "found"] {
+        assert!(line[name].as_f64() > Some(0.0), "{name} in {line}");
     }
+    assert_eq!(count("pushed") + count("found"), count("messages"));
 }

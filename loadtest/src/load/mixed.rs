@@ -16,7 +16,7 @@ mod plan;
 use super::accounts::{SETTLE_WITHIN, Target};
 use super::seconds::Seconds;
 use super::sockets::{Said, Sockets};
-use super::usage::Usage;
+use super::usage::{Counted, Usage};
 use crate::arguments;
 use crate::outcome::{Outcome, Run, Scenario};
 use anyhow::{Result, bail, ensure};
@@ -71,10 +71,12 @@ impl Scenario for Mixed {
         let people = People::new(self.day.clone(), users, self.run.seed);
         let mut town = Town::new(&self.target, people, self.http_connections)?;
         let usage = Usage::begin(&self.target);
-        let mut seconds = Seconds::begin(&self.target, "delivered");
+        let mut seconds = Seconds::begin(&self.target, "pushed");
         let lived = town.live(&mut seconds, Duration::from_secs(self.day.seconds));
         seconds.end(outcome);
-        let used = usage.end(&self.target, town.people.model.sent(), outcome);
+        let messages = town.people.model.sent();
+        let counted = Counted { messages, rate: "sent_per_second" };
+        let used = usage.end(&self.target, counted, outcome);
         town.report(outcome);
         outcome.add(used);
         lived?;
@@ -82,7 +84,11 @@ impl Scenario for Mixed {
         town.settle()?;
         town.people.disperse();
         town.settle()?;
-        outcome.add(json!({"found": town.people.found, "messages": town.people.model.sent()}));
+        // What was under way at the end of the day has come by now: each message was either
+        // pushed to a session or found at the beginning of one.
+        let People { pushed, found, .. } = town.people;
+        outcome.add(json!({"pushed": pushed, "found": found}));
+        ensure!(pushed + found == messages, "of {messages}, {pushed} were pushed, {found} found");
         aftermath::check(&self.target, &town.people.model)
     }
 }
@@ -206,7 +212,7 @@ impl Town {
         }
         outcome.add(json!({
             "sessions": self.people.sessions,
-            "delivered": self.people.took.get("delivery").map_or(0, |took| took.total()),
+            "messages": self.people.model.sent(),
         }));
     }
 }

@@ -5,7 +5,7 @@
 
 use super::accounts::{MessageIds, SETTLE_WITHIN, Target};
 use super::sockets::Sockets;
-use super::usage::Usage;
+use super::usage::{Counted, Usage};
 use super::words::{self, Word};
 use crate::arguments;
 use crate::http::{Client, post};
@@ -123,7 +123,7 @@ impl Offline {
                 Ok(())
             })?;
         }
-        let used = usage.end(&self.target, self.messages as u64, outcome);
+        let used = usage.end(&self.target, Counted::delivered(self.messages as u64), outcome);
         outcome.add(json!({"store": used}));
         Ok(())
     }
@@ -154,7 +154,7 @@ impl Offline {
             quiet(&mut sockets)?;
         }
         self.until_nothing_is_left(&mut client, readers)?;
-        let mut used = usage.end(&self.target, self.messages as u64, outcome);
+        let mut used = usage.end(&self.target, Counted::delivered(self.messages as u64), outcome);
         used["fetched_per_second"] = json!((self.messages as f64 / fetched_after).round());
         outcome.add(json!({"drain": used}));
         quiet(&mut sockets)

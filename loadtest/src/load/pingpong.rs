@@ -8,7 +8,7 @@ use super::driver::Driver;
 use super::driver::peer::{Peer, Play};
 use super::limit::{Frames, Measured};
 use super::players::Players;
-use super::usage::Usage;
+use super::usage::{Counted, Usage};
 use crate::arguments;
 use crate::outcome::{Outcome, Run, Scenario};
 use anyhow::Result;
@@ -87,7 +87,7 @@ impl Play for PingPong {
         players.begin();
         let usage = Usage::begin(&self.target);
         let played = self.play(&mut players, &mut owed, self.seconds);
-        let used = usage.end(&self.target, players.delivered(), outcome);
+        let used = usage.end(&self.target, Counted::delivered(players.delivered()), outcome);
         outcome.add(used);
         limit.inspect(|limit| limit.beside("delivered_per_second", outcome));
         players.report(outcome);

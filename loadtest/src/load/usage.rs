@@ -11,6 +11,22 @@ use std::time::Instant;
 /// Threads of the load generator.
 const OWN_THREADS: usize = 1;
 
+/// What was done meanwhile.
+#[derive(Clone, Copy, Debug)]
+pub struct Counted {
+    /// So many messages, or what a scenario has instead.
+    pub messages: u64,
+    /// What so many a second are called, such as `delivered_per_second`.
+    pub rate: &'static str,
+}
+
+impl Counted {
+    /// So many messages have come to their recipients.
+    pub fn delivered(messages: u64) -> Counted {
+        Counted { messages, rate: "delivered_per_second" }
+    }
+}
+
 /// Where the counters stood when measuring began.
 pub struct Usage {
     begun: Instant,
@@ -37,7 +53,11 @@ impl Usage {
     }
 
     /// What was used since, also for each of so many messages; the outcome gets the warnings.
-    pub fn end(&self, target: &Target, messages: u64, outcome: &mut Outcome) -> Value {
+    ///
+    /// The bytes written are all that the process had written: log segments that it makes ahead,
+    /// full of zeros, are among them, and in a short run they are most of it.
+    pub fn end(&self, target: &Target, counted: Counted, outcome: &mut Outcome) -> Value {
+        let Counted { messages, rate } = counted;
         let took = self.begun.elapsed();
         let share = |used_ms: u64| used_ms as f64 / took.as_millis() as f64;
         let each = |total: u64| total as f64 / messages.max(1) as f64;
@@ -53,7 +73,7 @@ impl Usage {
         outcome.note_own_cores(own_cores, OWN_THREADS);
         json!({
             "seconds": took.as_secs_f64(),
-            "delivered_per_second": (messages as f64 / took.as_secs_f64()).round(),
+            rate: (messages as f64 / took.as_secs_f64()).round(),
             "server_cores": share(target.cpu_ms().saturating_sub(self.server_ms)),
             "own_cores": own_cores,
             "cpu_us_a_message_by_thread": threads,

@@ -108,10 +108,12 @@ impl People {
             for number in known..next {
                 words::ack(&mut frames, self.model.id(other, person, number));
             }
-            self.model.channel_mut(other, person).taken = known.max(next);
+            let channel = self.model.channel_mut(other, person);
+            let taken = std::mem::replace(&mut channel.taken, known.max(next));
+            self.found += first - taken;
+            self.pushed += known.max(next) - first;
         }
         self.todo.push(Todo::Say(person, frames));
-        self.found += waiting.count;
         let one = &mut self.people[person];
         one.presence = Presence::Here;
         let session = one.session;

@@ -47,8 +47,6 @@ pub struct Waiting {
     pub known: Vec<u64>,
     /// The last of the list.
     pub last: Option<i64>,
-    /// How many the list has.
-    pub count: u64,
 }
 
 /// Where somebody is in a conversation that he reads page by page, newest first.
@@ -105,7 +103,7 @@ impl Model {
             ensure!(known >= stored, "LOST: {known} of {stored} messages are in an offline list");
         }
         let last = list.last().map(|kept| kept.id);
-        Ok(Waiting { known, last, count: list.len() as u64 })
+        Ok(Waiting { known, last })
     }
 
     /// Begins to read a conversation with an other of this slot.

@@ -95,7 +95,9 @@ pub struct People {
     pub pushed_us: Vec<u64>,
     /// Sessions so far.
     pub sessions: u64,
-    /// Messages that people found when they came.
+    /// Messages that were pushed to people who were there.
+    pub pushed: u64,
+    /// Messages that people found when they came, and were not pushed while they looked.
     pub found: u64,
 }
 
@@ -117,8 +119,8 @@ impl People {
         let mut plan = Plan::new(seed);
         plan.after(0, 0.0, Happening::Arrival);
         let (todo, took, pushed_us) = Default::default();
-        let phase = Phase::Day;
-        People { day, model, plan, people, phase, todo, took, pushed_us, sessions: 0, found: 0 }
+        let (phase, [sessions, pushed, found]) = (Phase::Day, [0; 3]);
+        People { day, model, plan, people, phase, todo, took, pushed_us, sessions, pushed, found }
     }
 
     /// How long nothing is due, at most so long, µs.
@@ -310,6 +312,7 @@ impl People {
         let acks_at_once = matches!(one.presence, Presence::Here | Presence::Parting);
         if acks_at_once && number >= channel.taken {
             channel.taken = number + 1;
+            self.pushed += 1;
             words::ack(out, id);
         }
         let sent_us = channel.sent_us[number as usize];
