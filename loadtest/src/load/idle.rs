@@ -69,16 +69,22 @@ impl Scenario for Idle {
             "processes": crew.count(),
         }));
         let mut seconds = Seconds::begin(&self.target, "heartbeats").with_workers(crew.ids());
+        seconds.pause();
         let mut rounds = Vec::new();
         for round in 1..=self.rounds {
             let mut report = self.round(&mut crew, &users, before, &mut seconds)?;
             std::thread::sleep(CALM);
             let left = Memory::read(&self.target).resident_bytes;
-            report["resident_bytes_left"] = json!(left.saturating_sub(before.resident_bytes));
+            report["resident_bytes_left"] = json!(difference(left, before.resident_bytes));
             report["round"] = json!(round);
             rounds.push(report);
         }
         seconds.end(outcome);
+        let is_negative =
+            |report: &Value| report["resident_bytes_per_connection"].as_i64() < Some(0);
+        if rounds.iter().any(is_negative) {
+            outcome.flag("the server was not fresh: with the connections it held less than before");
+        }
         outcome.add(json!({"rounds": rounds}));
         Ok(())
     }
@@ -100,6 +106,7 @@ impl Idle {
         let (cpu_before, own_before) = (self.target.cpu_ms(), own_ms(crew));
         let (heartbeat_seconds, lasts) = (self.heartbeat_seconds, self.seconds);
         let (begun, mut beaten) = (Instant::now(), 0);
+        seconds.resume();
         crew.all(&Order::Idle { heartbeat_seconds, seconds: lasts }, || {
             let share = begun.elapsed().as_secs_f64() / heartbeat_seconds as f64;
             let due = (share * users.len() as f64) as u64;
@@ -107,11 +114,12 @@ impl Idle {
             seconds.look();
             beaten = due;
         })?;
+        seconds.pause();
         let took_ms = begun.elapsed().as_millis() as f64;
         let used_ms = self.target.cpu_ms() - cpu_before;
         let used_own_ms = own_ms(crew) - own_before;
         let now = Memory::read(&self.target);
-        let each = |now: u64, before: u64| now.saturating_sub(before) / users.len().max(1) as u64;
+        let each = |now: u64, before: u64| difference(now, before) / users.len() as i64;
         let mut report = json!({
             "connects_per_second": (self.connections as f64 / connecting.as_secs_f64()).round(),
             "resident_bytes_per_connection": each(now.resident_bytes, before.resident_bytes),
@@ -130,6 +138,11 @@ impl Idle {
     }
 }
 
+/// How many bytes more there are now; fewer where memory was given back that was held before.
+fn difference(now: u64, before: u64) -> i64 {
+    now as i64 - before as i64
+}
+
 /// What is held at one time: the server's own memory, and the kernel's for all of the machine,
 /// in which both ends of each connection are where they are on one machine.
 #[derive(Clone, Copy)]
@@ -143,5 +156,15 @@ impl Memory {
     fn read(target: &Target) -> Memory {
         let (queue_bytes, slab_bytes) = process::kernel_bytes().unwrap_or_default();
         Memory { resident_bytes: target.resident_bytes(), queue_bytes, slab_bytes }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_that_was_given_back_is_told_as_less() {
+        assert_eq!((difference(7, 3), difference(3, 7)), (4, -4));
     }
 }

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 /// How long a second is.
 const SECOND: Duration = Duration::from_secs(1);
-/// The shortest rest of a run that counts as a second of its own.
-const REST: Duration = Duration::from_millis(500);
+/// The shortest rest of a run that counts as a second of its own; a shorter one is left out.
+const REST: Duration = Duration::from_millis(900);
 
 /// One second that is over.
 #[derive(Debug)]
@@ -36,6 +36,7 @@ pub struct Seconds {
     what: &'static str,
     progress: Progress,
     begun: Instant,
+    is_paused: bool,
     count: u64,
     errors: u64,
     took: Latencies,
@@ -54,6 +55,7 @@ impl Seconds {
             what,
             progress: Progress::begin(what),
             begun: Instant::now(),
+            is_paused: false,
             count: 0,
             errors: 0,
             took: Latencies::default(),
@@ -95,16 +97,29 @@ impl Seconds {
 
     /// Ends the second if it is over.
     pub fn look(&mut self) {
-        if self.begun.elapsed() >= SECOND {
+        if !self.is_paused && self.begun.elapsed() >= SECOND {
             self.end_second();
         }
     }
 
-    /// Gives the outcome what all seconds were like, the last one if most of it is over.
-    pub fn end(mut self, outcome: &mut Outcome) {
-        if self.begun.elapsed() >= REST {
+    /// What comes until [`Seconds::resume`] is no part of any second; the last one before it ends
+    /// here, if most of it is over.
+    pub fn pause(&mut self) {
+        if !self.is_paused && self.begun.elapsed() >= REST {
             self.end_second();
         }
+        self.is_paused = true;
+    }
+
+    /// A new second begins.
+    pub fn resume(&mut self) {
+        self.take_second();
+        self.is_paused = false;
+    }
+
+    /// Gives the outcome what all seconds were like, the last one if most of it is over.
+    pub fn end(mut self, outcome: &mut Outcome) {
+        self.pause();
         self.series.values_mut().for_each(|values| values.resize(self.ended, 0.0));
         outcome.series.append(&mut self.series);
     }
@@ -176,6 +191,11 @@ mod tests {
         seconds.count_error();
         seconds.end_second();
         seconds.end_second();
+        seconds.pause();
+        seconds.begun -= SECOND;
+        (0..2).for_each(|_| seconds.look());
+        seconds.resume();
+        seconds.pause();
         let series = &seconds.series;
         let worst = &series["worst_ms_each_second"];
         assert_eq!((worst.len(), worst[0], worst[1]), (2, 0.0, 2.0));
