@@ -71,11 +71,17 @@ impl Latencies {
         curve
     }
 
-    /// p50, p90, p99, p99.9, p99.99 and the longest for a report.
+    /// The mean, ms; 0 when there are none.
+    pub fn mean_ms(&self) -> f64 {
+        self.0.mean().round() / 1000.0
+    }
+
+    /// The mean, p50, p90, p99, p99.9, p99.99 and the longest for a report.
     pub fn summary(&self) -> Value {
         let ms = |share| self.quantile_ms(share);
         json!({
-            "count": self.total(), "p50_ms": ms(0.5), "p90_ms": ms(0.9), "p99_ms": ms(0.99),
+            "count": self.total(), "mean_ms": self.mean_ms(),
+            "p50_ms": ms(0.5), "p90_ms": ms(0.9), "p99_ms": ms(0.99),
             "p99_9_ms": ms(0.999), "p99_99_ms": ms(0.9999), "max_ms": ms(1.0),
         })
     }
@@ -163,6 +169,7 @@ mod tests {
     fn quantiles_rise_with_their_share() {
         let mut latencies = Latencies::default();
         (1..=1000).for_each(|number| latencies.record(number * 1000));
+        assert_eq!(latencies.summary()["mean_ms"], 500.5);
         let [p50, p99] = [0.5, 0.99].map(|share| latencies.quantile_ms(share));
         assert!((500.0..501.0).contains(&p50) && (990.0..991.0).contains(&p99), "{p50} {p99}");
     }

@@ -17,6 +17,9 @@ use std::path::PathBuf;
 /// The share of its cores at which the load generator counts as the limit of a run.
 const LIMIT_SHARE: f64 = 0.9;
 
+/// Digits of a fraction on standard output.
+const DIGITS: i32 = 6;
+
 /// What every scenario is told beside its own settings.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Run {
@@ -171,7 +174,23 @@ impl Outcome {
         join(&mut line, json!(self.series));
         join(&mut line, self.figures.clone());
         join(&mut line, json!({"flags": self.flags, "error": self.error}));
-        line
+        rounded(line)
+    }
+}
+
+/// The same with at most six digits in each fraction: more are no good to anybody who reads a line.
+fn rounded(value: Value) -> Value {
+    let each = |(key, value)| (key, rounded(value));
+    match value {
+        Value::Array(all) => all.into_iter().map(rounded).collect(),
+        Value::Object(all) => Value::Object(all.into_iter().map(each).collect()),
+        Value::Number(number) if number.is_f64() => {
+            let number = number.as_f64().unwrap_or(0.0);
+            let whole_digits = number.abs().max(1.0).log10() as i32 + 1;
+            let factor = 10_f64.powi((DIGITS - whole_digits).max(0));
+            json!((number * factor).round() / factor)
+        }
+        other => other,
     }
 }
 
@@ -224,6 +243,14 @@ mod tests {
             assert_eq!((&line["delivered"], &line["users"]), (&json!(7), &json!(3)));
             assert_eq!((&line["test"], &line["error"]), (&json!("failing"), &json!(error)));
         }
+    }
+
+    #[test]
+    fn a_line_has_the_digits_that_are_good_for_something() {
+        let long = json!({"a": [16.777216000000003, 1.0], "b": {"c": 0.1 + 0.2, "d": 7_u64}});
+        let round = json!({"a": [16.7772, 1.0], "b": {"c": 0.3, "d": 7_u64}});
+        assert_eq!(rounded(long), round);
+        assert_eq!(rounded(json!([123_456_789.25, -2.5])), json!([123_456_789.0, -2.5]));
     }
 
     #[test]

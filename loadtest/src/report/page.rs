@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// The rows of the table of latencies, by their names in the summary.
-const QUANTILES: [(&str, &str); 7] = [
+const QUANTILES: [(&str, &str); 8] = [
+    ("mean", "mean_ms"),
     ("p50", "p50_ms"),
     ("p90", "p90_ms"),
     ("p99", "p99_ms"),
