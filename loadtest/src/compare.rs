@@ -10,6 +10,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::PathBuf;
 
+/// What is told of each thread of a server, most of which have nothing to do.
+const BY_THREAD: &str = "cpu_us_a_message_by_thread / ";
+
 /// What to compare.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Compare {
@@ -32,7 +35,7 @@ struct Group {
 /// Several values of one figure.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Spread {
-    /// The lower of the two in the middle, where there are two.
+    /// The mean of the two in the middle, where there are two.
     pub median: f64,
     /// The least.
     pub least: f64,
@@ -44,7 +47,8 @@ impl Spread {
     /// That of some values; `None` of none.
     pub fn of(mut values: Vec<f64>) -> Option<Spread> {
         values.sort_by(f64::total_cmp);
-        let median = *values.get(values.len().checked_sub(1)? / 2)?;
+        let lower = values.get(values.len().checked_sub(1)? / 2)?;
+        let median = (lower + values.get(values.len() / 2)?) / 2.0;
         Some(Spread { median, least: *values.first()?, most: *values.last()? })
     }
 
@@ -64,9 +68,13 @@ impl Spread {
         Spread { median, least, most }
     }
 
-    /// The median, and from least to most if they differ.
+    /// The median, and from least to most if they differ; a ratio to something that was 0 at least
+    /// once has neither.
     pub fn words(&self) -> String {
-        let [median, least, most] = [self.median, self.least, self.most].map(number);
+        let all = [self.median, self.least, self.most];
+        let is_known = all.into_iter().all(f64::is_finite);
+        let [median, least, most] =
+            all.map(|value| number(if is_known { value } else { f64::NAN }));
         if least == most { median } else { format!("{median} ({least} to {most})") }
     }
 }
@@ -78,6 +86,10 @@ impl Compare {
     /// When a file is not one of these, or the page cannot be written.
     pub fn run(&self) -> Result<String> {
         let groups = self.groups()?;
+        for other in groups.iter().filter(|group| group.scenario() != groups[0].scenario()) {
+            let (name, scenario, first) = (&other.name, other.scenario(), groups[0].scenario());
+            eprintln!("warning: {name} is a run of {scenario}, and the first is one of {first}");
+        }
         let (columns, rows) = table(&groups);
         let mut text = String::new();
         for (place, group) in groups.iter().enumerate() {
@@ -115,11 +127,15 @@ impl Compare {
 }
 
 impl Group {
+    fn scenario(&self) -> &str {
+        &self.documents[0].outcome.scenario
+    }
+
     fn words(&self) -> String {
         let first = &self.documents[0];
         let (count, begun) = (self.documents.len(), words::moment(first.begun));
         let runs = if count == 1 { "1 run".to_owned() } else { format!("{count} runs") };
-        let (scenario, settings) = (&first.outcome.scenario, &first.outcome.settings);
+        let (scenario, settings) = (self.scenario(), &first.outcome.settings);
         format!("{} ({runs} of {scenario} {settings}, {begun})", self.name)
     }
 
@@ -166,6 +182,10 @@ fn table(groups: &[Group]) -> (Vec<String>, Vec<Vec<String>>) {
         groups.iter().map(|group| spreads(&group.documents)).collect();
     let mut rows = Vec::new();
     for (path, first) in spreads.first().into_iter().flatten() {
+        let of_all = || spreads.iter().filter_map(|spreads| spreads.get(path));
+        if path.starts_with(BY_THREAD) && of_all().all(|spread| spread.most == 0.0) {
+            continue;
+        }
         let mut row = vec![words::name(path), first.words()];
         for other in &spreads[1..] {
             let other = other.get(path);
@@ -258,11 +278,11 @@ mod tests {
             .map(|(label, rate)| measured(Some(label), json!({"rate": rate, "new": {"x": 0}})))
             .collect();
         let (text, page) = compare(&documents);
-        let expected = ["110 (100 to 120)", "220 (220 to 240)", "2 (1.83 to 2.4)"];
+        let expected = ["110 (100 to 120)", "230 (220 to 240)", "2.09 (1.83 to 2.4)"];
         assert_eq!(row(&text, "rate"), expected);
         assert_eq!(row(&text, "new / x"), ["0", "0", "1"]);
         assert_eq!(row(&text, "ack / p50 ms").last(), Some(&"1"));
-        assert!(page.contains("2 (1.83 to 2.4)") && page.contains("old against new"), "{page}");
+        assert!(page.contains("2.09 (1.83 to 2.4)") && page.contains("old against new"), "{page}");
         // A curve for each group, in a colour of its own.
         assert_eq!(page.matches("<title>A old: ack</title>").count(), 1);
         let options = roxmltree::ParsingOptions { allow_dtd: true, ..Default::default() };
@@ -275,6 +295,27 @@ mod tests {
         let (text, _) = compare(&documents);
         assert_eq!(row(&text, "rate"), ["3", "6", "2", "1.5", "0.5"]);
         assert!(text.starts_with("A: run-0 (1 run of open "), "{text}");
+    }
+
+    #[test]
+    fn idle_threads_have_no_row_and_nothing_is_so_many_times_0() {
+        let threads = |idle, busy| json!({"cpu_us_a_message_by_thread": {"a": idle, "b": busy}});
+        let (text, _) =
+            compare(&[threads(0.0, 2.0), threads(0.0, 3.0)].map(|it| measured(None, it)));
+        assert_eq!(row(&text, "cpu us a message by thread / b"), ["2", "3", "1.5"]);
+        assert!(!text.contains("by thread / a"), "{text}");
+        let ratio = |first: &[f64], second: &[f64]| {
+            let spread = |values: &[f64]| Spread::of(values.to_vec()).expect("there are some");
+            spread(second).against(&spread(first)).words()
+        };
+        assert_eq!((ratio(&[0.0, 2.0], &[1.0]), ratio(&[0.0], &[0.0])), ("–".into(), "1".into()));
+    }
+
+    #[test]
+    fn the_median_of_two_is_their_mean() {
+        let median = |values: &[f64]| Spread::of(values.to_vec()).map(|spread| spread.median);
+        assert_eq!((median(&[4.0, 1.0]), median(&[9.0, 1.0, 2.0])), (Some(2.5), Some(2.0)));
+        assert_eq!(median(&[]), None);
     }
 
     #[test]
