@@ -20,6 +20,7 @@ use anser_loadtest::report;
 use anser_loadtest::restart::Restart;
 use anser_loadtest::suite::Suite;
 use clap::Parser;
+use std::io::{ErrorKind, Write};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -82,16 +83,21 @@ fn main() -> anyhow::Result<()> {
     }
 }
 
+/// Writes to standard output; whoever has closed it wants no more.
 fn say(text: &str) -> anyhow::Result<()> {
-    print!("{text}");
-    Ok(())
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
 }
 
 /// Runs a scenario and tells what came of it in every way that was asked for.
 fn perform(scenario: &impl Scenario) -> anyhow::Result<()> {
+    scenario.options().check()?;
     let document = Document::of(scenario)?;
     let outcome = &document.outcome;
-    println!("{}", outcome.line());
+    say(&format!("{}\n", outcome.line()))?;
     outcome.flags.iter().for_each(|flag| eprintln!("warning: {flag}"));
     if let Some(file) = &scenario.options().json {
         document.write(file)?;

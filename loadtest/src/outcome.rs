@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::any::Any;
 use std::collections::BTreeMap;
+use std::fs;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 
@@ -35,6 +36,24 @@ pub struct Run {
     /// Draw what was measured on a page that needs no other file.
     #[arg(long, value_name = "FILE.html")]
     pub report: Option<PathBuf>,
+}
+
+impl Run {
+    /// Looks whether the files can be written, before a run is made for nothing.
+    ///
+    /// # Errors
+    /// When one cannot.
+    pub fn check(&self) -> Result<()> {
+        for file in [&self.json, &self.report].into_iter().flatten() {
+            let is_there = file.exists();
+            let opened = fs::OpenOptions::new().create(true).append(true).open(file);
+            opened.with_context(|| format!("{} cannot be written", file.display()))?;
+            if !is_there {
+                fs::remove_file(file).with_context(|| file.display().to_string())?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// One kind of load, with its settings: they are what `Serialize` gives, without addresses and

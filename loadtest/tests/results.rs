@@ -6,7 +6,7 @@ use anser_loadtest::server::{Folder, Server, Setup};
 use serde_json::Value;
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 /// Runs the load generator itself.
 fn anser_loadtest(arguments: &[&str]) -> Output {
@@ -132,6 +132,30 @@ fn a_run_that_would_measure_nothing_is_refused_by_the_command_line() {
         let flag = nothing.split(' ').rev().nth(1).expect("a flag and its value");
         assert!(said.contains(flag), "{nothing}: {said}");
     }
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_told_before_the_run() {
+    let (server, folder) = (Setup::shards(1).start(), Folder::new());
+    let [http, ws] = [server.http, server.ws].map(|address| address.to_string());
+    let path = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    let (good, bad) = (path("run.json"), path("no/such/folder/page.html"));
+    let arguments = ["open", "--http", &http, "--ws", &ws, "--json", &good, "--report", &bad];
+    let output = anser_loadtest(&arguments);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains(&bad) && output.stdout.is_empty(), "{said}");
+    assert!(!Path::new(&good).exists(), "nothing is left of the try");
+}
+
+#[test]
+fn whoever_reads_no_more_is_no_failure() {
+    let limit = ["limit", "--pairs", "1", "--window", "1", "--seconds", "1"];
+    let mut command = Command::new(env!("CARGO_BIN_EXE_anser-loadtest"));
+    let mut child = command.args(limit).stdout(Stdio::piped()).spawn().expect("just built");
+    drop(child.stdout.take());
+    let status = child.wait().expect("our own child");
+    assert!(status.success(), "{status}");
 }
 
 #[test]
