@@ -29,6 +29,7 @@ pub mod document;
 pub mod echo;
 pub mod hostile;
 pub mod http;
+pub mod interrupt;
 pub mod json;
 pub mod latencies;
 pub mod load;

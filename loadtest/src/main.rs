@@ -3,6 +3,7 @@
 use anser_loadtest::compare::Compare;
 use anser_loadtest::crash::Crash;
 use anser_loadtest::document::Document;
+use anser_loadtest::interrupt;
 use anser_loadtest::load::handoff::Handoff;
 use anser_loadtest::load::idle::Idle;
 use anser_loadtest::load::ids::Ids;
@@ -21,6 +22,7 @@ use anser_loadtest::restart::Restart;
 use anser_loadtest::suite::Suite;
 use clap::Parser;
 use std::io::{ErrorKind, Write};
+use std::process::ExitCode;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -62,9 +64,22 @@ enum Command {
     Worker,
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<ExitCode> {
     process::allow_all_files();
-    match Command::parse() {
+    let command = Command::parse();
+    if !matches!(command, Command::Worker) {
+        interrupt::heed()?;
+    }
+    let done = obey(command);
+    if interrupt::is_asked() {
+        done.err().iter().for_each(|error| eprintln!("{error:#}"));
+        return Ok(ExitCode::from(interrupt::EXIT_CODE));
+    }
+    done.map(|()| ExitCode::SUCCESS)
+}
+
+fn obey(command: Command) -> anyhow::Result<()> {
+    match command {
         Command::Pingpong(pingpong) => perform(&pingpong),
         Command::Open(open) => perform(&open),
         Command::Offline(offline) => perform(&offline),

@@ -4,6 +4,7 @@
 //! had measured until then, and why it failed.
 
 use crate::document::ServerFacts;
+use crate::interrupt;
 use crate::latencies::Latencies;
 use crate::load::accounts::Target;
 use anyhow::{Context, Result, bail};
@@ -133,6 +134,13 @@ impl Outcome {
             Ok(Err(error)) => Some(format!("{error:#}")),
             Err(panic) => Some(words(panic.as_ref()).to_owned()),
         };
+        if interrupt::is_asked() {
+            outcome.flag("interrupted: this is what was measured until then");
+            // A terminal interrupts the workers and servers of a run, too: what that makes of it
+            // is no failure.
+            let error = outcome.error.take().filter(|error| !error.ends_with("interrupted"));
+            error.iter().for_each(|error| outcome.flag(format!("when it ended: {error}")));
+        }
         Ok(outcome)
     }
 

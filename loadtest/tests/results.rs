@@ -1,12 +1,16 @@
 //! What a run leaves behind: the line, the document, the page and the exit code.
 #![allow(missing_docs)]
 
+use anser_loadtest::PATIENCE;
 use anser_loadtest::document::Document;
+use anser_loadtest::http;
 use anser_loadtest::server::{Folder, Server, Setup};
+use rustix::process::{Pid, Signal};
 use serde_json::Value;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 /// Runs the load generator itself.
 fn anser_loadtest(arguments: &[&str]) -> Output {
@@ -156,6 +160,36 @@ fn whoever_reads_no_more_is_no_failure() {
     drop(child.stdout.take());
     let status = child.wait().expect("our own child");
     assert!(status.success(), "{status}");
+}
+
+#[test]
+fn a_run_that_is_interrupted_tells_what_it_has_measured() {
+    let (server, folder) = (Setup::shards(1).start(), Folder::new());
+    let path = folder.path().join("run.json");
+    let json = path.to_string_lossy().into_owned();
+    let [http, ws] = [server.http, server.ws].map(|address| address.to_string());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_anser-loadtest"));
+    command.args(["open", "--users", "4", "--rate", "300", "--warm-seconds", "0"]);
+    command.args(["--seconds", "600", "--http", &http, "--ws", &ws, "--json", &json]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let child = child.expect("it was just built");
+    let deadline = Instant::now() + PATIENCE;
+    let stored = |figures: &str| {
+        let line = figures.lines().find(|line| line.starts_with("anser_messages_sent_total{"));
+        line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0.0)
+    };
+    while stored(&http::get(server.admin, "/metrics").body) < 100.0 {
+        assert!(Instant::now() < deadline, "it sends nothing");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let id = Pid::from_child(&child);
+    rustix::process::kill_process(id, Signal::INT).expect("our own child");
+    let output = child.wait_with_output().expect("our own child");
+    assert_eq!(output.status.code(), Some(130), "{output:?}");
+    let line = line(&output);
+    assert!(line["delivered"].as_u64() > Some(0), "{line}");
+    assert!(line["flags"].to_string().contains("interrupted"), "{line}");
+    assert_eq!(Document::read(&path).expect("it was written").outcome.line(), line);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use super::sockets::{Opening, Said, Sockets, Transport};
 use super::stages::Stages;
 use super::{process, reach};
 use crate::http::{Client, post};
+use crate::interrupt;
 use crate::world::{EPOCH_MS, now_ms};
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
@@ -103,6 +104,7 @@ impl Target {
         let count = requests.len().div_ceil(PIPELINED).min(CLIENTS);
         let mut clients: Vec<Client> = (0..count).map(|_| Client::connect(self.http)).collect();
         for together in requests.chunks(PIPELINED * CLIENTS) {
+            interrupt::check()?;
             let parts = || together.chunks(PIPELINED);
             clients.iter_mut().zip(parts()).for_each(|(client, part)| client.send(part.concat()));
             for (client, part) in clients.iter_mut().zip(parts()) {

@@ -6,6 +6,7 @@
 
 use super::accounts::{MessageIds, Target};
 use super::process;
+use crate::interrupt;
 use crate::server::profile_folder;
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
@@ -165,7 +166,10 @@ impl Crew {
         let count = self.workers.len();
         let mut answers = vec![None; count];
         while answers.iter().any(Option::is_none) {
-            match self.answers.recv_timeout(LOOK) {
+            let answer = self.answers.recv_timeout(LOOK);
+            // A terminal interrupts the workers as well, which end then.
+            interrupt::check()?;
+            match answer {
                 Ok((number, Ok(Answer::Done(value)))) => answers[number] = Some(value),
                 Ok((_, Ok(Answer::Failed(why)))) if count == 1 => bail!("{why}"),
                 Ok((number, Ok(Answer::Failed(why)))) => {

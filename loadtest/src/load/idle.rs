@@ -71,14 +71,15 @@ impl Scenario for Idle {
         let mut seconds = Seconds::begin(&self.target, "heartbeats").with_workers(crew.ids());
         seconds.pause();
         let mut rounds = Vec::new();
-        for round in 1..=self.rounds {
+        let ended = (1..=self.rounds).try_for_each(|round| -> Result<()> {
             let mut report = self.round(&mut crew, &users, before, &mut seconds)?;
             std::thread::sleep(CALM);
             let left = Memory::read(&self.target).resident_bytes;
             report["resident_bytes_left"] = json!(difference(left, before.resident_bytes));
             report["round"] = json!(round);
             rounds.push(report);
-        }
+            Ok(())
+        });
         seconds.end(outcome);
         let is_negative =
             |report: &Value| report["resident_bytes_per_connection"].as_i64() < Some(0);
@@ -86,7 +87,7 @@ impl Scenario for Idle {
             outcome.flag("the server was not fresh: with the connections it held less than before");
         }
         outcome.add(json!({"rounds": rounds}));
-        Ok(())
+        ended
     }
 }
 

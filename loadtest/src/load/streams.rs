@@ -5,6 +5,7 @@
 //! round, that of all connections in one system call; received bytes are shown where the kernel
 //! put them and belong to the ring again afterwards, so an idle connection holds no buffer.
 
+use crate::interrupt;
 use anser::node::ring::{self, Completion, Ring, Token};
 use anyhow::{Context, Result, bail, ensure};
 use rustix::event::{EventfdFlags, eventfd};
@@ -195,6 +196,7 @@ impl Streams {
         most: Duration,
         mut hear: impl FnMut(usize, Heard<'_>, &mut Vec<u8>) -> Result<()>,
     ) -> Result<()> {
+        interrupt::check()?;
         self.send_queued()?;
         if most > Duration::ZERO {
             self.ring.wait_at_most(most).context("io_uring")?;
