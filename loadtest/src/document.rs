@@ -8,7 +8,6 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 /// The number of this layout; a reader refuses those it does not know.
 pub const SCHEMA: u32 = 1;
@@ -24,7 +23,7 @@ pub struct Document {
     pub command: Vec<String>,
     /// The load generator's version.
     pub version: String,
-    /// The revision of the repository in which the load generator was started, if it was in one.
+    /// The revision that the load generator was built from, if that is known.
     pub git_revision: Option<String>,
     /// Where it ran.
     pub machine: Machine,
@@ -46,7 +45,7 @@ impl Document {
             begun: Timestamp::now(),
             command: std::env::args().collect(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            git_revision: git_revision(),
+            git_revision: known(env!("ANSER_REVISION")),
             machine: Machine::read(),
             outcome: Outcome::of(scenario)?,
         })
@@ -119,6 +118,9 @@ impl Machine {
 pub struct ServerFacts {
     /// Its version, from its admin port.
     pub version: Option<String>,
+    /// The revision that it was built from, from its admin port, if that is known.
+    #[serde(default)]
+    pub revision: Option<String>,
     /// What its Acks mean, from its admin port.
     pub durability: Option<String>,
     /// Its command line, from its process.
@@ -140,17 +142,14 @@ impl ServerFacts {
         let words = command.split(|byte| *byte == 0).filter(|word| !word.is_empty());
         ServerFacts {
             version: label("version"),
+            revision: label("revision").and_then(|revision| known(&revision)),
             durability: label("durability"),
             command: words.map(|word| String::from_utf8_lossy(word).into_owned()).collect(),
         }
     }
 }
 
-/// What `git` says about the folder that this was started in; nothing where there is no `git`.
-fn git_revision() -> Option<String> {
-    let mut git = Command::new("git");
-    git.args(["describe", "--always", "--dirty", "--abbrev=12"]);
-    let answer = git.output().ok().filter(|answer| answer.status.success())?;
-    let revision = String::from_utf8(answer.stdout).ok()?;
-    Some(revision.trim().to_owned())
+/// A revision; that of a development build is empty.
+fn known(revision: &str) -> Option<String> {
+    Some(revision.to_owned()).filter(|revision| !revision.is_empty())
 }

@@ -51,6 +51,7 @@ fn run_page(document: &Document) -> String {
 pub fn machine(document: &Document) -> Value {
     let (machine, server) = (&document.machine, document.outcome.server.as_ref());
     let version = server.and_then(|server| server.version.as_deref());
+    let revision = server.and_then(|server| server.revision.as_deref());
     let durability = server.and_then(|server| server.durability.as_deref());
     let command = server.map(|server| server.command.join(" ")).filter(|it| !it.is_empty());
     json!({
@@ -58,9 +59,10 @@ pub fn machine(document: &Document) -> Value {
         "cores": machine.cores,
         "memory, MiB": machine.memory_bytes >> 20,
         "kernel": machine.kernel,
-        "revision of the repository": document.git_revision,
+        "load generator's revision": document.git_revision,
         "seed": document.outcome.seed,
         "server": version,
+        "server's revision": revision,
         "durability": durability,
         "server's command": command,
     })

@@ -54,6 +54,9 @@ fn the_document_and_the_page_hold_what_the_line_said() {
     assert_eq!(line["delivery"]["count"], 600);
     let facts = document.outcome.server.as_ref().expect("its admin port was given");
     assert!(facts.version.is_some() && facts.command.iter().any(|word| word == "--shards"));
+    // That of a development build is empty.
+    let figures = http::get(server.admin, "/metrics").body;
+    assert!(figures.contains("anser_info{version=\"") && figures.contains(",revision=\""));
     assert!(document.command.iter().any(|word| word == "--label"), "{:?}", document.command);
     for latencies in ["ack", "delivery"] {
         let median = document.outcome.latencies[latencies].summary()["p50_ms"].clone();

@@ -102,11 +102,14 @@ impl Page {
     }
 
     fn process(&mut self, process: &Process) {
-        let version = env!("CARGO_PKG_VERSION");
+        let (version, revision) = (env!("CARGO_PKG_VERSION"), env!("ANSER_REVISION"));
         let durability = process.durability;
         self.family("info", "What runs: always 1.", "gauge");
-        let _ =
-            writeln!(self.out, "anser_info{{version=\"{version}\",durability=\"{durability}\"}} 1");
+        let _ = writeln!(
+            self.out,
+            "anser_info{{version=\"{version}\",revision=\"{revision}\",\
+             durability=\"{durability}\"}} 1"
+        );
         self.family("process_resident_bytes", "Memory in use.", "gauge");
         let _ = writeln!(self.out, "anser_process_resident_bytes {}", process.resident_bytes);
         self.family("process_open_files", "Descriptors open.", "gauge");
