@@ -36,10 +36,14 @@ enum Command {
     /// Pairs write to each other at a fixed rate, whatever the server does.
     Open(Open),
     /// Messages to people who are away, who then come back and fetch them.
+    ///
+    /// It lasts until all are fetched, so that --messages, not a duration, says how long.
     Offline(Offline),
     /// Many connections do nothing but live.
     Idle(Idle),
     /// Many connections break at once, and all come back.
+    ///
+    /// It lasts until everybody is back, so that --connections, not a duration, says how long.
     Storm(Storm),
     /// One call for each message id.
     Ids(Ids),

@@ -78,6 +78,7 @@ fn every_scenario_runs_and_reports() {
         connections: 20,
         heartbeat_seconds: 1,
         seconds: 1,
+        warm_seconds: 1,
         rounds: 2,
         then_chat: true,
         connections_per_process: Some(8),

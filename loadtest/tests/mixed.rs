@@ -16,7 +16,8 @@ fn a_day_of_coming_and_going_agrees_with_what_was_sent() {
     (day.users, day.seconds) = (40, 4);
     (day.sessions.seconds_min, day.sessions.seconds_mean) = (0.1, 0.5);
     day.actions.pause_ms_mean = 5;
-    let mixed = Mixed { target, run: Run::default(), day, http_connections: 8 };
+    let (run, seconds, http_connections) = (Run::default(), Some(3), 8);
+    let mixed = Mixed { target, run, day, seconds, warm_seconds: 1, http_connections };
     let outcome = Outcome::of(&mixed).expect("settings are plain");
     assert_eq!(outcome.error, None);
     let line = outcome.line();
@@ -27,5 +28,7 @@ fn a_day_of_coming_and_going_agrees_with_what_was_sent() {
     for name in ["sessions", "sent_per_second", "pushed", "found"] {
         assert!(line[name].as_f64() > Some(0.0), "{name} in {line}");
     }
+    assert_eq!((&outcome.settings["seconds"], count("warm_seconds")), (&3.into(), 1));
+    assert!(count("sent") < count("messages"), "what was before is not measured");
     assert_eq!(count("pushed") + count("found"), count("messages"));
 }

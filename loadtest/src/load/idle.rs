@@ -36,6 +36,9 @@ pub struct Idle {
     /// How long to idle.
     #[arg(long, default_value_t = 30, value_parser = arguments::positive::<u64>)]
     pub seconds: u64,
+    /// How long to idle before measuring, in each round.
+    #[arg(long, default_value_t = 0)]
+    pub warm_seconds: u64,
     /// All of them leave and come again, so often in all.
     #[arg(long, default_value_t = 1, value_parser = arguments::positive::<usize>)]
     pub rounds: usize,
@@ -103,12 +106,13 @@ impl Idle {
         let begun = Instant::now();
         crew.connect(&self.target, users)?;
         let connecting = begun.elapsed();
+        let (heartbeat_seconds, warm_seconds) = (self.heartbeat_seconds, self.warm_seconds);
+        crew.all(&Order::Idle { heartbeat_seconds, seconds: warm_seconds }, || {})?;
         let own_ms = |crew: &Crew| process::own_cpu_ms() + crew.cpu_ms();
         let (cpu_before, own_before) = (self.target.cpu_ms(), own_ms(crew));
-        let (heartbeat_seconds, lasts) = (self.heartbeat_seconds, self.seconds);
         let (begun, mut beaten) = (Instant::now(), 0);
         seconds.resume();
-        crew.all(&Order::Idle { heartbeat_seconds, seconds: lasts }, || {
+        crew.all(&Order::Idle { heartbeat_seconds, seconds: self.seconds }, || {
             let share = begun.elapsed().as_secs_f64() / heartbeat_seconds as f64;
             let due = (share * users.len() as f64) as u64;
             seconds.count(due - beaten);

@@ -46,6 +46,14 @@ pub struct Mixed {
         value_parser = read_day)]
     #[serde(flatten)]
     pub day: Day,
+    /// How long to measure, if not as long as the scenario says.
+    // Among the settings it takes the place of the scenario's: it stands behind that.
+    #[arg(long, value_parser = arguments::positive::<u64>)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<u64>,
+    /// How much longer the day is: people live so long before measuring.
+    #[arg(long, default_value_t = 0)]
+    pub warm_seconds: u64,
     /// Connections over which all people make their HTTP calls.
     #[arg(long, default_value_t = 64, value_parser = arguments::positive::<usize>)]
     pub http_connections: usize,
@@ -67,18 +75,27 @@ impl Scenario for Mixed {
     }
 
     fn run(&self, outcome: &mut Outcome) -> Result<()> {
-        let users = self.target.register(self.day.users)?;
-        let people = People::new(self.day.clone(), users, self.run.seed);
+        let mut day = self.day.clone();
+        day.seconds = self.seconds.unwrap_or(day.seconds) + self.warm_seconds;
+        let [warm, whole] = [self.warm_seconds, day.seconds].map(Duration::from_secs);
+        let users = self.target.register(day.users)?;
+        let people = People::new(day, users, self.run.seed);
         let mut town = Town::new(&self.target, people, self.http_connections)?;
+        town.live(&mut Seconds::begin(&self.target, "pushed"), warm)?;
+        town.people.took.clear();
+        town.people.sessions = 0;
+        let sent_before = town.people.model.sent();
         let usage = Usage::begin(&self.target);
         let mut seconds = Seconds::begin(&self.target, "pushed");
-        let lived = town.live(&mut seconds, Duration::from_secs(self.day.seconds));
+        let lived = town.live(&mut seconds, whole);
         seconds.end(outcome);
         let messages = town.people.model.sent();
-        let counted = Counted { messages, rate: "sent_per_second" };
+        let sent = messages - sent_before;
+        let counted = Counted { messages: sent, rate: "sent_per_second" };
         let used = usage.end(&self.target, counted, outcome);
         town.report(outcome);
         outcome.add(used);
+        outcome.add(json!({"sent": sent}));
         lived?;
         town.people.gather();
         town.settle()?;
@@ -119,7 +136,7 @@ impl Town {
         self.begun.elapsed().as_micros() as u64
     }
 
-    /// People live for so long.
+    /// People live until the day has been so long.
     fn live(&mut self, seconds: &mut Seconds, day: Duration) -> Result<()> {
         while self.begun.elapsed() < day {
             self.round()?;
