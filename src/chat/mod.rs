@@ -19,6 +19,7 @@ mod by_number;
 pub mod cache;
 mod chats;
 pub mod chunks;
+pub mod clock;
 mod deliver;
 pub mod directory;
 pub mod event;

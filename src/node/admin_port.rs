@@ -16,7 +16,7 @@ use crate::admin::status::{self, Health, Ports, Readiness};
 use crate::limits;
 use crate::metrics::ShardMetrics;
 use crate::node::admin_cuts::{self, Asker};
-use crate::node::clock::{Reading, steady_nanos};
+use crate::node::clock::{self, steady_nanos};
 use crate::node::cuts::Cuts;
 use rustix::time::{ClockId, clock_gettime};
 use std::io::{self, Read, Write};
@@ -119,7 +119,7 @@ impl AdminState {
     }
 
     fn profile(&self, render: fn(Moment, &[Arc<ShardMetrics>]) -> String) -> Answer {
-        let unix_ms = Reading::take().wall_micros.div_euclid(1000);
+        let unix_ms = clock::read().wall_micros.div_euclid(1000);
         let moment = Moment { steady_ns: steady_nanos(), unix_ms };
         Answer::new(200, JSON, render(moment, &self.metrics))
     }

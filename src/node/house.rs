@@ -1,11 +1,12 @@
 //! A house for tests: all shards of a server in one thread, each with a real ring and real
 //! sockets, on stores in memory. Nothing happens but in the rounds that a test asks for.
 
+use crate::chat::clock::Clock;
 use crate::chat::directory::Directory;
 use crate::chat::shard::{Place, Shard};
 use crate::ids::{ShardId, UserId};
 use crate::metrics::ShardMetrics;
-use crate::node::clock::{Clock, Reading, steady_nanos};
+use crate::node::clock::{self, steady_nanos};
 use crate::node::connection::Connection;
 use crate::node::control::{Control, Phase, Stage};
 use crate::node::cuts::Cuts;
@@ -49,7 +50,7 @@ pub fn desk(mesh: Mesh, shards: u16, directory: &Arc<Directory>) -> Desk<MemoryS
     let store = MemoryStore::default().with_durability(Durability::Manual);
     let metrics = Arc::new(ShardMetrics::default());
     let shard = Shard::open(store, place, directory.clone(), metrics.clone());
-    let mut clock = Clock::new(Reading::take(), directory.shown());
+    let mut clock = Clock::new(clock::read(), directory.shown());
     Desk::new(Fittings {
         place,
         options: WireOptions::default(),
@@ -57,7 +58,7 @@ pub fn desk(mesh: Mesh, shards: u16, directory: &Arc<Directory>) -> Desk<MemoryS
         directory: directory.clone(),
         metrics,
         mesh,
-        now: clock.now(Reading::take(), directory.shown()),
+        now: clock.now(clock::read(), directory.shown()),
     })
 }
 
@@ -84,7 +85,7 @@ impl House {
         let doors = bind().into_iter().zip(bind());
         let lone = |(mesh, (http, ws)): (Mesh, (OwnedFd, OwnedFd))| {
             let control = Control::new(stage.clone(), cuts.clone(), sender.clone());
-            let clock = Clock::new(Reading::take(), directory.shown());
+            let clock = Clock::new(clock::read(), directory.shown());
             let desk = desk(mesh, shards, &directory);
             let listeners = Listeners::new(Some(http), Some(ws), u64::MAX);
             ShardLoop::new(desk, listeners, control, clock, None).expect("a ring")

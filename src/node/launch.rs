@@ -11,6 +11,7 @@
 //! Left to others: what the machine must have (`doctor`), the data folder (`data_folder`).
 
 use crate::admin::status::Ports;
+use crate::chat::clock::Clock;
 use crate::chat::directory::Directory;
 use crate::chat::forget::Retention;
 use crate::chat::shard::{Place, Shard};
@@ -19,7 +20,7 @@ use crate::ids::ShardId;
 use crate::limits::SHARDS_MAX;
 use crate::metrics::ShardMetrics;
 use crate::node::admin_port::{AdminPort, AdminState};
-use crate::node::clock::{Clock, Reading, steady_nanos};
+use crate::node::clock::{self, steady_nanos};
 use crate::node::control::{Control, Report, Stage};
 use crate::node::cuts::Cuts;
 use crate::node::data_folder::{self, DataFolderError, FolderLock, Shards};
@@ -360,8 +361,8 @@ async fn run<S: Store>(
     let mut shard = Shard::open(store, place, directory.clone(), metrics.clone())?;
     shard.retain(berth.retention)?;
     let control = Control::new(berth.stage, berth.cuts, berth.reports);
-    let mut clock = Clock::new(Reading::take(), directory.shown());
-    let now = clock.now(Reading::take(), directory.shown());
+    let mut clock = Clock::new(clock::read(), directory.shown());
+    let now = clock.now(clock::read(), directory.shown());
     let fittings = Fittings { place, options, shard, directory, metrics, mesh, now };
     let mut desk = Desk::new(fittings);
     if let Some(fetcher) = fetcher {

@@ -13,6 +13,7 @@
 //! Left to others: each step (`intake`, `release`, `durable`, `settle`, `sweep`), threads
 //! (`launch`).
 
+use crate::chat::clock::Clock;
 use crate::chat::event::Event;
 use crate::chat::turn::When;
 use crate::ids::ShardId;
@@ -20,7 +21,7 @@ use crate::limits::{CONNECTIONS_PER_SHARD_MAX, DRAIN_MS_MAX};
 use crate::metrics::rounds::Step;
 use crate::metrics::{Counter, Gauge, Stage};
 use crate::node::admission::Admission;
-use crate::node::clock::{Clock, Reading, steady_nanos};
+use crate::node::clock::{self, steady_nanos};
 use crate::node::connection::{Connection, Receiving};
 use crate::node::control::{Control, Phase, Report};
 use crate::node::desk::Desk;
@@ -198,10 +199,10 @@ impl<S: Store> ShardLoop<S> {
         if !self.is_anchored && phase != Phase::Opening {
             // Only now is it known which ids any shard has shown before.
             self.is_anchored = true;
-            self.clock = Clock::new(Reading::take(), self.desk.directory.shown());
+            self.clock = Clock::new(clock::read(), self.desk.directory.shown());
         }
         self.desk.parking.begin_round(start);
-        let now = self.clock.now(Reading::take(), self.desk.directory.shown());
+        let now = self.clock.now(clock::read(), self.desk.directory.shown());
         self.desk.begin_round(now);
         self.desk.now.is_disk_full = self.desk.metrics.gauge(Gauge::DiskFull) != 0;
         self.reap(phase);
