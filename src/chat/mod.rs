@@ -44,3 +44,4 @@ mod send;
 pub mod shard;
 pub mod turn;
 mod waiting;
+pub mod way;

@@ -11,6 +11,7 @@
 use crate::api::Request;
 use crate::chat::chunks::Chunks;
 use crate::chat::history::Listing;
+use crate::chat::way::Habits;
 use crate::ids::{ConnectionId, ShardId};
 use crate::node::ring::Token;
 use crate::node::trails::Trail;
@@ -64,10 +65,8 @@ pub struct Connection {
     pub waiting: u32,
     /// Whether the ring receives for it.
     pub receiving: Receiving,
-    /// The shard that its last HTTP request was for, when that was another one.
-    pub last_home: Option<ShardId>,
-    /// When it last moved.
-    pub moved_ms: u32,
+    /// What it has asked for lately.
+    pub habits: Habits,
     /// What has happened to it.
     pub flags: Flags,
 }
@@ -120,8 +119,7 @@ impl Connection {
             counted_held: 0,
             waiting: 0,
             receiving: Receiving::Off,
-            last_home: None,
-            moved_ms: 0,
+            habits: Habits::default(),
             flags: Flags::default(),
         }
     }

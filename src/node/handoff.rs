@@ -7,9 +7,10 @@
 //!    that made it go, which the new shard applies before anything else of it.
 //! 3. A connection that dies on the way goes nowhere.
 //!
-//! Left to others: which request makes a connection move (`intake`).
+//! Left to others: which request makes a connection move (`chat::way`).
 
 use crate::api::Request;
+use crate::chat::way::Habits;
 use crate::metrics::Counter;
 use crate::node::connection::{Connection, Errand, Flags, Receiving};
 use crate::node::mesh::Parcel;
@@ -63,7 +64,7 @@ impl<S: Store> ShardLoop<S> {
         let mut connection = Connection::new(socket, session);
         connection.window = window;
         connection.out = out;
-        connection.moved_ms = now_ms;
+        connection.habits = Habits::moved(now_ms);
         connection.flags = Flags { ended, spoke: true, ..Flags::default() };
         let token = self.desk.table.insert(connection, now_ms);
         self.desk.table.wait_since(token, received_ns);

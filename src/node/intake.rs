@@ -1,4 +1,4 @@
-//! From received bytes to events: decoding, and where each request goes.
+//! From received bytes to events: decoding, and carrying each request to where it goes.
 //!
 //! Invariants:
 //! 1. Bytes of a connection are decoded in the order in which they came, each once.
@@ -6,16 +6,15 @@
 //! 3. Behind a request that is answered elsewhere, or that makes the connection move, nothing is
 //!    decoded until it is answered; behind one that is parked, until it is applied.
 //!
-//! Left to others: the protocols (`wire::session`), the rules (`chat`).
+//! Left to others: the protocols (`wire::session`), the rules and where a request goes (`chat`).
 
-use crate::api::{Home, Refusal, Reply, Request};
+use crate::api::{Refusal, Reply, Request};
 use crate::chat::event::Event;
 use crate::chat::kept::KeptRequest;
-use crate::ids::ShardId;
-use crate::limits::FORWARDED_MAX;
+use crate::chat::way::{Here, Way};
 use crate::metrics::Counter;
 use crate::node::clock::steady_nanos;
-use crate::node::connection::{Connection, Errand};
+use crate::node::connection::Errand;
 use crate::node::desk::Desk;
 use crate::node::echo;
 use crate::node::journeys::Wanted;
@@ -26,24 +25,6 @@ use crate::node::ring::{BUFFER_BYTES, Token};
 use crate::store::{Store, StoreError};
 use crate::wire::encode;
 use crate::wire::session::Step;
-
-/// How often a connection may move because of its HTTP requests.
-const MOVE_EVERY_MS: u32 = 1000;
-
-/// What becomes of a request.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
-    /// It is applied here.
-    Here,
-    /// It goes to another shard and its answer comes back.
-    Forward(ShardId),
-    /// Its connection goes to another shard and takes it along.
-    Leave(ShardId),
-    /// Nobody is registered by that id.
-    Nobody,
-    /// Too many requests are being answered elsewhere.
-    Busy,
-}
 
 impl<S: Store> Desk<S> {
     /// Decodes what has just been received, and what waited before it. What cannot be decoded
@@ -165,23 +146,10 @@ impl<S: Store> Desk<S> {
             false => Counter::HttpRequests,
         };
         self.metrics.count(counter, 1);
-        let way = match elsewhere(&request, self.place.shard, self.place.shards) {
-            None => Way::Here,
-            // The rules answer a second Auth where the first one brought the connection.
-            Some(_) if user.is_some() => Way::Here,
-            Some(home) => match &request {
-                Request::Auth { user, .. } if self.directory.tenant(*user).is_none() => Way::Nobody,
-                Request::Auth { .. } => Way::Leave(home),
-                _ if moves_for(connection, home, now_ms) => Way::Leave(home),
-                _ if self.forwarded >= FORWARDED_MAX => Way::Busy,
-                _ => Way::Forward(home),
-            },
-        };
-        match way {
+        let (place, forwarded) = (self.place, self.forwarded);
+        let here = Here { place, directory: &self.directory, forwarded, now_ms };
+        match connection.habits.way(&request, user, &here) {
             Way::Here => {
-                if request.home() != Home::Anywhere {
-                    connection.last_home = None;
-                }
                 self.applied += 1;
                 let journey = match (&request, user) {
                     (Request::Send(draft), Some(author)) => {
@@ -209,7 +177,6 @@ impl<S: Store> Desk<S> {
                 self.end_event();
             }
             Way::Forward(home) => {
-                connection.last_home = Some(home);
                 self.forwarded += 1;
                 self.metrics.count(Counter::Forwarded, 1);
                 let parcel = Parcel::Forward(Box::new((id, request.into_owned())));
@@ -235,20 +202,6 @@ impl<S: Store> Desk<S> {
         }
         Ok((used, true))
     }
-}
-
-/// The other shard that keeps a request's rows, if it is not this one.
-fn elsewhere(request: &Request<'_>, here: ShardId, shards: u16) -> Option<ShardId> {
-    match request.home() {
-        Home::Anywhere => None,
-        Home::Slot(slot) => Some(slot.home(shards)).filter(|home| *home != here),
-    }
-}
-
-/// Two requests in a row for the same other shard: the connection belongs there.
-fn moves_for(connection: &mut Connection, home: ShardId, now_ms: u32) -> bool {
-    let again = connection.last_home == Some(home);
-    again && now_ms.wrapping_sub(connection.moved_ms) >= MOVE_EVERY_MS
 }
 
 #[cfg(test)]
