@@ -8,5 +8,6 @@ pub mod limits;
 pub mod metrics;
 pub mod node;
 pub mod sim;
+pub mod speech;
 pub mod store;
 pub mod wire;

@@ -1,35 +1,25 @@
 //! Lists: answered part by part, the next when the last has left.
 //!
 //! Invariants:
-//! 1. At most one part of a list, about [`LIST_PART_BYTES`], is in memory for a connection.
+//! 1. At most one part of a list, about [`crate::limits::LIST_PART_BYTES`], is in memory for a
+//!    connection.
 //! 2. A list is read by the shard that keeps its rows; for a connection of another shard the
 //!    parts cross the mesh, each asked for when the one before has left.
 //! 3. A list whose reader is gone is forgotten on both shards.
 //!
-//! Left to others: what is in a list (`chat::history`).
+//! Left to others: what is in a list (`chat::history`), and in a part of it (`speech`).
 
 use crate::chat::history::Listing;
-use crate::chat::shard::Item;
 use crate::ids::{ConnectionId, ShardId};
-use crate::limits::{LIST_AHEAD, LIST_PART_BYTES, NEEDS_STAGES_MAX};
+use crate::limits::NEEDS_STAGES_MAX;
 use crate::metrics::Counter;
 use crate::node::connection::{Errand, token_of};
 use crate::node::desk::Desk;
 use crate::node::mesh::{Answer, Parcel};
 use crate::node::parking::Waiting;
 use crate::node::ring::Token;
+use crate::speech::{self, Part};
 use crate::store::{Store, StoreError};
-use crate::wire::encode;
-use std::ops::ControlFlow;
-
-/// Which part of a list is made.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Part {
-    /// The answer begins with it.
-    First,
-    /// Others were before it.
-    Next,
-}
 
 impl<S: Store> Desk<S> {
     /// Begins to answer with a list; most lists end in their first part.
@@ -59,7 +49,9 @@ impl<S: Store> Desk<S> {
             return Ok(());
         }
         self.parking.begin_event();
-        let (body, whole) = self.make_part(&mut listing, part)?;
+        let mut body = std::mem::take(&mut self.body);
+        let options = &self.options;
+        let whole = speech::list_part(&mut self.shard, &mut listing, part, options, &mut body)?;
         self.end_event();
         if !self.is_here(to.shard) {
             let answer = match (part, whole) {
@@ -128,42 +120,6 @@ impl<S: Store> Desk<S> {
             Answer::Next(body) => self.add_part(to, &body, Some(Errand::ListFrom(from))),
             Answer::Last(body) => self.add_part(to, &body, None),
         }
-    }
-
-    /// Items in a buffer of its own (the desk's, to be put back), and whether the list has ended.
-    fn make_part(
-        &mut self,
-        listing: &mut Listing,
-        part: Part,
-    ) -> Result<(Vec<u8>, bool), StoreError> {
-        let mut body = std::mem::take(&mut self.body);
-        body.clear();
-        let mut separator = match part {
-            Part::First => b'[',
-            Part::Next => b',',
-        };
-        let options = &self.options;
-        let mut left = LIST_AHEAD;
-        let whole = self.shard.list(listing, &mut |item| {
-            body.push(separator);
-            separator = b',';
-            match item {
-                Item::Message(message) => encode::stored_item(&message, &mut body),
-                Item::Chat(entry) => encode::chat_item(&entry, options, &mut body),
-            }
-            left -= 1;
-            match body.len() < LIST_PART_BYTES && left > 0 {
-                true => ControlFlow::Continue(()),
-                false => ControlFlow::Break(()),
-            }
-        })?;
-        if whole && part == Part::First && body.is_empty() {
-            body.push(b'[');
-        }
-        if whole {
-            body.push(b']');
-        }
-        Ok((body, whole))
     }
 
     fn begin_answer(&mut self, to: ConnectionId, body: &[u8], errand: Errand) {

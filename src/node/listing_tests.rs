@@ -3,6 +3,7 @@
 use super::*;
 use crate::chat::event::Event;
 use crate::ids::UserId;
+use crate::limits::LIST_PART_BYTES;
 use crate::node::clock::steady_nanos;
 use crate::node::connection::Connection;
 use crate::node::control::Phase;

@@ -6,10 +6,10 @@
 //!    connection's output here, and outputs are sent when all of the turn is released.
 //! 3. A user who was welcomed and is gone before he hears of it is reported as gone.
 //!
-//! Left to others: when a turn may be released (`shard_loop`), lists (`listing`).
+//! Left to others: when a turn may be released (`shard_loop`), bytes (`speech`), lists (`listing`).
 
-use crate::api::{DeliveryState, Reply, StoredMessage};
-use crate::chat::event::{CloseReason, Effect, Letter, OfflineNotice, ServerAck, StoredPart};
+use crate::api::{DeliveryState, Reply};
+use crate::chat::event::{CloseReason, Effect, OfflineNotice, ServerAck};
 use crate::chat::turn::{Turn, When};
 use crate::ids::{ConnectionId, ShardId};
 use crate::limits::{PARCEL_RELAYS_MAX, SHARDS_MAX};
@@ -18,16 +18,10 @@ use crate::node::connection::token_of;
 use crate::node::desk::Desk;
 use crate::node::journeys::{Ended, Followed};
 use crate::node::mesh::{Answer, Parcel, Post};
+use crate::speech::{self, Pushed};
 use crate::store::{Store, StoreError};
 use crate::wire::encode;
 use crate::wire::session::CloseCode;
-
-/// A message as an effect names it.
-struct Pushed {
-    letter: Letter,
-    state: DeliveryState,
-    stored: Option<StoredPart>,
-}
 
 impl<S: Store> Desk<S> {
     /// Performs the effects of a turn that may leave, in their order.
@@ -59,7 +53,10 @@ impl<S: Store> Desk<S> {
                 }
             }
             Effect::Push { to, letter, content, state, stored } => {
-                self.push(to, Pushed { letter, state, stored }, turn.text(content), turn);
+                if let Some(connection) = self.reach(token_of(to)) {
+                    let pushed = Pushed { letter, state, stored };
+                    speech::push(pushed, turn.text(content), turn, &mut connection.out);
+                }
                 // Its author's other devices are shown it, too, in other states.
                 if let Some(followed) = followed
                     && state == DeliveryState::ServerToClientIng
@@ -139,32 +136,16 @@ impl<S: Store> Desk<S> {
     }
 
     fn acknowledge(&mut self, to: ConnectionId, ack: &ServerAck) {
-        let ServerAck { id, user, chat_type, source, timestamp_ms } = *ack;
         if let Some(connection) = self.reach(token_of(to)) {
-            connection.session.accepted();
-            let out = &mut connection.out;
-            encode::ack_frame(id, user, chat_type, source, timestamp_ms, out);
+            speech::acknowledge(ack, &mut connection.session, &mut connection.out);
             self.metrics.count(Counter::ServerAcks, 1);
         }
     }
 
     fn notify(&mut self, to: ConnectionId, notice: &OfflineNotice) {
-        let OfflineNotice { id, user, count, timestamp_ms } = *notice;
         if let Some(connection) = self.reach(token_of(to)) {
-            encode::offline_frame(id, user, count, timestamp_ms, &mut connection.out);
+            speech::notify(notice, &mut connection.out);
         }
-    }
-
-    fn push(&mut self, to: ConnectionId, pushed: Pushed, content: &str, turn: &Turn) {
-        let Some(connection) = self.reach(token_of(to)) else { return };
-        let Pushed { letter, state, stored } = pushed;
-        let message = letter.with(content, state);
-        let Some(StoredPart { name, server_send_time_ms, seq }) = stored else {
-            return encode::message_frame(&message, &mut connection.out);
-        };
-        let name = name.map(|name| turn.text(name));
-        let stored = StoredMessage { message, name, server_send_time_ms, seq };
-        encode::stored_frame(&stored, &mut connection.out);
     }
 
     /// Answers whoever asked, here or on another shard.

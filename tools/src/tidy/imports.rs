@@ -6,8 +6,12 @@ use super::source::{Source, is_word};
 /// A module and those of the house that it may import, besides itself.
 const TABLE: &[(&str, &[&str])] = &[
     ("main", &["config", "node"]),
-    ("node", &["admin", "api", "chat", "config", "ids", "limits", "metrics", "store", "wire"]),
-    ("sim", &["api", "chat", "ids", "limits", "metrics", "store", "wire"]),
+    (
+        "node",
+        &["admin", "api", "chat", "config", "ids", "limits", "metrics", "speech", "store", "wire"],
+    ),
+    ("sim", &["api", "chat", "ids", "limits", "metrics", "speech", "store", "wire"]),
+    ("speech", &["api", "chat", "limits", "store", "wire"]),
     ("admin", &["ids", "limits", "metrics"]),
     ("chat", &["api", "ids", "limits", "metrics", "store"]),
     ("wire", &["api", "ids", "limits", "metrics"]),
