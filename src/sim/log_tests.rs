@@ -2,8 +2,9 @@
 
 use crate::limits::{CHUNK_BYTES, LOG_WAITING_BYTES_MAX, OVERLAY_BYTES_MAX};
 use crate::sim::disk::Crash;
-use crate::sim::machine::{Machine, SEGMENT};
+use crate::sim::machine::Machine;
 use crate::sim::prng::Prng;
+use crate::sim::storage::SEGMENT;
 use crate::store::aligned::BLOCK_BYTES;
 use crate::store::keys::Kind;
 use crate::store::log::format::{Head, Header};
@@ -42,7 +43,7 @@ fn wander(machine: &mut Machine, prng: &mut Prng, steps: u64) {
     for _ in 0..steps {
         match prng.below(9) {
             0..3 => turns(machine, prng, 1),
-            3 => drop(machine.in_flight.is_some() || machine.start_write()),
+            3 => drop(machine.storage.in_flight.is_some() || machine.start_write()),
             4 => machine.finish_write(Outcome::Done),
             5 => machine.store.sync().expect("the store is well"),
             6 => drop(machine.sync_one()),
@@ -54,6 +55,7 @@ fn wander(machine: &mut Machine, prng: &mut Prng, steps: u64) {
 }
 
 /// Invariant 1 of sim::machine.
+/// Invariant 1 of sim::storage.
 #[test]
 fn acked_turns_survive_kills_and_power_cuts_under_any_seed() {
     for durability in [Durability::Sync, Durability::Async] {
@@ -93,7 +95,7 @@ fn invariant_1_positions_become_durable_in_order_and_only_after_write_and_sync()
     assert!(matches!(machine.store.write(&Batch::new()), Err(StoreError::Failed)));
     assert!(matches!(machine.store.sync(), Err(StoreError::Failed)));
     machine.seal();
-    assert!(machine.chunks.is_empty(), "and the LSM gets nothing more");
+    assert!(machine.storage.chunks.is_empty(), "and the LSM gets nothing more");
 }
 
 /// Invariant 1 of store::log.
@@ -126,20 +128,20 @@ fn invariant_2_a_chunk_reaches_the_lsm_only_when_its_last_record_is_synced() {
         machine.sync_one();
         assert_eq!(machine.store.synced(), Position(2));
         machine.seal();
-        assert!(machine.chunks.is_empty(), "turn 3 is in the chunk and not on disk");
+        assert!(machine.storage.chunks.is_empty(), "turn 3 is in the chunk and not on disk");
         assert!(machine.start_write());
         machine.finish_write(Outcome::Done);
         machine.store.sync().expect("the store is well");
         machine.sync_one();
         machine.seal();
-        assert_eq!(machine.chunks.len(), 1);
+        assert_eq!(machine.storage.chunks.len(), 1);
         turns(&mut machine, &mut prng, 1);
         assert!(machine.start_write());
         machine.finish_write(Outcome::Done);
         machine.store.sync().expect("the store is well");
         machine.sync_one();
         machine.seal();
-        let last: Vec<_> = machine.chunks.iter().map(|chunk| chunk.last()).collect();
+        let last: Vec<_> = machine.storage.chunks.iter().map(|chunk| chunk.last()).collect();
         assert_eq!(last, [Position(3), Position(4)], "each once, in order");
         let held = |machine: &mut Machine| {
             let overlay = machine.recent().overlay();
@@ -227,7 +229,7 @@ fn invariant_6_a_recovered_segment_is_never_appended_to() {
     for _ in 0..8 {
         turns(&mut machine, &mut prng, 2);
         machine.start_write();
-        let write = machine.in_flight.as_ref().expect("there is something to write");
+        let write = machine.storage.in_flight.as_ref().expect("there is something to write");
         let Head::Segment(header) = Header::read(write.buffer.bytes()) else {
             panic!("the first write of a run begins a segment")
         };
@@ -328,7 +330,7 @@ fn invariant_8_damage_below_something_synced_is_a_hard_stop_that_names_the_place
         // The last write of the last segment may be torn: nothing tells that from damage.
         let end = if place == 2 { SEGMENT / 2 } else { SEGMENT };
         let at = prng.below(end) as usize;
-        let file = machine.disk.file_mut(place);
+        let file = machine.storage.disk.file_mut(place);
         // Zeros up to the end of a block may be what fills it up after a write.
         let block_end = (at + 1).next_multiple_of(BLOCK_BYTES);
         if file[at..block_end].iter().all(|byte| *byte == 0) {
@@ -353,13 +355,13 @@ fn invariant_8_a_missing_or_foreign_segment_is_a_hard_stop() {
     let mut prng = Prng::new(8);
     for place in 0..2 {
         let mut machine = long_log(&mut prng, 3);
-        machine.disk.make(place, SEGMENT as usize);
+        machine.storage.disk.make(place, SEGMENT as usize);
         let refusal = machine.crash(Crash::Kill, &mut prng).err();
         assert!(matches!(refusal, Some(Refusal::Damaged { .. })), "{place}: {refusal:?}");
     }
     let mut machine = long_log(&mut prng, 3);
     let foreign = Header { log: 1, sequence: 9, first: Position(1), synced: Position(0) };
-    foreign.write(machine.disk.file_mut(1));
+    foreign.write(machine.storage.disk.file_mut(1));
     let refusal = machine.crash(Crash::Kill, &mut prng).err();
     assert!(matches!(refusal, Some(Refusal::Foreign { place: 1 })), "{refusal:?}");
 }
@@ -383,7 +385,7 @@ fn damage_to_what_the_lsm_has_hides_nothing_behind_it() {
         machine.apply_one();
         machine.sync_lsm();
         written_turn(&mut machine, &mut prng);
-        machine.disk.file_mut(0)[BLOCK_BYTES + byte] ^= 1;
+        machine.storage.disk.file_mut(0)[BLOCK_BYTES + byte] ^= 1;
         let machine = machine.crash(Crash::Kill, &mut prng).expect("nothing is missing");
         assert_eq!(machine.store.written(), Position(2));
     }
@@ -396,7 +398,7 @@ fn invariant_8_a_header_that_became_zeros_is_a_hard_stop() {
     let mut machine = Machine::new(Durability::Sync, 2);
     written_turn(&mut machine, &mut prng);
     written_turn(&mut machine, &mut prng);
-    machine.disk.file_mut(0)[..BLOCK_BYTES].fill(0);
+    machine.storage.disk.file_mut(0)[..BLOCK_BYTES].fill(0);
     let refusal = machine.crash(Crash::Kill, &mut prng).err();
     let missing = Position(1);
     assert!(matches!(refusal, Some(Refusal::Damaged { missing: told, .. }) if told == missing));
@@ -407,7 +409,7 @@ fn invariant_8_a_header_that_became_zeros_is_a_hard_stop() {
 fn invariant_8_a_damaged_header_is_called_by_its_own_file() {
     let mut prng = Prng::new(12);
     let mut machine = long_log(&mut prng, 3);
-    machine.disk.file_mut(0)[9] ^= 1;
+    machine.storage.disk.file_mut(0)[9] ^= 1;
     let refusal = machine.crash(Crash::Kill, &mut prng).err();
     let (at, missing) = (Spot { place: 0, offset: 0 }, Position(1));
     assert_eq!(refusal, Some(Refusal::Damaged { at, missing }));

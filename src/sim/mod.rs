@@ -29,6 +29,7 @@ pub mod observation;
 mod portable_tests;
 pub mod prng;
 pub mod rules;
+pub mod storage;
 pub mod users;
 pub mod world;
 
