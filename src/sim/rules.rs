@@ -264,7 +264,7 @@ fn check_order(world: &mut World, users: &[UserId], known: &Known) {
 pub fn run_all(seeds: std::ops::Range<u64>) {
     for seed in seeds {
         if std::panic::catch_unwind(|| run(seed)).is_err() {
-            panic!("replay with: cargo run -p anser-tools -- simulate --seed {seed}");
+            panic!("replay with: a test that says crate::sim::rules::run({seed})");
         }
     }
 }

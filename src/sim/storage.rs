@@ -11,7 +11,7 @@
 use crate::sim::disk::{Crash, Disk};
 use crate::sim::prng::Prng;
 use crate::store::batch::Change;
-use crate::store::log::format::{COVERED_KEY, Covered, Header};
+use crate::store::log::format::{Covered, Header};
 use crate::store::log::recovery::{Found, Recovery, Refusal};
 use crate::store::log::segments::Place;
 use crate::store::log::{Beginning, Durability, Log, Outcome, Write};
@@ -27,6 +27,9 @@ use std::sync::Arc;
 pub const SEGMENT: u64 = 64 * 1024;
 /// The log's number.
 const LOG: u64 = 77;
+/// The key of the row that says how much of the log the LSM holds: above those of all kinds, where
+/// nobody looks who reads all rows.
+const COVERED_KEY: &[u8] = &[u8::MAX];
 
 /// A shard's rows.
 pub type Rows = LoggedStore<MemoryStore>;
