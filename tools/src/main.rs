@@ -14,6 +14,7 @@ mod metrics;
 mod profile;
 mod readings;
 mod restore;
+mod simulate;
 mod spans;
 mod tidy;
 mod top;
@@ -60,15 +61,8 @@ enum Command {
     Flame(flame::Arguments),
     /// Try bytes of all kinds on whatever reads bytes of others; what is found can be replayed
     Fuzz(fuzz::Arguments),
-    /// Run the simulated world under seeds; a seed that fails is named, and fails again alone
-    Simulate {
-        /// How many seeds, from 0
-        #[arg(long, default_value_t = 1000, conflicts_with = "seed")]
-        seeds: u64,
-        /// Just this one
-        #[arg(long)]
-        seed: Option<u64>,
-    },
+    /// Run simulated servers under seeds; one that fails is named, and fails again alone
+    Simulate(simulate::Arguments),
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -84,10 +78,6 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Top(arguments) => top::run(&arguments),
         Command::Flame(arguments) => flame::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
-        Command::Simulate { seeds, seed } => {
-            anser::sim::rules::run_all(seed.map_or(0..seeds, |seed| seed..seed + 1));
-            println!("simulate: {} seeds, nothing lost", seed.map_or(seeds, |_| 1));
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::Simulate(arguments) => simulate::run(&arguments),
     }
 }
