@@ -11,6 +11,7 @@ mod import;
 mod inspect;
 mod latency;
 mod metrics;
+mod planted;
 mod profile;
 mod readings;
 mod restore;
@@ -63,6 +64,8 @@ enum Command {
     Fuzz(fuzz::Arguments),
     /// Run simulated servers under seeds; one that fails is named, and fails again alone
     Simulate(simulate::Arguments),
+    /// Put bugs into a copy of the server, and demand that `simulate` finds each
+    Planted(planted::Arguments),
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -79,5 +82,6 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Flame(arguments) => flame::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Simulate(arguments) => simulate::run(&arguments),
+        Command::Planted(arguments) => planted::run(&arguments),
     }
 }
