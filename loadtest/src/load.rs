@@ -20,6 +20,7 @@ pub mod limit;
 pub mod mixed;
 pub mod offline;
 pub mod open;
+pub mod pace;
 pub mod pingpong;
 pub mod players;
 pub mod process;

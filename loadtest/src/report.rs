@@ -2,7 +2,9 @@
 //! it would have to fetch. It is XML at the same time, so that it can be checked.
 
 mod axis;
+mod growth;
 pub mod page;
+mod phases;
 pub mod plot;
 pub mod plots;
 pub mod words;

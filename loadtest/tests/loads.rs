@@ -95,6 +95,9 @@ fn whoever_comes_back_gets_everything_once_and_in_order() {
     let report = run(&offline);
     for phase in ["store", "drain"] {
         assert!(number(&report[phase], "delivered_per_second") > 0.0);
+        let paces = report[phase]["per_second_each_20_ms"].as_array().expect("a list");
+        let messages = paces.iter().filter_map(Value::as_f64).sum::<f64>() * 0.02;
+        assert_eq!(messages, 1_000.0, "{phase}: {report}");
     }
     let uneven = Outcome::of(&Offline { messages: 999, ..offline }).expect("settings are plain");
     assert_eq!(uneven.error.as_deref(), Some("everybody gets as many messages"));

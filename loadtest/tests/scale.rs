@@ -28,4 +28,7 @@ fn every_row_has_its_users_its_messages_and_its_cost() {
         assert!(row["cpu_us_a_message"].as_f64() > Some(0.0), "{row}");
     }
     assert_eq!(rows[0]["cpu_us_a_message_ratio"], json!(1.0));
+    let worked = rows.iter().map(|row| row["worked_before"].as_u64());
+    assert!(worked.is_sorted() && rows[0]["worked_before"] == 0, "{line}");
+    assert!(rows[3]["worked_before"].as_u64() > Some(0), "{line}");
 }

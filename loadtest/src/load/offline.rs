@@ -4,12 +4,13 @@
 //! When he has acked them nothing may be left.
 
 use super::accounts::{MessageIds, SETTLE_WITHIN, Target};
+use super::pace::Pace;
 use super::sockets::Sockets;
 use super::usage::{Counted, Usage};
 use super::words::{self, Word};
 use crate::arguments;
 use crate::http::{Client, post};
-use crate::outcome::{Outcome, Run, Scenario};
+use crate::outcome::{self, Outcome, Run, Scenario};
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -105,9 +106,10 @@ impl Offline {
             let out = sockets.outbound(index);
             (0..self.window.min(self.each())).for_each(|number| write(index, number, out));
         }
-        let mut left = self.messages;
+        let (mut left, mut pace) = (self.messages, Pace::begin());
         let deadline = Instant::now() + SETTLE_WITHIN;
         while left > 0 {
+            let left_before = left;
             ensure!(Instant::now() < deadline, "{left} messages were not acked");
             sockets.round(Duration::from_millis(50), |index, said, out| {
                 let (text, acked) = (said.text()?, &mut acked[index]);
@@ -122,8 +124,11 @@ impl Offline {
                 (*acked, left) = (*acked + 1, left - 1);
                 Ok(())
             })?;
+            pace.count(left_before - left);
         }
-        let used = usage.end(&self.target, Counted::delivered(self.messages as u64), outcome);
+        let mut used =
+            usage.end(&self.target, Counted::delivered(self.messages as u64), outcome);
+        outcome::join(&mut used, pace.report());
         outcome.add(json!({"store": used}));
         Ok(())
     }
@@ -140,7 +145,7 @@ impl Offline {
         let usage = Usage::begin(&self.target);
         let mut client = Client::connect(self.target.http);
         let everybody: Vec<usize> = (0..self.users).collect();
-        let (mut fetched_after, begun) = (0.0, Instant::now());
+        let (mut fetched_after, begun, mut pace) = (0.0, Instant::now(), Pace::begin());
         for part in everybody.chunks(PIPELINED) {
             ask(&mut client, part, readers);
             for index in part {
@@ -148,6 +153,7 @@ impl Offline {
                 ensure!(answer.status == 200, "{answer:?}");
                 self.check(*index, authors[*index], ids, &answer.body)?;
                 fetched_after = begun.elapsed().as_secs_f64();
+                pace.count(self.each());
                 let last = self.id(ids, *index, self.each() - 1);
                 words::ack_up_to(sockets.outbound(*index), last);
             }
@@ -156,6 +162,7 @@ impl Offline {
         self.until_nothing_is_left(&mut client, readers)?;
         let mut used = usage.end(&self.target, Counted::delivered(self.messages as u64), outcome);
         used["fetched_per_second"] = json!((self.messages as f64 / fetched_after).round());
+        outcome::join(&mut used, pace.report());
         outcome.add(json!({"drain": used}));
         quiet(&mut sockets)
     }

@@ -59,6 +59,8 @@ pub struct Scale {
 struct Held {
     users: Vec<i64>,
     stored: u64,
+    /// Messages of the work, in pairs of its own.
+    worked: u64,
 }
 
 /// What the work cost at one size.
@@ -66,7 +68,10 @@ struct Held {
 struct Row {
     users: usize,
     stored: u64,
+    /// Messages that were measured in the rows before: they lie beside those.
+    worked_before: u64,
     delivered_per_second: f64,
+    p50_ms: f64,
     p99_ms: f64,
     /// 0 when the server's process is not known.
     cpu_us_a_message: f64,
@@ -91,7 +96,7 @@ impl Scenario for Scale {
         let (mut held, mut rows) = (Held::default(), Vec::new());
         for (users, stored) in sizes {
             self.fill(&mut held, users, stored)?;
-            let row = self.measure(&held, outcome)?;
+            let row = self.measure(&mut held, outcome)?;
             eprintln!("{}", serde_json::to_string(&row)?);
             rows.push(row);
             outcome.add(json!({"rows": compared(&rows)}));
@@ -146,8 +151,8 @@ impl Scale {
         players.drain()
     }
 
-    /// Does the work, and counts its users and messages to what is held.
-    fn measure(&self, held: &Held, outcome: &mut Outcome) -> Result<Row> {
+    /// Does the work beside what is held.
+    fn measure(&self, held: &mut Held, outcome: &mut Outcome) -> Result<Row> {
         let work = PingPong {
             target: self.target.clone(),
             run: self.run.clone(),
@@ -158,17 +163,27 @@ impl Scale {
             warm_seconds: self.warm_seconds,
             limit: false,
         };
-        let (users, stored) = (held.users.len(), held.stored);
+        let (users, stored, worked_before) = (held.users.len(), held.stored, held.worked);
         let mut done = Outcome::of(&work)?;
         let figures = done.passed().with_context(|| format!("with {users} users"))?;
         let figure = |name: &str| figures[name].as_f64().context("a figure of pingpong");
         let (delivered_per_second, cores) =
             (figure("delivered_per_second")?, figure("server_cores")?);
-        let p99_ms = done.latencies.get("delivery").map_or(0.0, |took| took.quantile_ms(0.99));
+        held.worked += figure("delivered")? as u64;
+        let took = done.latencies.get("delivery");
+        let [p50_ms, p99_ms] = [0.5, 0.99].map(|it| took.map_or(0.0, |took| took.quantile_ms(it)));
         done.flags.retain(|flag| !outcome.flags.contains(flag));
         outcome.flags.append(&mut done.flags);
         let cpu_us_a_message = cores * 1e6 / delivered_per_second.max(1.0);
-        Ok(Row { users, stored, delivered_per_second, p99_ms, cpu_us_a_message })
+        Ok(Row {
+            users,
+            stored,
+            worked_before,
+            delivered_per_second,
+            p50_ms,
+            p99_ms,
+            cpu_us_a_message,
+        })
     }
 }
 
@@ -186,13 +201,15 @@ fn throw(players: &mut Players<Seed>, index: usize, left: &mut u64) -> Result<()
 fn compared(rows: &[Row]) -> Vec<Value> {
     let ratio = |one: f64, first: f64| if first > 0.0 { one / first } else { 1.0 };
     let with_ratios = |row: &Row| {
-        let first = &rows[0];
-        let mut value = json!(row);
-        value["delivered_per_second_ratio"] =
-            json!(ratio(row.delivered_per_second, first.delivered_per_second));
-        value["p99_ms_ratio"] = json!(ratio(row.p99_ms, first.p99_ms));
-        value["cpu_us_a_message_ratio"] =
-            json!(ratio(row.cpu_us_a_message, first.cpu_us_a_message));
+        let (first, mut value) = (&rows[0], json!(row));
+        for (name, one, first) in [
+            ("delivered_per_second_ratio", row.delivered_per_second, first.delivered_per_second),
+            ("p50_ms_ratio", row.p50_ms, first.p50_ms),
+            ("p99_ms_ratio", row.p99_ms, first.p99_ms),
+            ("cpu_us_a_message_ratio", row.cpu_us_a_message, first.cpu_us_a_message),
+        ] {
+            value[name] = json!(ratio(one, first));
+        }
         value
     };
     rows.iter().map(with_ratios).collect()
@@ -226,8 +243,16 @@ mod tests {
     #[test]
     fn rows_are_compared_with_the_first() {
         let row = |users, cpu_us_a_message| {
-            let (stored, delivered_per_second, p99_ms) = (0, 1000.0, 2.0);
-            Row { users, stored, delivered_per_second, p99_ms, cpu_us_a_message }
+            let (delivered_per_second, p50_ms, p99_ms) = (1000.0, 1.0, 2.0);
+            Row {
+                users,
+                stored: 0,
+                worked_before: 0,
+                delivered_per_second,
+                p50_ms,
+                p99_ms,
+                cpu_us_a_message,
+            }
         };
         let rows = compared(&[row(10, 20.0), row(100, 25.0)]);
         assert_eq!(rows[0]["cpu_us_a_message_ratio"], json!(1.0));

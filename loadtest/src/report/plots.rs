@@ -2,6 +2,7 @@
 
 use super::axis::Scale;
 use super::plot::{Line, Plot};
+use super::{growth, phases};
 use crate::document::Document;
 use crate::latencies::Latencies;
 use std::collections::BTreeSet;
@@ -28,7 +29,7 @@ impl Subject<'_> {
     }
 
     /// What a line is called that shows `what` of these runs.
-    fn called(&self, what: &str) -> String {
+    pub fn called(&self, what: &str) -> String {
         match (self.name.as_str(), what) {
             ("", what) => what.to_owned(),
             (name, "") => name.to_owned(),
@@ -51,6 +52,12 @@ impl Source {
     }
 }
 
+/// The colour and the dashes of the nth line of the subject at a place: lines of a single one
+/// differ in their colour, else subjects do.
+pub fn style(subjects: &[Subject<'_>], place: usize, nth: usize) -> (usize, usize) {
+    if subjects.len() == 1 { (nth, 0) } else { (place, nth) }
+}
+
 /// All plots for which there is something to show.
 pub fn of(subjects: &[Subject<'_>]) -> Vec<Plot> {
     let is_single = subjects.len() == 1;
@@ -65,13 +72,15 @@ pub fn of(subjects: &[Subject<'_>]) -> Vec<Plot> {
     let resident = if is_single { "resident" } else { "" };
     let memory = Source::new("server_resident_bytes", resident);
     let memory = Source { factor: 1.0 / 1_048_576.0, ..memory };
-    let plots = [
+    let mut plots = growth::of(subjects);
+    plots.extend([
+        phases::of(subjects),
         by_percentile(subjects),
         over_time(subjects, "Latency over time", ("ms", Scale::Log), &times),
         over_time(subjects, "Throughput", ("a second", Scale::Linear), &done(subjects)),
         over_time(subjects, "Processor", ("cores", Scale::Linear), &cores),
         over_time(subjects, "Memory of the server", ("MiB", Scale::Linear), &[memory]),
-    ];
+    ]);
     plots.into_iter().filter(|plot| !plot.lines.is_empty()).collect()
 }
 
@@ -85,8 +94,7 @@ fn by_percentile(subjects: &[Subject<'_>]) -> Plot {
     for (place, subject) in subjects.iter().enumerate() {
         for (dash, name) in names.iter().enumerate() {
             let Some(latencies) = subject.latencies(name) else { continue };
-            let colour = if subjects.len() == 1 { dash } else { place };
-            let dash = if subjects.len() == 1 { 0 } else { dash };
+            let (colour, dash) = style(subjects, place, dash);
             let (name, points) = (subject.called(name), latencies.curve());
             lines.push(Line { name, colour, dash, points });
         }
@@ -121,8 +129,7 @@ fn over_time(
     let mut lines = Vec::new();
     for (place, subject) in subjects.iter().enumerate() {
         for (dash, source) in sources.iter().enumerate() {
-            let colour = if subjects.len() == 1 { dash } else { place };
-            let dash = if subjects.len() == 1 { 0 } else { dash };
+            let (colour, dash) = style(subjects, place, dash);
             for document in &subject.documents {
                 let Some(values) = document.outcome.series.get(&source.series) else { continue };
                 let times = (1..=values.len()).map(|second| second as f64);
