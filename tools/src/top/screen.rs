@@ -1,6 +1,6 @@
 //! The screen of `top`: a view drawn on a frame, and nothing else looked at.
 //!
-//! It is made for 80 columns and 24 lines; what is wider spreads the columns, what is higher shows
+//! It is made for 80 columns, and says so below that, and 24 lines; what is wider spreads the columns, what is higher shows
 //! more shards and slow messages, and from 30 lines on a chart.
 
 use super::snapshot::{Counts, Snapshot, View};
@@ -15,6 +15,8 @@ use ratatui::style::{Color, Style, Stylize};
 use ratatui::text::{Line, Text};
 use ratatui::widgets::{Cell, Paragraph, Row, Sparkline, Table, Wrap};
 
+/// Narrower, figures and heads would run into each other.
+const WIDTH_MIN: u16 = 80;
 /// The widths of a shard's columns at 80: they are shares of what there is.
 const SHARD: [u16; 10] = [5, 9, 9, 9, 9, 9, 8, 9, 8, 5];
 /// Those of a stage, at 40.
@@ -30,6 +32,11 @@ const CHART_LINES: u16 = 5;
 
 /// Draws it all.
 pub fn draw(frame: &mut Frame, view: &View) {
+    let width = frame.area().width;
+    if width < WIDTH_MIN {
+        let words = format!("{WIDTH_MIN} columns, please: here are {width}; q: quit");
+        return frame.render_widget(Paragraph::new(words).wrap(Wrap { trim: true }), frame.area());
+    }
     let Some(snapshot) = &view.snapshot else {
         let admin = view.admin;
         let words = view.lost.clone().unwrap_or_else(|| format!("asking {admin}"));
@@ -322,6 +329,12 @@ mod tests {
         assert!(drawn(&nothing, 80, 24).contains("\nasking 127.0.0.1:8094\n"));
         nothing.take(Err("word ".repeat(30)));
         assert_eq!(drawn(&nothing, 80, 24).matches("word").count(), 30);
+    }
+
+    #[test]
+    fn a_narrow_terminal_is_asked_for_80_columns() {
+        assert_eq!(drawn(&view(), 79, 3).trim(), "80 columns, please: here are 79; q: quit");
+        assert!(!drawn(&view(), 80, 24).contains("please"));
     }
 
     #[test]
