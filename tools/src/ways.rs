@@ -4,6 +4,10 @@ use crate::latency::Histogram;
 use crate::spans::{Kind, Path};
 use serde::Serialize;
 
+/// What readers of a percentile must know; a slow message that is shown alone is exact.
+pub const BUCKETS: &str =
+    "p50 to max end buckets: an eighth too high at most; slowest messages are exact";
+
 /// What a histogram comes down to.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]

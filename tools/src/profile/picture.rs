@@ -7,7 +7,7 @@ use super::account::{Account, Shard};
 use super::text::agreement;
 use super::{heat, waterfall};
 use crate::spans::LEGEND;
-use crate::ways::{Figures, Part, Way};
+use crate::ways::{BUCKETS, Figures, Part, Way};
 use crate::words::{count, ms, percent};
 use std::fmt::Write;
 
@@ -134,7 +134,7 @@ fn way_table(way: &Way) -> String {
     rows.push_str(&row(way.whole.name, &way.whole, percent(1.0)));
     format!(
         "<svg width=\"100%\" height=\"18\" role=\"img\" aria-label=\"shares of the stages\">{bar}\
-         </svg>\n{}<p class=\"soft\">Times in ms. Queueing {}, work {}; {}.</p>\n",
+         </svg>\n{}<p class=\"soft\">Times in ms; {BUCKETS}. Queueing {}, work {}; {}.</p>\n",
         table("stage", "share", &rows),
         percent(way.queueing),
         percent(way.work),

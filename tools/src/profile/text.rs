@@ -3,7 +3,7 @@
 use super::account::{Account, Second, Shard};
 use crate::readings::{SlowMessage, kinds};
 use crate::spans::{LEGEND, longest};
-use crate::ways::{Figures, Way};
+use crate::ways::{BUCKETS, Figures, Way};
 use crate::words::{count, ms, percent};
 use std::fmt::Write;
 
@@ -107,6 +107,7 @@ impl Page {
         for (name, kind, words) in LEGEND {
             let _ = writeln!(self.0, "{name:<9} {:<9} {words}", kind.word());
         }
+        let _ = writeln!(self.0, "{BUCKETS}");
     }
 
     fn rounds(&mut self, rounds: &[Figures]) {
@@ -222,6 +223,7 @@ mod tests {
         }
         let expected = "1 200 1.049 1.049 1.049 100 2.097 2.097 0.524 4.194";
         assert_eq!(line_of(&text, "1 200"), expected);
+        assert!(text.contains(&format!("\n{BUCKETS}\n")), "{text}");
         let expected = "sync 400 1.049 1.049 1.049 1.049 60.0 % queueing";
         assert_eq!(line_of(&text, "sync 400"), expected);
         let expected = "queueing 90.0 %, work 10.0 %; the stages add up to 100.0 % of the whole";
