@@ -126,8 +126,7 @@ impl Offline {
             })?;
             pace.count(left_before - left);
         }
-        let mut used =
-            usage.end(&self.target, Counted::delivered(self.messages as u64), outcome);
+        let mut used = usage.end(&self.target, Counted::delivered(self.messages as u64), outcome);
         outcome::join(&mut used, pace.report());
         outcome.add(json!({"store": used}));
         Ok(())

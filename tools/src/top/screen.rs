@@ -1,7 +1,7 @@
 //! The screen of `top`: a view drawn on a frame, and nothing else looked at.
 //!
-//! It is made for 80 columns, and says so below that, and 24 lines; what is wider spreads the columns, what is higher shows
-//! more shards and slow messages, and from 30 lines on a chart.
+//! It is made for 80 columns, and says so below that, and 24 lines; what is wider spreads the
+//! columns, what is higher shows more shards and slow messages, and from 30 lines on a chart.
 
 use super::snapshot::{Counts, Snapshot, View};
 use crate::readings::{SlowMessage, kinds};
