@@ -29,6 +29,9 @@ impl Town<'_> {
             }
             if falls {
                 let slow = if is_slow { self.prng.below(400_000) } else { 0 };
+                if is_slow {
+                    self.ground.chronicle.begin(Fault::SlowReader);
+                }
                 let micros = self.latency() + slow;
                 self.after(micros, Happening::Fall(id));
             }
@@ -96,18 +99,16 @@ impl Town<'_> {
         let piece = self.piece();
         let socket = self.ground.network.at(id);
         socket.is_falling = false;
+        if socket.is_slow {
+            self.ground.chronicle.end(Fault::SlowReader);
+        }
         if socket.is_deaf {
             return Ok(());
         }
-        let (bytes, is_slow) = (socket.down.take(piece), socket.is_slow);
+        let bytes = socket.down.take(piece);
         let is_over = socket.down.is_over();
         socket.is_fallen = is_over;
-        if is_slow {
-            self.ground.chronicle.begin(Fault::SlowReader);
-        }
-        let heard = self.crowd.hear(id, &bytes, &mut self.ground);
-        self.ground.chronicle.end_all(Fault::SlowReader);
-        heard?;
+        self.crowd.hear(id, &bytes, &mut self.ground)?;
         match is_over {
             true => self.crowd.hear_end(id, &mut self.ground)?,
             false => self.ground.network.stir(id),
