@@ -169,7 +169,8 @@ mod tests {
     fn quantiles_rise_with_their_share() {
         let mut latencies = Latencies::default();
         (1..=1000).for_each(|number| latencies.record(number * 1000));
-        assert_eq!(latencies.summary()["mean_ms"], 500.5);
+        let mean = latencies.mean_ms();
+        assert!((500.0..501.0).contains(&mean), "{mean}");
         let [p50, p99] = [0.5, 0.99].map(|share| latencies.quantile_ms(share));
         assert!((500.0..501.0).contains(&p50) && (990.0..991.0).contains(&p99), "{p50} {p99}");
     }
