@@ -125,14 +125,28 @@ fn line(input: &[u8]) -> Option<(&[u8], usize)> {
     Some((&input[..end], end + 2))
 }
 
+/// The bytes of an empty line at the front.
+fn empty_line(input: &[u8]) -> Option<usize> {
+    match input {
+        [b'\r', b'\n', ..] => Some(2),
+        [b'\n', ..] => Some(1),
+        _ => None,
+    }
+}
+
 fn head(input: &[u8]) -> Result<Head<'_>, Lack> {
     let too_long = input.len() >= HEAD_BYTES_MAX;
     let mut at = 0;
-    while input[at..].starts_with(b"\r\n") {
-        at += 2;
+    let mut faults = Vec::new();
+    // Empty lines are no request yet. Where one of them ends without its CR, the request that
+    // comes behind it is refused.
+    while let Some(bytes) = empty_line(&input[at..]) {
+        if bytes == 1 {
+            faults.extend([400, 431, 505]);
+        }
+        at += bytes;
     }
     let mut lines = Vec::new();
-    let mut faults = Vec::new();
     loop {
         let Some((line, bytes)) = line(&input[at..]) else {
             faults.extend([414, 431, 400, 505]);
