@@ -171,7 +171,7 @@ impl Checkers {
         });
         if let Some(((_, newest), (other, _))) = sure.next() {
             let shown = message.seq(owner);
-            let is_older = shown.is_some_and(|seq| seq < *newest);
+            let is_older = !message.may_be_twice() && shown.is_some_and(|seq| seq < *newest);
             let is_before = shown.is_none() && message.precedes(&self.model.messages[other]);
             if is_older || is_before {
                 let words = format!(
@@ -209,7 +209,8 @@ impl Checkers {
             let key = self.key_of(owner, entry.peer, entry.last.as_ref()?)?;
             let message = &self.model.messages[&key];
             let is_still = chat.top.is_still(span.asked) && message.is_surely_in(owner, span.asked);
-            is_still.then_some((entry.top, message.seq(owner)?))
+            let is_sure = is_still && !message.may_be_twice();
+            is_sure.then_some((entry.top, message.seq(owner)?))
         };
         let ranks: Vec<(bool, u64)> = entries.iter().filter_map(rank).collect();
         if ranks.windows(2).any(|two| two[0] < two[1]) {

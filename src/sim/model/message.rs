@@ -115,6 +115,11 @@ impl Message {
         }
     }
 
+    /// A power cut took it back at one end, and it was sent again: it may stand in two places.
+    pub fn may_be_twice(&self) -> bool {
+        self.is_shaken || self.is_parted
+    }
+
     /// The drafts that may be the one that is kept.
     pub fn candidates(&self) -> impl Iterator<Item = &Draft> {
         let is_candidate = |index: usize| self.taken.is_none_or(|taken| taken == index);
