@@ -7,6 +7,19 @@
 //! Invariants:
 //! 1. No clock, no randomness, no I/O but through the store, no order of iteration that differs
 //!    between runs: the same rows, events and moments give the same rows and effects.
+//! 2. What was acked is in both histories for ever, or forgotten as retention says.
+//! 3. A message is in a history once under its author's id, and never changes.
+//! 4. Messages of one author reach one recipient in the order in which they were sent.
+//! 5. Unread are the messages received since the last clear.
+//! 6. The offline list is what was received and not acked.
+//! 7. Pages and chat lists show one and the same history.
+//! 8. Minted ids are unique and rise; an identity is one user, a pair one chat.
+//! 9. Nothing is shown that its author has not sent so, nor to those whom it does not concern.
+//! 10. What waits is bounded.
+//! 11. When faults end, what was said is answered, and every message arrives.
+//!
+//! 2 to 11 are what clients can hold a server to, whatever crashes: `sim::checkers` judges them, by
+//! these numbers less one.
 //!
 //! State belongs to one shard; the [`directory`] is the only thing that shards share.
 //!
