@@ -5,8 +5,10 @@
 //!    all in one batch.
 //! 2. A relay is applied once: what is not above the stream's last applied position is passed over.
 //! 3. Messages of one author reach one recipient in the order in which they were sent.
+//! 4. A message that its author's home has lost, in a power cut with `async`, and that is sent
+//!    again is not stored a second time where it arrived before.
 
-use crate::api::DeliveryState;
+use crate::api::{DeliveryState, StoredMessage};
 use crate::chat::by_id::Index;
 use crate::chat::event::{Effect, Now, Relay, Span};
 use crate::chat::expected::Received;
@@ -16,6 +18,7 @@ use crate::chat::turn::{Turn, When};
 use crate::ids::ShardId;
 use crate::metrics::Counter;
 use crate::store::keys::Side;
+use crate::store::rows::RowError;
 use crate::store::{Store, StoreError};
 
 /// A message to deliver, and when it may be pushed: at once when another shard holds it safely.
@@ -37,15 +40,20 @@ impl<S: Store> Shard<S> {
     ) -> Result<(), StoreError> {
         let recipient = relay.letter.to;
         assert_eq!(recipient.home(self.place.shards), self.place.shard, "relays come home");
+        if !self.outbox.is_new(from, relay.position) {
+            return Ok(());
+        }
+        // Both may scan, which writes out what was changed before: the relay comes after them.
         let is_registered = self.is_registered(recipient);
+        let is_twice = is_registered && self.has_arrived(relay)?;
         if is_registered {
             self.prepare_chat(recipient, relay.letter.from)?;
         }
-        if !self.outbox.take_in(&mut self.records, from, relay.position)? {
-            return Ok(());
-        }
+        self.outbox.take_in(&mut self.records, from, relay.position);
         if !is_registered {
             tracing::warn!(shard = self.place.shard.0, "a relay names a user who is not here");
+        }
+        if !is_registered || is_twice {
             return Ok(());
         }
         let writing = Writing {
@@ -57,6 +65,31 @@ impl<S: Store> Shard<S> {
         };
         self.deliver(Delivery { writing, when: When::Now }, now, turn)?;
         Ok(())
+    }
+
+    /// Whether a new relay brings what is here already. An author's home counts what he sends to
+    /// each: a number that is not above the last one tells that it has lost what it had sent.
+    fn has_arrived(&mut self, relay: &Relay) -> Result<bool, StoreError> {
+        let letter = relay.letter;
+        let (owner, author) = (letter.to, letter.from);
+        let Some(chat) = self.records.chat(owner, author)? else { return Ok(false) };
+        if !chat.is_parted {
+            if relay.ordinal > chat.received {
+                return Ok(false);
+            }
+            self.records.change_chat(owner, author)?.ok_or(RowError::Missing)?.is_parted = true;
+        }
+        let is_it = |stored: StoredMessage<'_>, _| {
+            let message = stored.message;
+            let is_his = message.from == author && message.kind == letter.kind;
+            is_his && *message.content == *relay.content
+        };
+        let mut is_here = false;
+        self.each_of_id(Index { owner, side: Side::Received }, letter.id, |shard, seq| {
+            is_here |= shard.records.message(owner, seq, is_it)?.unwrap_or(false);
+            Ok(())
+        })?;
+        Ok(is_here)
     }
 
     /// Stores a message for its recipient and pushes it. Returns its text, if the turn keeps it.

@@ -51,7 +51,7 @@ pub enum Event<'a> {
         /// The message.
         relay: Relay,
     },
-    /// Another shard holds durably what its stream brought it up to here.
+    /// Another shard has on disk what its stream brought it up to here.
     Confirmed {
         /// The recipient's home.
         by: ShardId,
@@ -65,7 +65,7 @@ pub enum Event<'a> {
         /// The marks.
         notice: MarksNotice,
     },
-    /// The author's shard holds a notice durably.
+    /// The author's shard has a notice on disk.
     MarksApplied {
         /// The author's home.
         by: ShardId,
@@ -219,7 +219,8 @@ pub enum Effect {
         /// With what.
         reply: Reply,
     },
-    /// Answer an HTTP request with a list: call `Shard::list` until it says that all is there.
+    /// Answer an HTTP request with a list: call `Shard::list` until it says that all is there. What
+    /// it gives may leave when what `Shard::needed_by` says is durable.
     List {
         /// Whose.
         to: ConnectionId,
@@ -301,7 +302,7 @@ pub enum Effect {
         /// The message.
         relay: Relay,
     },
-    /// Tell another shard that its relays up to here are kept.
+    /// Tell another shard that its relays up to here are on disk.
     Confirm {
         /// The author's home.
         to: ShardId,

@@ -7,13 +7,12 @@
 
 use crate::api::{ChatEntry, DeliveryState, Field, PageStart, Refusal, Request, StoredMessage};
 use crate::chat::shard::{Item, Shard, Sink};
-use crate::chat::turn::When;
 use crate::chat::waiting::Window;
 use crate::ids::{ChatId, UserId};
 use crate::limits::OFFLINE_STEP_ROWS;
 use crate::metrics::Counter;
 use crate::store::rows::{ChatRow, RowError};
-use crate::store::{Store, StoreError};
+use crate::store::{Position, Store, StoreError};
 use std::ops::ControlFlow;
 
 mod ahead;
@@ -63,7 +62,7 @@ impl<S: Store> Shard<S> {
     pub(super) fn listing(
         &mut self,
         call: &Request<'_>,
-    ) -> Result<Result<(When, Listing), Refusal>, StoreError> {
+    ) -> Result<Result<Listing, Refusal>, StoreError> {
         let unknown = |name| Ok(Err(Refusal::UnknownUser(Field(name))));
         let (owner, left, kind) = match *call {
             Request::Page { user, start, size } => {
@@ -104,7 +103,7 @@ impl<S: Store> Shard<S> {
             }
             _ => unreachable!("only lists are listed"),
         };
-        Ok(Ok((self.when_read(owner)?, Listing { owner, left, kind })))
+        Ok(Ok(Listing { owner, left, kind }))
     }
 
     /// The number in a chat at which a page of it begins.
@@ -126,6 +125,12 @@ impl<S: Store> Shard<S> {
             if found.is_none_or(|found| found < seq) { below = middle } else { above = middle }
         }
         Ok(below)
+    }
+
+    /// What has to be durable before a part of a list that is given now may leave: all that was
+    /// changed of its owner so far.
+    pub fn needed_by(&mut self, listing: &Listing) -> Result<Position, StoreError> {
+        self.records.touched(listing.owner)
     }
 
     /// Gives the next items of a list to `sink`, until it breaks (the item it broke at was taken)

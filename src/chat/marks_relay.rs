@@ -119,7 +119,7 @@ impl<S: Store> Shard<S> {
         turn: &mut Turn,
     ) -> Result<(), StoreError> {
         self.note_marks(notice)?;
-        turn.want(When::Durable, Effect::MarksApplied { to: from, receipt: notice.receipt });
+        turn.want(When::Settled, Effect::MarksApplied { to: from, receipt: notice.receipt });
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Invariants:
 //! 1. Relays are posted in the order of their positions; one is left out only to be posted later.
-//! 2. A relay's row stays until the other shard holds it durably.
+//! 2. A relay's row stays until the other shard has it on disk, whatever the durability.
 //! 3. An epoch is used by one run only: its number is on disk before its first relay.
 //! 4. At most [`UNCONFIRMED_RELAYS_MAX`] relays of a stream are posted and not confirmed.
 
@@ -27,7 +27,7 @@ struct Outgoing {
     released: StreamPosition,
     /// The newest relay put into the mesh.
     posted: StreamPosition,
-    /// The newest relay that the other shard holds durably.
+    /// The newest relay that the other shard has on disk.
     confirmed: StreamPosition,
     /// The newest relay of an earlier run.
     inherited: StreamPosition,
@@ -142,22 +142,23 @@ impl Outbox {
         Ok(relays)
     }
 
-    /// Notes a relay of another shard. Returns whether it is new.
+    /// Whether a relay of another shard is new. Whether or not, it is owed a confirm.
+    pub(super) fn is_new(&mut self, from: ShardId, position: StreamPosition) -> bool {
+        let incoming = &mut self.incoming[usize::from(from.0)];
+        incoming.owes_confirm = true;
+        position > incoming.applied
+    }
+
+    /// Notes a new relay of another shard.
     pub(super) fn take_in<S: Store>(
         &mut self,
         records: &mut Records<S>,
         from: ShardId,
         position: StreamPosition,
-    ) -> Result<bool, StoreError> {
-        let incoming = &mut self.incoming[usize::from(from.0)];
-        incoming.owes_confirm = true;
-        if position <= incoming.applied {
-            return Ok(false);
-        }
-        incoming.applied = position;
+    ) {
+        self.incoming[usize::from(from.0)].applied = position;
         let row = StreamRow { epoch: position.epoch, sequence: position.sequence };
         records.put(&Key::applied(from), &row);
-        Ok(true)
     }
 
     /// Keeps in mind from now on which messages are on their way. Reads all rows of relays.
@@ -289,7 +290,7 @@ impl<S: Store> Shard<S> {
     /// Confirms what this turn applied, once a stream.
     pub(super) fn confirm_relays(&mut self, turn: &mut Turn) {
         for (to, stream) in self.outbox.take_confirms() {
-            turn.want(When::Durable, Effect::Confirm { to, stream });
+            turn.want(When::Settled, Effect::Confirm { to, stream });
         }
     }
 }

@@ -28,7 +28,8 @@ use crate::metrics::{Counter, ShardMetrics};
 use crate::store::keys::{Key, KeyReader, Kind};
 use crate::store::rows::{NumberRow, RowError};
 use crate::store::warmth::Warmth;
-use crate::store::{Direction, Range, Store, StoreError};
+use crate::store::{Direction, Position, Range, Store, StoreError};
+use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -79,6 +80,8 @@ pub struct Shard<S: Store> {
     pub(super) expected: Expected,
     pub(super) forgetting: Forgetting,
     pub(super) warmth: Warmth,
+    /// What other shards are told when a turn is on disk, by its position.
+    settling: VecDeque<(Position, Effect)>,
     /// Scratch memory for places of a history.
     pub(super) seqs: Vec<u64>,
 }
@@ -118,6 +121,7 @@ impl<S: Store> Shard<S> {
             expected: Expected::default(),
             forgetting: Forgetting::default(),
             warmth: Warmth::default(),
+            settling: VecDeque::new(),
             seqs: Vec::new(),
         })
     }
@@ -209,8 +213,8 @@ impl<S: Store> Shard<S> {
             | Request::PairPage { .. }
             | Request::Offline { .. }
             | Request::ChatList { .. } => match self.listing(&call)? {
-                Ok((when, listing)) => {
-                    turn.want(when, Effect::List { to, listing: Box::new(listing) });
+                Ok(listing) => {
+                    turn.want(When::Now, Effect::List { to, listing: Box::new(listing) });
                     return Ok(None);
                 }
                 Err(refusal) => (When::Now, Reply::Refused(refusal)),
@@ -256,7 +260,19 @@ impl<S: Store> Shard<S> {
         self.records.write_out()?;
         self.metrics.count(Counter::BytesWritten, self.records.take_written_bytes());
         turn.position = self.records.store().written();
+        self.settling.extend(turn.settled.drain(..).map(|effect| (turn.position, effect)));
         Ok(())
+    }
+
+    /// The next effect whose turn is on disk by now and that was wanted for then. With `async` a
+    /// turn counts as durable before that; what the other shard forgets then must not depend on it.
+    pub fn next_settled(&mut self) -> Option<Effect> {
+        let synced = self.records.store().synced();
+        let (position, _) = self.settling.front()?;
+        if *position > synced {
+            return None;
+        }
+        self.settling.pop_front().map(|(_, effect)| effect)
     }
 
     /// Bytes of row changes gathered since the last write: a turn ends when they are too many.

@@ -14,8 +14,11 @@ pub enum When {
     Now,
     /// When the turn's position is durable (see `Store::durable`).
     Durable,
-    /// When the turn's position is on disk, whatever the durability (see `Store::synced`).
+    /// When the turn's position is on disk, whatever the durability (see `Store::synced`): it is
+    /// synced for that.
     Synced,
+    /// The same, when it is synced anyway (see `Shard::next_settled`).
+    Settled,
 }
 
 /// The effects of one turn, and the text they carry.
@@ -27,6 +30,8 @@ pub struct Turn {
     pub durable: Vec<Effect>,
     /// To be released when `Store::synced` has reached `position`.
     pub synced: Vec<Effect>,
+    /// To be kept by `Shard::end_turn`.
+    pub settled: Vec<Effect>,
     /// What the turn's rows, and all before them, are covered by. Set by `Shard::end_turn`.
     pub position: Position,
     texts: String,
@@ -44,6 +49,7 @@ impl Turn {
             When::Now => &mut self.now,
             When::Durable => &mut self.durable,
             When::Synced => &mut self.synced,
+            When::Settled => &mut self.settled,
         }
     }
 
@@ -70,6 +76,7 @@ impl Turn {
         self.now.clear();
         self.durable.clear();
         self.synced.clear();
+        self.settled.clear();
         self.texts.clear();
         self.position = Position::default();
     }

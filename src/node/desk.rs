@@ -19,6 +19,7 @@ use crate::metrics::ShardMetrics;
 use crate::metrics::message::Journey;
 use crate::node::connection::{Connection, Table};
 use crate::node::journeys::{Ended, Wanted};
+use crate::node::listing::HeldParts;
 use crate::node::mesh::{Mesh, Post};
 use crate::node::parking::Parking;
 use crate::node::profile::Profile;
@@ -82,6 +83,8 @@ pub struct Desk<S: Store> {
     pub forwarded: usize,
     /// Lists being answered to connections of other shards.
     pub abroad: BTreeMap<(u16, u32, u32), Box<Listing>>,
+    /// Parts of lists that wait to be durable.
+    pub held_parts: HeldParts,
     /// Events that wait for rows.
     pub parking: Parking,
     /// Connections with an authenticated user.
@@ -138,6 +141,7 @@ impl<S: Store> Desk<S> {
             receipts: (0..shards).map(|_| Vec::new()).collect(),
             forwarded: 0,
             abroad: BTreeMap::new(),
+            held_parts: HeldParts::default(),
             parking: Parking::default(),
             authenticated: 0,
             spare_buffers: Vec::new(),

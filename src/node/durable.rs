@@ -51,6 +51,8 @@ impl<S: Store> ShardLoop<S> {
             ended.journeys.clear();
             desk.spare_turns.push(ended);
         }
+        desk.give_durable_parts();
+        desk.release_settled()?;
         desk.metrics.set(Gauge::DurableLag, desk.pending.len() as u64);
         Ok(())
     }
@@ -81,7 +83,8 @@ impl<S: Store> ShardLoop<S> {
         let store = self.desk.shard.store();
         let now_ms = self.desk.now.steady_ms;
         let is_old = store.written() > store.synced() && now_ms >= self.synced_ms + LOG_SYNC_MS;
-        if self.desk.pending.is_empty() && !is_old {
+        let is_awaited = !(self.desk.pending.is_empty() && self.desk.held_parts.is_empty());
+        if !is_awaited && !is_old {
             return Ok(());
         }
         let start = steady_nanos();

@@ -6,6 +6,7 @@
 //! 2. A list is read by the shard that keeps its rows; for a connection of another shard the
 //!    parts cross the mesh, each asked for when the one before has left.
 //! 3. A list whose reader is gone is forgotten on both shards.
+//! 4. A part leaves when all that it shows is durable: no crash takes back what a list has shown.
 //!
 //! Left to others: what is in a list (`chat::history`), and in a part of it (`speech`).
 
@@ -19,7 +20,27 @@ use crate::node::mesh::{Answer, Parcel};
 use crate::node::parking::Waiting;
 use crate::node::ring::Token;
 use crate::speech::{self, Part};
-use crate::store::{Store, StoreError};
+use crate::store::{Position, Store, StoreError};
+
+/// A part that is made.
+struct Made {
+    to: ConnectionId,
+    part: Part,
+    body: Vec<u8>,
+    /// What follows it.
+    rest: Option<Box<Listing>>,
+}
+
+/// Parts that wait for the position of what they show.
+#[derive(Default)]
+pub struct HeldParts(Vec<(Position, Made)>);
+
+impl HeldParts {
+    /// No part waits.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
 
 impl<S: Store> Desk<S> {
     /// Begins to answer with a list; most lists end in their first part.
@@ -53,27 +74,48 @@ impl<S: Store> Desk<S> {
         let options = &self.options;
         let whole = speech::list_part(&mut self.shard, &mut listing, part, options, &mut body)?;
         self.end_event();
+        let needed = self.shard.needed_by(&listing)?;
+        let rest = (!whole).then_some(listing);
+        let made = Made { to, part, body, rest };
+        match needed <= self.shard.store().durable() {
+            true => self.give(made),
+            false => self.held_parts.0.push((needed, made)),
+        }
+        Ok(())
+    }
+
+    /// Gives the parts that show only what is durable by now.
+    pub fn give_durable_parts(&mut self) {
+        let durable = self.shard.store().durable();
+        let held = std::mem::take(&mut self.held_parts.0);
+        for (needed, made) in held {
+            match needed <= durable {
+                true => self.give(made),
+                false => self.held_parts.0.push((needed, made)),
+            }
+        }
+    }
+
+    fn give(&mut self, made: Made) {
+        let Made { to, part, body, rest } = made;
         if !self.is_here(to.shard) {
-            let answer = match (part, whole) {
+            let answer = match (part, rest.is_none()) {
                 (Part::First, true) => Answer::Whole { status: 200, body },
                 (Part::First, false) => Answer::First(body),
                 (Part::Next, true) => Answer::Last(body),
                 (Part::Next, false) => Answer::Next(body),
             };
-            if !whole {
-                self.abroad.insert(key(to), listing);
+            if let Some(rest) = rest {
+                self.abroad.insert(key(to), rest);
             }
-            self.mesh.post(to.shard, Parcel::Answer(to, answer));
-            return Ok(());
+            return self.mesh.post(to.shard, Parcel::Answer(to, answer));
         }
-        match (part, whole) {
-            (Part::First, true) => self.answer(to, 200, &body),
-            (Part::First, false) => self.begin_answer(to, &body, Errand::List(listing)),
-            (Part::Next, true) => self.add_part(to, &body, None),
-            (Part::Next, false) => self.add_part(to, &body, Some(Errand::List(listing))),
+        match (part, rest) {
+            (Part::First, None) => self.answer(to, 200, &body),
+            (Part::First, Some(rest)) => self.begin_answer(to, &body, Errand::List(rest)),
+            (Part::Next, rest) => self.add_part(to, &body, rest.map(Errand::List)),
         }
         self.body = body;
-        Ok(())
     }
 
     /// All of the last part has left: the next one, from here or from another shard.

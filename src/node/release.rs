@@ -37,6 +37,21 @@ impl<S: Store> Desk<S> {
         Ok(())
     }
 
+    /// Performs what was to wait until it is on disk.
+    pub fn release_settled(&mut self) -> Result<(), StoreError> {
+        let mut next = self.shard.next_settled();
+        if next.is_none() {
+            return Ok(());
+        }
+        let nothing = Turn::default();
+        while let Some(effect) = next {
+            self.perform(effect, &nothing, None)?;
+            next = self.shard.next_settled();
+        }
+        self.post_gathered();
+        Ok(())
+    }
+
     fn perform(
         &mut self,
         effect: Effect,

@@ -102,6 +102,31 @@ fn durable_effects_leave_in_order_and_only_when_their_position_is_durable() {
     assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{out}");
 }
 
+/// Invariant 4 of node::listing.
+#[test]
+fn a_list_leaves_when_all_that_it_shows_is_durable() {
+    let mut house = House::new(1);
+    let (anna, bo) = (house.person(0), house.person(0));
+    let (mut client, mut asking) = (house.device(anna), house.connect(0, Port::Http));
+    house.round();
+    let question = call("/im/message/offline", &format!(r#"{{"userId":{}}}"#, bo.number()));
+    let mut ask = |house: &mut House| {
+        asking.say(&question);
+        take_turn(&mut house.shards[0], question.len());
+        house.shards[0].move_log().expect("no disk");
+        out_of(house, &asking)
+    };
+    assert!(ask(&mut house).ends_with("[]"), "all is durable: it leaves at once");
+    let sent = text(31, bo, "not durable yet");
+    client.say(&sent);
+    take_turn(&mut house.shards[0], sent.len());
+    let before = ask(&mut house);
+    assert!(before.ends_with("[]"), "what it shows may be taken back: {before}");
+    house.shards[0].sync_if_awaited().expect("a sync");
+    let after = out_of(&mut house, &asking);
+    assert!(after[before.len()..].contains("not durable yet"), "{after}");
+}
+
 /// Invariant 5 of node::shard_loop.
 /// Invariant 2 of node::durable.
 #[test]

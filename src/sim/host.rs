@@ -125,6 +125,7 @@ pub struct Host {
     receipts: Vec<Vec<MarksReceipt>>,
     forwarded: usize,
     abroad: BTreeMap<(u16, u32, u32), Box<Listing>>,
+    held_parts: lists::HeldParts,
     parcels: VecDeque<(ShardId, Parcel)>,
     deferred: VecDeque<(ShardId, Parcel)>,
     parking: Parking,
@@ -175,6 +176,7 @@ impl Host {
             receipts: (0..lanes).map(|_| Vec::new()).collect(),
             forwarded: 0,
             abroad: BTreeMap::new(),
+            held_parts: lists::HeldParts::default(),
             parcels: VecDeque::new(),
             deferred: VecDeque::new(),
             parking: Parking::new(is_cold),
@@ -235,7 +237,10 @@ impl Host {
     /// Nothing is under way that would change rows or be told to anybody.
     pub fn is_at_rest(&self) -> bool {
         let is_quiet = !self.is_busy() && self.parking.count() == 0;
-        is_quiet && self.pending.is_empty() && self.shard.is_replayed()
+        is_quiet
+            && self.pending.is_empty()
+            && self.held_parts.is_empty()
+            && self.shard.is_replayed()
     }
 
     fn apply(&mut self, event: Event<'_>) -> Result<(), Halt> {

@@ -26,10 +26,6 @@ pub mod message;
 pub use facts::{Deed, Fact, Flag, NEVER, Step};
 use message::{Draft, Message, Sending};
 
-/// How much earlier than it is on disk a list may show an Ack or a clear, ms: it is given when what
-/// it was asked of is durable, and shows what came since.
-const SHOWN_EARLY_MS: u64 = 2_000;
-
 /// An author, and the id that he gave a message.
 pub type Key = (UserId, i64);
 
@@ -319,9 +315,6 @@ impl Model {
     /// The server goes down: what was not answered happened before this, or never.
     pub fn crashed(&mut self, crash: Crash, durable: Moment) {
         let step = self.step;
-        let (now, _) = self.moments.last_key_value().expect("a crash is a moment");
-        let old = Moment { ms: now.ms.saturating_sub(SHOWN_EARLY_MS) };
-        let old = self.moments.range(..=old).next_back().map_or(0, |(_, step)| *step);
         let close = |deed: &mut Deed| deed.over = deed.over.min(step);
         let sendings = self.messages.values_mut().flat_map(|message| &mut message.sendings);
         sendings.for_each(|sending| close(&mut sending.deed));
@@ -330,10 +323,7 @@ impl Model {
         self.up_tos.values_mut().flatten().for_each(|(_, deed)| close(deed));
         for chat in self.chats.values_mut() {
             chat.clears.iter_mut().chain(&mut chat.deletes).for_each(close);
-            chat.top.crashed(step, old);
-        }
-        for message in self.messages.values_mut() {
-            message.facts_shown().for_each(|fact| fact.take_back_shown(old));
+            chat.top.crashed(step);
         }
         if crash == Crash::PowerCut && self.terms.durability == Durability::Async {
             let before = self.moments.range(..=durable).next_back();

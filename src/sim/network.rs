@@ -199,7 +199,8 @@ impl Network {
     pub fn crash(&mut self, prng: &mut Prng, arrives: bool) {
         for (socket, index) in self.sockets.iter_mut().zip(0..) {
             let was_open = socket.listener.take().is_some() || !socket.down.is_ended;
-            if was_open {
+            let has_rest = !arrives && socket.down.len() > 0;
+            if was_open || has_rest {
                 socket.up.tear(0);
                 let kept = prng.below(socket.down.len() as u64 + 1) as usize;
                 socket.down.tear(if arrives { kept } else { 0 });

@@ -140,6 +140,10 @@ impl Storage {
     /// Seals the open chunk if it is old, and takes what may go to the indexer; how many there are.
     pub fn take_chunks(&mut self, rows: &mut Rows, now_ms: u64) -> usize {
         recent(rows).seal_if_old(now_ms);
+        // Segments are small here, and an open chunk must not need all of them (see `limits`).
+        if recent(rows).open_bytes() >= SEGMENT as usize / 2 {
+            recent(rows).seal();
+        }
         let before = self.chunks.len();
         while let Some(chunk) = recent(rows).next_chunk() {
             self.chunks.push_back(chunk);

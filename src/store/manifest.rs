@@ -14,7 +14,7 @@ use crate::limits::SHARDS_MAX;
 use serde::{Deserialize, Serialize};
 
 /// The format that this server writes, and the only one it reads.
-pub const FORMAT: u32 = 4;
+pub const FORMAT: u32 = 5;
 
 /// Facts of a data folder that never change.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]

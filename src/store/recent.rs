@@ -133,6 +133,11 @@ impl Recent {
         self.log.released(position);
     }
 
+    /// Bytes of row changes in the open chunk, those that were replaced included.
+    pub fn open_bytes(&self) -> usize {
+        self.open_bytes
+    }
+
     /// The log.
     pub fn log(&self) -> &Log {
         &self.log

@@ -226,6 +226,9 @@ pub struct ChatRow {
     pub unread: u64,
     /// Ordinal of the newest message received.
     pub received: u64,
+    /// The peer's home has lost messages that are here, by a power cut with `async`, and counted
+    /// others by their ordinals since: whoever sends one again is told by its id.
+    pub is_parted: bool,
     /// How many of those received wait for an ack.
     pub unacked: u64,
     /// Of those received: pushed to the owner.

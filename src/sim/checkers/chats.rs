@@ -21,7 +21,7 @@ impl Checkers {
         });
         let may_be_unread = his().filter(|message| {
             message.may_be_received_by(owner)
-                && message.candidates().any(|draft| draft.kind.is_content())
+                && message.possible().any(|draft| draft.kind.is_content())
                 && message.may_be_kept(span.answered)
                 && !message.at_recipient.read.is_sure(span.asked)
         });
@@ -34,7 +34,7 @@ impl Checkers {
     /// Whoever may have written with a user.
     fn peers_of(&self, owner: UserId) -> BTreeSet<UserId> {
         let of = |message: &Message| {
-            let others = message.candidates().map(|draft| draft.to);
+            let others = message.possible().map(|draft| draft.to);
             let others: Vec<UserId> = others.filter(|_| message.key.0 == owner).collect();
             if message.key.0 == owner { others } else { vec![message.key.0] }
         };
@@ -136,7 +136,7 @@ impl Checkers {
         [owner, peer].into_iter().map(|author| (author, last.id)).find(|key| {
             let is_it = |message: &Message| {
                 message.may_be_between(owner, peer)
-                    && message.candidates().any(|draft| {
+                    && message.possible().any(|draft| {
                         draft.content == last.content && draft.kind.name() == last.kind
                     })
             };
@@ -171,8 +171,12 @@ impl Checkers {
         });
         if let Some(((_, newest), (other, _))) = sure.next() {
             let shown = message.seq(owner);
-            let is_older = !message.may_be_twice() && shown.is_some_and(|seq| seq < *newest);
-            let is_before = shown.is_none() && message.precedes(&self.model.messages[other]);
+            let is_older = !message.is_of_two() && shown.is_some_and(|seq| seq < *newest);
+            let other_one = &self.model.messages[other];
+            // What others sent is in his history from when it has arrived.
+            let is_comparable = message.key.0 == other_one.key.0
+                || message.is_surely_in(owner, other_one.first_sent());
+            let is_before = shown.is_none() && is_comparable && message.precedes(other_one);
             if is_older || is_before {
                 let words = format!(
                     "expected the last message with {peer:?} to be {} at {newest} or a later one; \
@@ -209,8 +213,7 @@ impl Checkers {
             let key = self.key_of(owner, entry.peer, entry.last.as_ref()?)?;
             let message = &self.model.messages[&key];
             let is_still = chat.top.is_still(span.asked) && message.is_surely_in(owner, span.asked);
-            let is_sure = is_still && !message.may_be_twice();
-            is_sure.then_some((entry.top, message.seq(owner)?))
+            (is_still && !message.is_of_two()).then_some((entry.top, message.seq(owner)?))
         };
         let ranks: Vec<(bool, u64)> = entries.iter().filter_map(rank).collect();
         if ranks.windows(2).any(|two| two[0] < two[1]) {

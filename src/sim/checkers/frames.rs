@@ -117,7 +117,9 @@ impl Checkers {
             Some((begun, draft)) => {
                 // On one connection the first that is not refused is the one that is kept.
                 let message = self.model.messages.get_mut(&key).expect("it was sent");
-                message.taken.get_or_insert(draft);
+                if !message.is_shaken {
+                    message.taken.get_or_insert(draft);
+                }
                 begun
             }
             None => self.name_one(key, device, step)?,
@@ -185,6 +187,11 @@ impl Checkers {
         }
         let draft = message.sendings[at].draft;
         let to = message.drafts[draft].to;
+        if code == 409 && message.taken.is_none() {
+            let mut open = message.sendings.iter().filter(|sending| is_open(sending, device));
+            // Refusals overtake Acks: which of these was refused nobody can tell.
+            message.is_shaken |= open.any(|sending| sending.draft != draft);
+        }
         let mut open = message.sendings.iter().filter(|sending| is_open(sending, device));
         if code == 409 || open.all(|sending| sending.draft == draft) {
             message.sendings.remove(at);

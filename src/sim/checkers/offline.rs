@@ -71,7 +71,7 @@ impl Checkers {
             let may_be_gone = self.model.may_be_forgotten(message, owner, span.answered);
             if message.is_surely_in(owner, span.asked) && !may_be_gone {
                 let message = self.model.messages.get_mut(&key).expect("it is one of them");
-                message.at_recipient.acked.is_shown(span.answered);
+                message.at_recipient.acked.holds(span.answered);
             }
         }
         Ok(())

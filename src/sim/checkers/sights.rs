@@ -189,7 +189,7 @@ impl Checkers {
         ];
         for (what, checker, is_so, fact) in facts {
             if is_so {
-                fact.is_shown(span.answered);
+                fact.holds(span.answered);
             } else if !fact.holds_not(span.asked) {
                 let words = format!("expected it {what} as before, found {shown:?}");
                 return Err(about(checker, owner, key, words));
@@ -238,7 +238,7 @@ fn learn_from_author(message: &mut Message, answered: Step) {
         (message.at_author.read, &mut message.at_recipient.read),
     ] {
         if there.is_sure(answered) {
-            here.is_shown(answered);
+            here.holds(answered);
         }
     }
 }

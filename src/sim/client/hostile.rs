@@ -29,7 +29,8 @@ impl Crowd {
         match self.prng.below(10) {
             0 => text("{\"msgType\":\"Text\",\"toUserId\":"),
             1 => text("[1,2,3]"),
-            2 => text("{\"msgType\":\"Nonsense\",\"id\":4}"),
+            // An id of no message: an Error that names it is about nothing else.
+            2 => text("{\"msgType\":\"Nonsense\",\"id\":4444444444444}"),
             3 => text(&"[".repeat(5_000)),
             4 => text("{\"msgType\":\"Text\",\"toUserId\":1e99,\"id\":123456789012345678901234}"),
             5 => bytes::frame(0x80 | bytes::BINARY, b"binary", mask),

@@ -10,6 +10,25 @@ use crate::sim::coverage::Stage;
 use crate::sim::lines::{Errand, Token, id_of, token_of};
 use crate::sim::mesh::{Answer, Parcel};
 use crate::speech::{self, Part};
+use crate::store::{Position, Store};
+
+/// A part that is made.
+struct Made {
+    to: ConnectionId,
+    part: Part,
+    body: Vec<u8>,
+    rest: Option<Box<Listing>>,
+}
+
+/// Parts that wait for the position of what they show.
+#[derive(Default)]
+pub(super) struct HeldParts(Vec<(Position, Made)>);
+
+impl HeldParts {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
 
 impl Host {
     /// Begins to answer with a list.
@@ -44,26 +63,45 @@ impl Host {
         let (shard, options) = (&mut self.shard, &self.options);
         let whole = speech::list_part(shard, &mut listing, part, options, &mut body)?;
         ground.chronicle.pass(self.place.shard, Stage::Listed)?;
+        let needed = self.shard.needed_by(&listing)?;
+        let made = Made { to, part, body, rest: (!whole).then_some(listing) };
+        match needed <= self.shard.store().durable() {
+            true => self.give(made, ground),
+            false => self.held_parts.0.push((needed, made)),
+        }
+        Ok(())
+    }
+
+    /// Gives the parts that show only what is durable by now.
+    pub(super) fn give_durable_parts(&mut self, ground: &mut Ground<'_>) {
+        let durable = self.shard.store().durable();
+        for (needed, made) in std::mem::take(&mut self.held_parts.0) {
+            match needed <= durable {
+                true => self.give(made, ground),
+                false => self.held_parts.0.push((needed, made)),
+            }
+        }
+    }
+
+    fn give(&mut self, made: Made, ground: &mut Ground<'_>) {
+        let Made { to, part, body, rest } = made;
         if to.shard != self.place.shard {
-            let answer = match (part, whole) {
+            let answer = match (part, rest.is_none()) {
                 (Part::First, true) => Answer::Whole(200, body),
                 (Part::First, false) => Answer::First(body),
                 (Part::Next, true) => Answer::Last(body),
                 (Part::Next, false) => Answer::Next(body),
             };
-            if !whole {
-                self.abroad.insert(key(to), listing);
+            if let Some(rest) = rest {
+                self.abroad.insert(key(to), rest);
             }
-            ground.mesh.post(self.place.shard, to.shard, Parcel::Answer(to, answer));
-            return Ok(());
+            return ground.mesh.post(self.place.shard, to.shard, Parcel::Answer(to, answer));
         }
-        match (part, whole) {
-            (Part::First, true) => self.answer(to, 200, &body),
-            (Part::First, false) => self.begin_answer(to, &body, Errand::List(listing)),
-            (Part::Next, true) => self.add_part(to, &body, None),
-            (Part::Next, false) => self.add_part(to, &body, Some(Errand::List(listing))),
+        match (part, rest) {
+            (Part::First, None) => self.answer(to, 200, &body),
+            (Part::First, Some(rest)) => self.begin_answer(to, &body, Errand::List(rest)),
+            (Part::Next, rest) => self.add_part(to, &body, rest.map(Errand::List)),
         }
-        Ok(())
     }
 
     /// All of the last part has left: the next one, from here or from another shard.

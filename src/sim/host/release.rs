@@ -38,7 +38,12 @@ impl Host {
         while self.pending.front().is_some_and(is_done) {
             self.pending.pop_front();
         }
-        Ok(())
+        self.give_durable_parts(ground);
+        let nothing = Turn::default();
+        while let Some(effect) = self.shard.next_settled() {
+            self.perform(effect, &nothing, ground)?;
+        }
+        self.post_gathered(ground)
     }
 
     /// Performs the effects of a turn that may leave, in their order.

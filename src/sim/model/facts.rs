@@ -15,8 +15,6 @@ pub struct Fact {
     pub(super) not_at: Step,
     /// It was true when an answer came at this step.
     pub(super) since: Option<Step>,
-    /// The answer has only shown it: what lists tell of Acks and clears may not be on disk yet.
-    is_only_shown: bool,
 }
 
 impl Fact {
@@ -28,20 +26,6 @@ impl Fact {
     /// An answer says so.
     pub fn holds(&mut self, answered: Step) {
         self.since = Some(self.since.map_or(answered, |since| since.min(answered)));
-        self.is_only_shown = false;
-    }
-
-    /// A list has shown it.
-    pub fn is_shown(&mut self, answered: Step) {
-        if self.since.is_none() {
-            self.since = Some(answered);
-            self.is_only_shown = true;
-        }
-    }
-
-    /// A crash may take back what was only shown later than this.
-    pub(super) fn take_back_shown(&mut self, old: Step) {
-        self.since = self.since.filter(|since| !self.is_only_shown || *since <= old);
     }
 
     /// What was asked at `asked` was answered as if it was not true. Returns whether it may be.
@@ -88,13 +72,12 @@ struct Write {
     value: bool,
     deed: Deed,
     is_sure: bool,
-    is_only_shown: bool,
 }
 
 impl Default for Flag {
     fn default() -> Flag {
         let deed = Deed { begun: 0, over: 0 };
-        let first = Write { value: false, deed, is_sure: true, is_only_shown: false };
+        let first = Write { value: false, deed, is_sure: true };
         Flag { writes: vec![first] }
     }
 }
@@ -103,7 +86,7 @@ impl Flag {
     /// Somebody has asked for this value.
     pub fn write(&mut self, value: bool, begun: Step) {
         let deed = Deed::new(begun);
-        self.writes.push(Write { value, deed, is_sure: false, is_only_shown: false });
+        self.writes.push(Write { value, deed, is_sure: false });
     }
 
     /// What was asked for at `begun` was done.
@@ -124,11 +107,10 @@ impl Flag {
         self.writes.iter().all(|write| write.deed.over <= asked || write.deed.begun == asked)
     }
 
-    /// The server goes down at `step`; what was shown later than `old` may be taken back.
-    pub(super) fn crashed(&mut self, step: Step, old: Step) {
+    /// The server goes down at `step`.
+    pub(super) fn crashed(&mut self, step: Step) {
         for write in &mut self.writes {
             write.deed.over = write.deed.over.min(step);
-            write.is_sure &= !write.is_only_shown || write.deed.over <= old;
         }
     }
 
@@ -148,7 +130,7 @@ impl Flag {
         };
         let is_possible = self.writes.iter().any(may_be);
         let deed = Deed { begun: asked, over: answered };
-        self.writes.push(Write { value, deed, is_sure: true, is_only_shown: true });
+        self.writes.push(Write { value, deed, is_sure: true });
         is_possible
     }
 }

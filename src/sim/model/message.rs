@@ -89,8 +89,8 @@ pub struct Message {
     pub at_recipient: Sight,
     /// What the server added.
     pub added: Added,
-    /// A power cut may have taken it back after its Ack: it may be kept twice, or with another
-    /// text.
+    /// A power cut may have taken it back after its Ack, or answers do not tell which of its drafts
+    /// is kept: it may be kept twice, or with another text.
     pub is_shaken: bool,
     /// A power cut came after it was sent: its two homes may not agree on it for ever.
     pub is_parted: bool,
@@ -115,9 +115,13 @@ impl Message {
         }
     }
 
-    /// A power cut took it back at one end, and it was sent again: it may stand in two places.
-    pub fn may_be_twice(&self) -> bool {
-        self.is_shaken || self.is_parted
+    /// The drafts that may be in a history: a power cut may have left one at one end, and another
+    /// was taken in at the other since.
+    pub fn possible(&self) -> impl Iterator<Item = &Draft> {
+        let is_candidate =
+            |index: usize| self.is_parted || self.taken.is_none_or(|taken| taken == index);
+        let drafts = self.drafts.iter().enumerate();
+        drafts.filter(move |(index, _)| is_candidate(*index)).map(|(_, draft)| draft)
     }
 
     /// The drafts that may be the one that is kept.
@@ -129,7 +133,7 @@ impl Message {
 
     /// It may be in this user's history.
     pub fn may_be_of(&self, owner: UserId) -> bool {
-        self.key.0 == owner || self.candidates().any(|draft| draft.to == owner)
+        self.key.0 == owner || self.possible().any(|draft| draft.to == owner)
     }
 
     /// It is in this user's history, if it is kept.
@@ -144,7 +148,7 @@ impl Message {
 
     /// It may be this user's to ack and to read.
     pub fn may_be_received_by(&self, user: UserId) -> bool {
-        self.key.0 != user && self.candidates().any(|draft| draft.to == user)
+        self.key.0 != user && self.possible().any(|draft| draft.to == user)
     }
 
     /// It belongs to the conversation of these two, if to any.
@@ -158,7 +162,7 @@ impl Message {
     /// It may belong to the conversation of these two.
     pub fn may_be_between(&self, owner: UserId, peer: UserId) -> bool {
         let may_be = |from: UserId, to: UserId| {
-            self.key.0 == from && self.candidates().any(|draft| draft.to == to)
+            self.key.0 == from && self.possible().any(|draft| draft.to == to)
         };
         may_be(owner, peer) || may_be(peer, owner)
     }
@@ -202,7 +206,10 @@ impl Message {
             return false;
         };
         let is_before = |sending: &Sending| sending.device == device && sending.deed.begun < first;
-        self.kept.is_sure(first) || self.sendings.iter().all(is_before)
+        // What was said on another connection, too, may have come by that.
+        let is_from_there_only = other.sendings.iter().all(|sending| sending.device == device);
+        let is_said_before = is_from_there_only && self.sendings.iter().all(is_before);
+        self.kept.is_sure(first) || is_said_before
     }
 
     /// How its author or its recipient sees it; a note to self is its author's.
@@ -226,15 +233,15 @@ impl Message {
         }
     }
 
+    /// Two may have received it, each another draft: nobody can tell at whom it was seen.
+    pub fn is_of_two(&self) -> bool {
+        let mut others = self.possible().map(|draft| draft.to);
+        others.next().is_some_and(|first| others.any(|other| other != first))
+    }
+
     /// Its number in a history, if that is known.
     pub fn seq(&self, owner: UserId) -> Option<u64> {
         self.sight(owner).seq.map(|(seq, _)| seq)
-    }
-
-    /// What lists show of what people did with it.
-    pub(super) fn facts_shown(&mut self) -> impl Iterator<Item = &mut Fact> {
-        let sights = [&mut self.at_author, &mut self.at_recipient];
-        sights.into_iter().flat_map(|it| [&mut it.pushed, &mut it.acked, &mut it.read])
     }
 
     /// A power cut took back what was not on disk yet.

@@ -357,6 +357,7 @@ fn some_chat(n: &mut impl FnMut() -> u64) -> ChatRow {
         last_seq: n(),
         unread: n(),
         received: n(),
+        is_parted: n().is_multiple_of(2),
         unacked: n(),
         pushed: some_marks(n),
         acked: some_marks(n),
