@@ -77,6 +77,9 @@ pub const MESH_PARCELS_MAX: usize = 1024;
 pub const PARCEL_RELAYS_MAX: usize = 256;
 /// Relays of one stream posted but not confirmed. At this count the stream waits.
 pub const UNCONFIRMED_RELAYS_MAX: u64 = 64 * 1024;
+/// Parts of lists that are made and wait for the disk, of [`LIST_PART_BYTES`] each, of one shard.
+/// Beyond: others are made when these have left.
+pub const HELD_PARTS_MAX: usize = 256;
 /// HTTP requests of other shards that one shard holds. Beyond: 503.
 pub const FORWARDED_MAX: usize = 16 * 1024;
 

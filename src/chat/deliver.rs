@@ -29,6 +29,13 @@ pub(super) struct Delivery<'a> {
     pub when: When,
 }
 
+/// A message that arrived earlier.
+#[derive(Clone, Copy)]
+struct Before {
+    seq: u64,
+    ordinal: u64,
+}
+
 impl<S: Store> Shard<S> {
     /// A relay of another shard.
     pub(super) fn relayed(
@@ -45,7 +52,7 @@ impl<S: Store> Shard<S> {
         }
         // Both may scan, which writes out what was changed before: the relay comes after them.
         let is_registered = self.is_registered(recipient);
-        let is_twice = is_registered && self.has_arrived(relay)?;
+        let before = if is_registered { self.arrived_before(relay)? } else { None };
         if is_registered {
             self.prepare_chat(recipient, relay.letter.from)?;
         }
@@ -53,7 +60,10 @@ impl<S: Store> Shard<S> {
         if !is_registered {
             tracing::warn!(shard = self.place.shard.0, "a relay names a user who is not here");
         }
-        if !is_registered || is_twice {
+        if let Some(before) = before {
+            return self.count_anew(relay, before);
+        }
+        if !is_registered {
             return Ok(());
         }
         let writing = Writing {
@@ -67,29 +77,46 @@ impl<S: Store> Shard<S> {
         Ok(())
     }
 
-    /// Whether a new relay brings what is here already. An author's home counts what he sends to
+    /// What is here already of what a new relay brings. An author's home counts what he sends to
     /// each: a number that is not above the last one tells that it has lost what it had sent.
-    fn has_arrived(&mut self, relay: &Relay) -> Result<bool, StoreError> {
+    fn arrived_before(&mut self, relay: &Relay) -> Result<Option<Before>, StoreError> {
         let letter = relay.letter;
         let (owner, author) = (letter.to, letter.from);
-        let Some(chat) = self.records.chat(owner, author)? else { return Ok(false) };
+        let Some(chat) = self.records.chat(owner, author)? else { return Ok(None) };
         if !chat.is_parted {
             if relay.ordinal > chat.received {
-                return Ok(false);
+                return Ok(None);
             }
             self.records.change_chat(owner, author)?.ok_or(RowError::Missing)?.is_parted = true;
         }
-        let is_it = |stored: StoredMessage<'_>, _| {
+        let compare = |stored: StoredMessage<'_>, ordinal| {
             let message = stored.message;
             let is_his = message.from == author && message.kind == letter.kind;
-            is_his && *message.content == *relay.content
+            (is_his && *message.content == *relay.content).then_some(ordinal)
         };
-        let mut is_here = false;
+        let mut before = None;
         self.each_of_id(Index { owner, side: Side::Received }, letter.id, |shard, seq| {
-            is_here |= shard.records.message(owner, seq, is_it)?.unwrap_or(false);
+            let found = shard.records.message(owner, seq, compare)?.flatten();
+            before = before.or(found.map(|ordinal| Before { seq, ordinal }));
             Ok(())
         })?;
-        Ok(is_here)
+        Ok(before)
+    }
+
+    /// His author's home counts it by another number now: what is known of it is told under that.
+    fn count_anew(&mut self, relay: &Relay, before: Before) -> Result<(), StoreError> {
+        let (owner, author) = (relay.letter.to, relay.letter.from);
+        let is_acked = !self.records.is_waiting(owner, before.seq)?;
+        let chat = self.records.change_chat(owner, author)?.ok_or(RowError::Missing)?;
+        chat.received = chat.received.max(relay.ordinal);
+        if is_acked || chat.pushed.contains(before.ordinal) {
+            chat.pushed.insert(relay.ordinal);
+        }
+        if is_acked {
+            chat.acked.insert(relay.ordinal);
+        }
+        self.marks_changed(owner, author);
+        Ok(())
     }
 
     /// Stores a message for its recipient and pushes it. Returns its text, if the turn keeps it.

@@ -51,7 +51,7 @@ impl<S: Store> ShardLoop<S> {
             ended.journeys.clear();
             desk.spare_turns.push(ended);
         }
-        desk.give_durable_parts();
+        desk.give_durable_parts()?;
         desk.release_settled()?;
         desk.metrics.set(Gauge::DurableLag, desk.pending.len() as u64);
         Ok(())

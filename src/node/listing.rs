@@ -7,12 +7,13 @@
 //!    parts cross the mesh, each asked for when the one before has left.
 //! 3. A list whose reader is gone is forgotten on both shards.
 //! 4. A part leaves when all that it shows is durable: no crash takes back what a list has shown.
+//! 5. At most [`HELD_PARTS_MAX`] parts are made and wait for that; others are made afterwards.
 //!
 //! Left to others: what is in a list (`chat::history`), and in a part of it (`speech`).
 
 use crate::chat::history::Listing;
 use crate::ids::{ConnectionId, ShardId};
-use crate::limits::NEEDS_STAGES_MAX;
+use crate::limits::{HELD_PARTS_MAX, NEEDS_STAGES_MAX};
 use crate::metrics::Counter;
 use crate::node::connection::{Errand, token_of};
 use crate::node::desk::Desk;
@@ -21,6 +22,7 @@ use crate::node::parking::Waiting;
 use crate::node::ring::Token;
 use crate::speech::{self, Part};
 use crate::store::{Position, Store, StoreError};
+use std::collections::VecDeque;
 
 /// A part that is made.
 struct Made {
@@ -31,14 +33,30 @@ struct Made {
     rest: Option<Box<Listing>>,
 }
 
-/// Parts that wait for the position of what they show.
+/// A part that is to be made.
+type Wanted = (ConnectionId, Box<Listing>, Part);
+
+/// Parts that wait for the disk.
 #[derive(Default)]
-pub struct HeldParts(Vec<(Position, Made)>);
+pub struct HeldParts {
+    /// Each with the position of what it shows.
+    made: Vec<(Position, Made)>,
+    /// For whom there was no room among these.
+    wanted: VecDeque<Wanted>,
+    /// What was durable when it was last looked.
+    durable: Position,
+}
 
 impl HeldParts {
     /// No part waits.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.made.is_empty() && self.wanted.is_empty()
+    }
+
+    /// Parts that are made, and that are to be.
+    #[cfg(test)]
+    pub fn counts(&self) -> (usize, usize) {
+        (self.made.len(), self.wanted.len())
     }
 }
 
@@ -63,6 +81,10 @@ impl<S: Store> Desk<S> {
         part: Part,
         stages: u8,
     ) -> Result<(), StoreError> {
+        if self.held_parts.made.len() >= HELD_PARTS_MAX {
+            self.held_parts.wanted.push_back((to, listing, part));
+            return Ok(());
+        }
         let needs = self.shard.needs_of_list(&listing)?;
         if !needs.is_empty() && stages < NEEDS_STAGES_MAX && self.parking.has_room() {
             self.metrics.count(Counter::Parked, u64::from(stages == 0));
@@ -79,21 +101,28 @@ impl<S: Store> Desk<S> {
         let made = Made { to, part, body, rest };
         match needed <= self.shard.store().durable() {
             true => self.give(made),
-            false => self.held_parts.0.push((needed, made)),
+            false => self.held_parts.made.push((needed, made)),
         }
         Ok(())
     }
 
-    /// Gives the parts that show only what is durable by now.
-    pub fn give_durable_parts(&mut self) {
+    /// Gives the parts that show only what is durable by now, and makes those that found no room.
+    pub fn give_durable_parts(&mut self) -> Result<(), StoreError> {
         let durable = self.shard.store().durable();
-        let held = std::mem::take(&mut self.held_parts.0);
-        for (needed, made) in held {
-            match needed <= durable {
-                true => self.give(made),
-                false => self.held_parts.0.push((needed, made)),
+        if self.held_parts.is_empty() || self.held_parts.durable == durable {
+            return Ok(());
+        }
+        self.held_parts.durable = durable;
+        let is_due = |held: &mut (Position, Made)| held.0 <= durable;
+        let due: Vec<_> = self.held_parts.made.extract_if(.., is_due).collect();
+        due.into_iter().for_each(|(_, made)| self.give(made));
+        for _ in 0..self.held_parts.wanted.len() {
+            let Some((to, listing, part)) = self.held_parts.wanted.pop_front() else { break };
+            if !self.is_here(to.shard) || self.reach(token_of(to)).is_some() {
+                self.give_part(to, listing, part, 0)?;
             }
         }
+        Ok(())
     }
 
     fn give(&mut self, made: Made) {

@@ -22,6 +22,7 @@ use crate::speech::{self, Pushed};
 use crate::store::{Store, StoreError};
 use crate::wire::encode;
 use crate::wire::session::CloseCode;
+use std::collections::BTreeMap;
 
 impl<S: Store> Desk<S> {
     /// Performs the effects of a turn that may leave, in their order.
@@ -44,9 +45,17 @@ impl<S: Store> Desk<S> {
             return Ok(());
         }
         let nothing = Turn::default();
+        let mut confirms = BTreeMap::new();
         while let Some(effect) = next {
-            self.perform(effect, &nothing, None)?;
+            match effect {
+                // Later ones hold all earlier ones: with `async` there are many at once.
+                Effect::Confirm { to, stream } => _ = confirms.insert(to, stream),
+                other => self.perform(other, &nothing, None)?,
+            }
             next = self.shard.next_settled();
+        }
+        for (to, stream) in confirms {
+            self.mesh.post(to, Parcel::Confirm(stream));
         }
         self.post_gathered();
         Ok(())
@@ -86,7 +95,7 @@ impl<S: Store> Desk<S> {
                 self.relay(to, Post { relay, stamps });
             }
             Effect::Enroll { user, tenant } => self.shard.enroll(user, tenant),
-            Effect::Confirm { to, stream } => self.mesh.post(to, Parcel::Confirm(stream)),
+            Effect::Confirm { .. } => unreachable!("confirms wait until they are settled"),
             Effect::Marks { to, notice } => self.marks[usize::from(to.0)].push(notice),
             Effect::MarksApplied { to, receipt } => {
                 self.receipts[usize::from(to.0)].push(receipt);

@@ -127,6 +127,51 @@ fn a_list_leaves_when_all_that_it_shows_is_durable() {
     assert!(after[before.len()..].contains("not durable yet"), "{after}");
 }
 
+/// Invariant 5 of node::listing.
+#[test]
+fn many_parts_that_wait_for_the_disk_are_not_all_made() {
+    use crate::chat::event::Event;
+    use crate::limits::HELD_PARTS_MAX;
+    use crate::speech::Part;
+    let mut house = House::new(1);
+    let (anna, bo) = (house.person(0), house.person(0));
+    let mut client = house.device(anna);
+    house.round();
+    let sent = text(51, bo, "waits for the disk");
+    client.say(&sent);
+    take_turn(&mut house.shards[0], sent.len());
+    // Who asks is gone by the time.
+    let to = ConnectionId { shard: ShardId(0), index: 9, generation: 9 };
+    let desk = &mut house.shards[0].desk;
+    for _ in 0..HELD_PARTS_MAX + 40 {
+        let request = Request::Offline { user: bo, after_seq: 0, limit: 9 };
+        desk.apply(Event::Request { connection: to, user: None, request }).expect("no disk");
+        let Some(Effect::List { listing, .. }) = desk.turn.now.pop() else { panic!("no list") };
+        desk.give_part(to, listing, Part::First, 0).expect("no disk");
+    }
+    assert_eq!(desk.held_parts.counts(), (HELD_PARTS_MAX, 40));
+    house.shards[0].sync_if_awaited().expect("a sync");
+    assert!(house.shards[0].desk.held_parts.is_empty());
+}
+
+/// Invariant 3 of chat::shard.
+#[test]
+fn a_count_leaves_when_what_it_counts_is_durable() {
+    let mut house = House::new(1);
+    let (anna, bo) = (house.person(0), house.person(0));
+    let (mut client, mut asking) = (house.device(anna), house.connect(0, Port::Http));
+    house.round();
+    let sent = text(61, bo, "counts");
+    client.say(&sent);
+    take_turn(&mut house.shards[0], sent.len());
+    let question = call("/im/user/chat/unread/count", &format!(r#"{{"userId":{}}}"#, bo.number()));
+    asking.say(&question);
+    take_turn(&mut house.shards[0], question.len());
+    assert_eq!(out_of(&mut house, &asking), "");
+    house.shards[0].sync_if_awaited().expect("a sync");
+    assert!(out_of(&mut house, &asking).contains("\"count\":1"));
+}
+
 /// Invariant 5 of node::shard_loop.
 /// Invariant 2 of node::durable.
 #[test]

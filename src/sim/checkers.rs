@@ -12,7 +12,8 @@
 //!    in which they were sent.
 //! 4. `unread`: a count is that of the messages received since the last clear, and only a clear
 //!    makes a message read.
-//! 5. `offline`: what waits is what was received and not acked, and only an Ack ends that.
+//! 5. `offline`: what waits is what was received and not acked, only an Ack ends that, and whoever
+//!    comes is told when anything waits.
 //! 6. `lists`: pages and chat lists are what the model's one map of rows says; states do not go
 //!    back.
 //! 7. `ids`: minted ids are unique and rise, over shards, crashes and clocks; an identity is one
@@ -21,7 +22,7 @@
 //!    concern.
 //! 9. `bounds`: what the server holds is within the limits.
 //! 10. `arrives`: when faults have ended, all that was said is answered, and every message is where
-//!     it is to be, on every connection that was there.
+//!     it is to be, on every connection that was there. Who says what is right is not shut out.
 
 use crate::chat::audit::{self, Finding};
 use crate::ids::UserId;
@@ -73,7 +74,11 @@ struct Line {
     doomed: Vec<i64>,
     /// Acks of which nothing has shown yet that they were taken in.
     acks: Vec<(Named, Step)>,
+    /// It was welcomed, and is to be told next that messages wait.
+    owes_notice: bool,
     has_acked: bool,
+    /// It has said what no client says.
+    babbles: bool,
     /// Messages pushed here, in turn.
     pushed: Vec<Key>,
     /// Calls that are not answered.

@@ -279,6 +279,12 @@ impl Model {
         here.flat_map(|owner| owners().map(move |peer| (owner, peer))).collect()
     }
 
+    /// Whoever asks at `asked` finds an entry of these two.
+    pub fn knows_chat(&self, (owner, peer): (UserId, UserId), asked: Step) -> bool {
+        let id = self.chats.get(&(owner, peer)).and_then(|chat| chat.id);
+        id.is_some_and(|(_, since)| since <= asked)
+    }
+
     /// All of a chat that had arrived at `begun` is read.
     pub fn cleared(&mut self, owner: UserId, peer: UserId, begun: Step, answered: Step) {
         self.each_of(owner, |message| {

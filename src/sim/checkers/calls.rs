@@ -92,13 +92,34 @@ impl Checkers {
             }
         }
         if status != 200 {
-            return self.check_refusal(call, status, body);
+            return self.check_refusal(call, status, body, span.asked);
         }
         self.see_answer(call, body, span)
     }
 
     /// Who is registered is refused nothing but when the server cannot.
-    fn check_refusal(&self, call: &Call, status: u16, body: &OwnedValue) -> Result<(), Failure> {
+    fn check_refusal(
+        &self,
+        call: &Call,
+        status: u16,
+        body: &OwnedValue,
+        asked: Step,
+    ) -> Result<(), Failure> {
+        let may_be_busy = [408, 429, 503].contains(&status);
+        let is_right = match *call {
+            Call::MintIds(_) => true,
+            // What is deleted cannot be put on top.
+            Call::ClearUnread(id) | Call::DeleteChat(id) => {
+                let pair = self.model.chat_ids.get(&id.number());
+                pair.is_some_and(|pair| self.model.knows_chat(*pair, asked))
+            }
+            Call::ClearUnreadOf { owner, peer } => self.model.knows_chat((owner, peer), asked),
+            _ => false,
+        };
+        if is_right && !may_be_busy {
+            let words = format!("{call:?}: expected an answer, found {status} {}", body.encode());
+            return Err(failure("lists", UserId::SYSTEM, words));
+        }
         let asker = match call {
             Call::Page { user, .. } | Call::Offline { user, .. } | Call::ChatList { user, .. } => {
                 *user
@@ -107,7 +128,6 @@ impl Checkers {
             Call::UnreadCount(user) => *user,
             _ => return Ok(()),
         };
-        let may_be_busy = [408, 429, 503].contains(&status);
         if self.people.knows(asker) && !may_be_busy {
             let words = format!("{call:?}: expected an answer, found {status} {}", body.encode());
             return Err(failure("lists", asker, words));

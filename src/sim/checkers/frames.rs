@@ -1,7 +1,7 @@
 //! Frames: messages that are said and acked, and those that are pushed.
 
 use super::sights::Looks;
-use super::{Checkers, Span, about};
+use super::{Checkers, Span, about, failure};
 use crate::ids::UserId;
 use crate::sim::model::message::{Draft, Message, Sending};
 use crate::sim::model::{Deed, Key, Named, Nameless, Step};
@@ -16,6 +16,7 @@ impl Checkers {
         begun: Step,
     ) -> Result<(), Failure> {
         let line = self.lines.entry(device).or_default();
+        line.babbles |= *frame == Said::Garbage;
         if let Said::Auth { user, id } = frame {
             line.auth.get_or_insert((*id, begun));
             if line.user.is_none() {
@@ -78,14 +79,22 @@ impl Checkers {
     ) -> Result<(), Failure> {
         let line = self.lines.entry(device).or_default();
         let Some(user) = line.user else { return Ok(()) };
+        let is_told = matches!(frame, Heard::Waiting { .. } | Heard::Close { .. });
+        if std::mem::take(&mut line.owes_notice) && !is_told {
+            let words = format!("expected {device} to be told that messages wait, found {frame:?}");
+            return Err(failure("offline", user, words));
+        }
         match frame {
             Heard::Ack { id, source } => {
                 if id % 1000 == 0 {
                     let words = "expected no multiple of 1000 as an Ack's own id".to_owned();
                     return Err(about("ids", user, (UserId::SYSTEM, *id), words));
                 }
-                if line.welcomed.is_none() && line.auth.is_some_and(|(id, _)| id == Some(*source)) {
+                let auth = line.auth.filter(|(id, _)| *id == Some(*source));
+                if let (None, Some((_, asked))) = (line.welcomed, auth) {
                     line.welcomed = Some(step);
+                    let owes = self.waits_any(user, Span { asked, answered: step });
+                    self.lines.entry(device).or_default().owes_notice = owes;
                     return Ok(());
                 }
                 self.heard_ack(user, device, *source, step)
@@ -97,6 +106,11 @@ impl Checkers {
             Heard::Waiting { count } => {
                 let asked = line.auth.map_or(0, |(_, said)| said);
                 self.see_waiting(user, *count, Span { asked, answered: step })
+            }
+            Heard::Close { code: Some(code @ (1002 | 1003 | 1007 | 1009)) } if !line.babbles => {
+                let words =
+                    format!("expected to be heard on {device}, found it closed with {code}");
+                Err(failure("arrives", user, words))
             }
             Heard::Error { source: None, .. } | Heard::Ping | Heard::Pong | Heard::Close { .. } => {
                 Ok(())
@@ -185,12 +199,20 @@ impl Checkers {
             let words = format!("expected it to be taken in, found {words:?}, as if another was");
             return Err(about("once", key.0, key, words));
         }
+        let begun = message.sendings[at].deed.begun;
+        if code == 503 && is_only && keeps_all && message.kept.is_sure(begun) {
+            let words = format!("expected an Ack, for it was kept before; found {words:?}");
+            return Err(about("kept", key.0, key, words));
+        }
         let draft = message.sendings[at].draft;
         let to = message.drafts[draft].to;
         if code == 409 && message.taken.is_none() {
             let mut open = message.sendings.iter().filter(|sending| is_open(sending, device));
-            // Refusals overtake Acks: which of these was refused nobody can tell.
-            message.is_shaken |= open.any(|sending| sending.draft != draft);
+            let is_of_two = open.any(|sending| sending.draft != draft);
+            // Refusals overtake Acks: which of the two was refused nobody can tell if one of them
+            // may have come another way before.
+            let is_from_two = message.sendings.iter().any(|sending| sending.device != device);
+            message.is_shaken |= is_of_two && is_from_two;
         }
         let mut open = message.sendings.iter().filter(|sending| is_open(sending, device));
         if code == 409 || open.all(|sending| sending.draft == draft) {

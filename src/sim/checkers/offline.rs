@@ -24,6 +24,11 @@ impl Checkers {
             && !self.model.may_be_forgotten(message, owner, span.answered)
     }
 
+    /// Something waits for a user, for sure.
+    pub(super) fn waits_any(&self, user: UserId, span: Span) -> bool {
+        self.model.messages_of(user).any(|message| self.waits_surely(message, user, span))
+    }
+
     /// An offline list was shown.
     pub(super) fn see_offline(
         &mut self,

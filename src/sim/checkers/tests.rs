@@ -144,6 +144,11 @@ impl Story {
         let id = 1_000_001 + i64::from(self.devices);
         self.say(device, Said::Auth { user, id: Some(id) });
         self.hear(device, Heard::Ack { id: 1, source: id }).expect("it is welcomed");
+        if self.checkers.lines[&device].owes_notice {
+            let waits = self.checkers.model.messages_of(user);
+            let count = waits.filter(|it| it.is_received_by(user) && it.is_kept_now()).count();
+            self.hear(device, Heard::Waiting { count: count as u64 }).expect("so many wait");
+        }
         device
     }
 

@@ -203,15 +203,29 @@ impl Crowd {
         let mut said = self.compose(who);
         let forger = self.anybody();
         let number = self.numbers;
-        let used = self.people[who].said.last().map(|(id, _)| *id);
-        if let Said::Message { id, from, .. } = &mut said {
+        let used = self.people[who].said.last().cloned();
+        if let Said::Message { id, from, content, kind, event, timestamp, .. } = &mut said {
             match (forger, used) {
                 (Some(forger), _) if number % 2 == 0 => {
                     *from = Some(forger);
                     // An id of its own: nothing true may be said under it later.
                     *id = 3_000_000 + number;
                 }
-                (_, Some(used)) => *id = used,
+                (_, Some((used, before))) => {
+                    *id = used;
+                    // The same words, but to somebody else.
+                    if let Said::Message {
+                        content: words,
+                        kind: of,
+                        event: what,
+                        timestamp: at,
+                        ..
+                    } = before
+                        && number % 4 == 1
+                    {
+                        (*content, *kind, *event, *timestamp) = (words, of, what, at);
+                    }
+                }
                 _ => {}
             }
         }

@@ -110,6 +110,7 @@ impl People {
             }
             let channel = self.model.channel_mut(other, person);
             let taken = std::mem::replace(&mut channel.taken, known.max(next));
+            ensure!(taken <= first, "DOUBLED: {first} was given again, all below {taken} was had");
             self.found += first - taken;
             self.pushed += known.max(next) - first;
         }

@@ -133,6 +133,16 @@ fn an_ack_is_uncertain_until_a_later_answer_on_its_connection() {
 
 /// Invariant 5 of sim::checkers.
 #[test]
+fn who_is_not_told_that_messages_wait_is_found() {
+    let (mut story, _, _) = three();
+    let device = DeviceId { person: bob().number(), connection: 900 };
+    story.say(device, Said::Auth { user: bob(), id: Some(77) });
+    holds(story.hear(device, Heard::Ack { id: 1, source: 77 }));
+    fails(story.hear(device, Heard::Pong), "offline", None);
+}
+
+/// Invariant 5 of sim::checkers.
+#[test]
 fn an_ack_up_to_a_message_reaches_those_before_it_and_no_other() {
     let start = || {
         let (mut story, _, b) = three();

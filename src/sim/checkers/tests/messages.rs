@@ -190,6 +190,38 @@ fn a_push_that_is_passed_over_is_found() {
     holds(story.pushed(b, 11));
 }
 
+/// Invariant 1 of sim::checkers.
+#[test]
+fn what_was_kept_before_is_acked_whatever_the_disk_lacks() {
+    let refusal = |source| Heard::Error { source: Some(source), code: 503, words: "full".into() };
+    let mut story = Story::new(SYNC);
+    let a = story.connect(ann());
+    story.send(a, 10, bob());
+    holds(story.hear(a, refusal(10)));
+    story.sent(a, 11, bob());
+    story.send(a, 11, bob());
+    fails(story.hear(a, refusal(11)), "kept", Some(11));
+}
+
+/// Invariant 10 of sim::checkers.
+#[test]
+fn whoever_says_what_is_right_is_not_shut_out() {
+    let start = || {
+        let mut story = Story::new(SYNC);
+        let a = story.connect(ann());
+        (story, a)
+    };
+    for code in [1002, 1003, 1007, 1009] {
+        let (mut story, a) = start();
+        fails(story.hear(a, Heard::Close { code: Some(code) }), "arrives", None);
+        let (mut story, a) = start();
+        story.say(a, Said::Garbage);
+        holds(story.hear(a, Heard::Close { code: Some(code) }));
+    }
+    let (mut story, a) = start();
+    holds(story.hear(a, Heard::Close { code: Some(1001) }));
+}
+
 /// Invariant 8 of sim::checkers.
 #[test]
 fn messages_that_nobody_sent_so_are_found() {
