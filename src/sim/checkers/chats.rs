@@ -23,7 +23,7 @@ impl Checkers {
             message.may_be_received_by(owner)
                 && message.possible().any(|draft| draft.kind.is_content())
                 && message.may_be_kept(span.answered)
-                && !message.at_recipient.read.is_sure(span.asked)
+                && (message.is_of_two() || !message.at_recipient.read.is_sure(span.asked))
         });
         let most: u64 = may_be_unread.map(|message| 1 + u64::from(message.is_shaken)).sum();
         let nameless = self.model.nameless_from(peer, owner);
