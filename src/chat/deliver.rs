@@ -50,21 +50,17 @@ impl<S: Store> Shard<S> {
         if !self.outbox.is_new(from, relay.position) {
             return Ok(());
         }
-        // Both may scan, which writes out what was changed before: the relay comes after them.
-        let is_registered = self.is_registered(recipient);
-        let before = if is_registered { self.arrived_before(relay)? } else { None };
-        if is_registered {
-            self.prepare_chat(recipient, relay.letter.from)?;
-        }
-        self.outbox.take_in(&mut self.records, from, relay.position);
-        if !is_registered {
+        if !self.is_registered(recipient) {
             tracing::warn!(shard = self.place.shard.0, "a relay names a user who is not here");
+            self.outbox.take_in(&mut self.records, from, relay.position);
+            return Ok(());
         }
+        // Both may scan, which writes out what was changed before: the relay comes after them.
+        let before = self.arrived_before(relay)?;
+        self.prepare_chat(recipient, relay.letter.from)?;
+        self.outbox.take_in(&mut self.records, from, relay.position);
         if let Some(before) = before {
             return self.count_anew(relay, before);
-        }
-        if !is_registered {
-            return Ok(());
         }
         let writing = Writing {
             letter: relay.letter,

@@ -9,7 +9,7 @@
 //! order of a turn (`shard_loop`).
 
 use crate::chat::directory::Directory;
-use crate::chat::event::{Event, MarksNotice, MarksReceipt, Now};
+use crate::chat::event::{Event, MarksNotice, MarksReceipt, Now, StreamPosition};
 use crate::chat::history::Listing;
 use crate::chat::shard::{Place, Shard};
 use crate::chat::turn::Turn;
@@ -79,6 +79,8 @@ pub struct Desk<S: Store> {
     pub marks: Vec<Vec<MarksNotice>>,
     /// Receipts to post, by shard.
     pub receipts: Vec<Vec<MarksReceipt>>,
+    /// Confirms to post, by shard.
+    pub confirms: Vec<Option<StreamPosition>>,
     /// HTTP requests that other shards are answering.
     pub forwarded: usize,
     /// Lists being answered to connections of other shards.
@@ -139,6 +141,7 @@ impl<S: Store> Desk<S> {
             relays: (0..shards).map(|_| Vec::new()).collect(),
             marks: (0..shards).map(|_| Vec::new()).collect(),
             receipts: (0..shards).map(|_| Vec::new()).collect(),
+            confirms: vec![None; shards],
             forwarded: 0,
             abroad: BTreeMap::new(),
             held_parts: HeldParts::default(),

@@ -34,7 +34,7 @@ struct Made {
 }
 
 /// A part that is to be made.
-type Wanted = (ConnectionId, Box<Listing>, Part);
+type Wanted = (ConnectionId, Box<Listing>, Part, u8);
 
 /// Parts that wait for the disk.
 #[derive(Default)]
@@ -43,8 +43,6 @@ pub struct HeldParts {
     made: Vec<(Position, Made)>,
     /// For whom there was no room among these.
     wanted: VecDeque<Wanted>,
-    /// What was durable when it was last looked.
-    durable: Position,
 }
 
 impl HeldParts {
@@ -82,7 +80,7 @@ impl<S: Store> Desk<S> {
         stages: u8,
     ) -> Result<(), StoreError> {
         if self.held_parts.made.len() >= HELD_PARTS_MAX {
-            self.held_parts.wanted.push_back((to, listing, part));
+            self.held_parts.wanted.push_back((to, listing, part, stages));
             return Ok(());
         }
         let needs = self.shard.needs_of_list(&listing)?;
@@ -109,17 +107,18 @@ impl<S: Store> Desk<S> {
     /// Gives the parts that show only what is durable by now, and makes those that found no room.
     pub fn give_durable_parts(&mut self) -> Result<(), StoreError> {
         let durable = self.shard.store().durable();
-        if self.held_parts.is_empty() || self.held_parts.durable == durable {
-            return Ok(());
-        }
-        self.held_parts.durable = durable;
         let is_due = |held: &mut (Position, Made)| held.0 <= durable;
         let due: Vec<_> = self.held_parts.made.extract_if(.., is_due).collect();
+        if due.is_empty() {
+            return Ok(());
+        }
         due.into_iter().for_each(|(_, made)| self.give(made));
         for _ in 0..self.held_parts.wanted.len() {
-            let Some((to, listing, part)) = self.held_parts.wanted.pop_front() else { break };
+            let Some((to, listing, part, stages)) = self.held_parts.wanted.pop_front() else {
+                break;
+            };
             if !self.is_here(to.shard) || self.reach(token_of(to)).is_some() {
-                self.give_part(to, listing, part, 0)?;
+                self.give_part(to, listing, part, stages)?;
             }
         }
         Ok(())

@@ -22,7 +22,6 @@ use crate::speech::{self, Pushed};
 use crate::store::{Store, StoreError};
 use crate::wire::encode;
 use crate::wire::session::CloseCode;
-use std::collections::BTreeMap;
 
 impl<S: Store> Desk<S> {
     /// Performs the effects of a turn that may leave, in their order.
@@ -40,24 +39,14 @@ impl<S: Store> Desk<S> {
 
     /// Performs what was to wait until it is on disk.
     pub fn release_settled(&mut self) -> Result<(), StoreError> {
-        let mut next = self.shard.next_settled();
-        if next.is_none() {
-            return Ok(());
+        let (nothing, mut is_told) = (Turn::default(), false);
+        while let Some(effect) = self.shard.next_settled() {
+            self.perform(effect, &nothing, None)?;
+            is_told = true;
         }
-        let nothing = Turn::default();
-        let mut confirms = BTreeMap::new();
-        while let Some(effect) = next {
-            match effect {
-                // Later ones hold all earlier ones: with `async` there are many at once.
-                Effect::Confirm { to, stream } => _ = confirms.insert(to, stream),
-                other => self.perform(other, &nothing, None)?,
-            }
-            next = self.shard.next_settled();
+        if is_told {
+            self.post_gathered();
         }
-        for (to, stream) in confirms {
-            self.mesh.post(to, Parcel::Confirm(stream));
-        }
-        self.post_gathered();
         Ok(())
     }
 
@@ -95,7 +84,8 @@ impl<S: Store> Desk<S> {
                 self.relay(to, Post { relay, stamps });
             }
             Effect::Enroll { user, tenant } => self.shard.enroll(user, tenant),
-            Effect::Confirm { .. } => unreachable!("confirms wait until they are settled"),
+            // Later ones hold all earlier ones: with `async` there are many at once.
+            Effect::Confirm { to, stream } => self.confirms[usize::from(to.0)] = Some(stream),
             Effect::Marks { to, notice } => self.marks[usize::from(to.0)].push(notice),
             Effect::MarksApplied { to, receipt } => {
                 self.receipts[usize::from(to.0)].push(receipt);
@@ -208,6 +198,9 @@ impl<S: Store> Desk<S> {
             if !self.receipts[index].is_empty() {
                 let receipts = std::mem::take(&mut self.receipts[index]);
                 self.mesh.post(to, Parcel::MarksApplied(receipts));
+            }
+            if let Some(stream) = self.confirms[index].take() {
+                self.mesh.post(to, Parcel::Confirm(stream));
             }
         }
     }

@@ -105,34 +105,32 @@ impl Checkers {
         body: &OwnedValue,
         asked: Step,
     ) -> Result<(), Failure> {
-        let may_be_busy = [408, 429, 503].contains(&status);
-        let is_right = match *call {
-            Call::MintIds(_) => true,
+        let known = |user| Some(user).filter(|user| self.people.knows(*user));
+        let chat = |pair| Some(pair).filter(|pair| self.model.knows_chat(*pair, asked));
+        let asker = match *call {
+            Call::MintIds(_) => Some(UserId::SYSTEM),
+            Call::Page { user, .. } | Call::Offline { user, .. } | Call::ChatList { user, .. } => {
+                known(user)
+            }
+            Call::PairPage { owner, peer, .. } if self.people.knows(peer) => known(owner),
+            Call::UnreadCount(user) => known(user),
             // What is deleted cannot be put on top.
             Call::ClearUnread(id) | Call::DeleteChat(id) => {
                 let pair = self.model.chat_ids.get(&id.number());
-                pair.is_some_and(|pair| self.model.knows_chat(*pair, asked))
+                pair.and_then(|pair| chat(*pair)).map(|(owner, _)| owner)
             }
-            Call::ClearUnreadOf { owner, peer } => self.model.knows_chat((owner, peer), asked),
-            _ => false,
+            Call::ClearUnreadOf { owner, peer } => chat((owner, peer)).map(|(owner, _)| owner),
+            _ => None,
         };
-        if is_right && !may_be_busy {
-            let words = format!("{call:?}: expected an answer, found {status} {}", body.encode());
-            return Err(failure("lists", UserId::SYSTEM, words));
-        }
-        let asker = match call {
-            Call::Page { user, .. } | Call::Offline { user, .. } | Call::ChatList { user, .. } => {
-                *user
+        let may_be_busy = [408, 429, 503].contains(&status);
+        match asker {
+            Some(asker) if !may_be_busy => {
+                let found = body.encode();
+                let words = format!("{call:?}: expected an answer, found {status} {found}");
+                Err(failure("lists", asker, words))
             }
-            Call::PairPage { owner, peer, .. } if self.people.knows(*peer) => *owner,
-            Call::UnreadCount(user) => *user,
-            _ => return Ok(()),
-        };
-        if self.people.knows(asker) && !may_be_busy {
-            let words = format!("{call:?}: expected an answer, found {status} {}", body.encode());
-            return Err(failure("lists", asker, words));
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     fn see_answer(&mut self, call: &Call, body: &OwnedValue, span: Span) -> Result<(), Failure> {

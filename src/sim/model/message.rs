@@ -118,17 +118,19 @@ impl Message {
     /// The drafts that may be in a history: a power cut may have left one at one end, and another
     /// was taken in at the other since.
     pub fn possible(&self) -> impl Iterator<Item = &Draft> {
-        let is_candidate =
-            |index: usize| self.is_parted || self.taken.is_none_or(|taken| taken == index);
-        let drafts = self.drafts.iter().enumerate();
-        drafts.filter(move |(index, _)| is_candidate(*index)).map(|(_, draft)| draft)
+        self.drafts_with(self.taken.filter(|_| !self.is_parted))
     }
 
     /// The drafts that may be the one that is kept.
     pub fn candidates(&self) -> impl Iterator<Item = &Draft> {
-        let is_candidate = |index: usize| self.taken.is_none_or(|taken| taken == index);
+        self.drafts_with(self.taken)
+    }
+
+    /// Only the one that was taken, if that is known.
+    fn drafts_with(&self, taken: Option<usize>) -> impl Iterator<Item = &Draft> {
         let drafts = self.drafts.iter().enumerate();
-        drafts.filter(move |(index, _)| is_candidate(*index)).map(|(_, draft)| draft)
+        let left = drafts.filter(move |(index, _)| taken.is_none_or(|taken| taken == *index));
+        left.map(|(_, draft)| draft)
     }
 
     /// It may be in this user's history.
