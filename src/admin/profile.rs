@@ -57,11 +57,11 @@ pub fn away_json(moment: Moment, shards: &[Arc<ShardMetrics>]) -> String {
     let mut out = start(moment, "rounds");
     list(&mut out, rounds.iter(), |out, (shard, round)| {
         let (unix_ms, ns, doing) = (round.unix_ms, round.nanos, round.doing.name());
-        let doing_ns = round.doing_nanos;
+        let (doing_ns, waited_ns) = (round.doing_nanos, round.waited_nanos);
         let _ = write!(
             out,
             "{{\"shard\":{shard},\"unixMs\":{unix_ms},\"ns\":{ns},\"doing\":\"{doing}\",\
-             \"doingNs\":{doing_ns}}}"
+             \"doingNs\":{doing_ns},\"waitedNs\":{waited_ns}}}"
         );
     });
     out
@@ -168,12 +168,18 @@ mod tests {
     #[test]
     fn rounds_that_took_long_come_newest_first_over_all_shards() {
         let shards = shards();
-        let round = |unix_ms, doing| AwayRound { unix_ms, nanos: 9, doing, doing_nanos: 5 };
+        let round = |unix_ms, doing| AwayRound {
+            unix_ms,
+            nanos: 9,
+            doing,
+            doing_nanos: 5,
+            waited_nanos: 3,
+        };
         shards[0].note_away(Step::Decode, vec![round(1, Step::Ring), round(4, Step::Decode)]);
         shards[1].note_away(Step::Settle, vec![round(2, Step::Settle)]);
         let json = away_json(MOMENT, &shards);
         let first = "\"rounds\":[{\"shard\":0,\"unixMs\":4,\"ns\":9,\"doing\":\"decode\",\
-            \"doingNs\":5},{\"shard\":1,\"unixMs\":2,";
+            \"doingNs\":5,\"waitedNs\":3},{\"shard\":1,\"unixMs\":2,";
         assert!(json.contains(first), "{json}");
         assert_eq!(json.matches("\"doing\"").count(), 3);
     }

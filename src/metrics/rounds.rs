@@ -26,4 +26,7 @@ pub struct AwayRound {
     pub doing: Step,
     /// How long that took, ns.
     pub doing_nanos: u64,
+    /// How much of the round the thread waited for a core that somebody else had, ns: at most so
+    /// much, for what it waited up to 0.1 s before may be among it.
+    pub waited_nanos: u64,
 }

@@ -20,6 +20,7 @@ mod bounds;
 pub mod clock;
 pub mod connection;
 pub mod control;
+mod core_wait;
 pub mod cuts;
 mod cutting;
 pub mod data_folder;

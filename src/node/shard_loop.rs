@@ -24,6 +24,7 @@ use crate::node::admission::Admission;
 use crate::node::clock::{self, steady_nanos};
 use crate::node::connection::{Connection, Receiving};
 use crate::node::control::{Control, Phase, Report};
+use crate::node::core_wait::CoreWait;
 use crate::node::desk::Desk;
 use crate::node::listener::{Listeners, PORTS};
 use crate::node::log_writer::LogWriter;
@@ -82,6 +83,8 @@ pub struct ShardLoop<S: Store> {
     pub(super) cut: CutOrder,
     /// What its rounds are made of.
     pub(super) steps: Steps,
+    /// What it waited for its core.
+    core_wait: CoreWait,
     listeners: Listeners,
     clock: Clock,
     pub(super) parcels: VecDeque<(ShardId, Parcel)>,
@@ -122,6 +125,7 @@ impl<S: Store> ShardLoop<S> {
             admission: Admission::default(),
             cut: CutOrder::default(),
             steps: Steps::default(),
+            core_wait: CoreWait::of_this_thread(),
             listeners,
             clock,
             parcels: VecDeque::new(),
@@ -242,11 +246,13 @@ impl<S: Store> ShardLoop<S> {
 
     /// Counts how long the round took, and names what took long.
     fn end_round(&mut self) {
-        let (nanos, away) = self.steps.end(steady_nanos(), self.desk.now.wall_ms);
+        let wall_ms = self.desk.now.wall_ms;
+        let (nanos, away) = self.steps.end(steady_nanos(), wall_ms, || self.core_wait.look());
         self.desk.metrics.record(Stage::Away, nanos);
         if let Some(away) = away {
             let (shard, doing) = (self.desk.place.shard.0, away.doing.name());
-            tracing::debug!(shard, ns = nanos, doing, doing_ns = away.doing_nanos, "away");
+            let (doing_ns, waited_ns) = (away.doing_nanos, away.waited_nanos);
+            tracing::debug!(shard, ns = nanos, doing, doing_ns, waited_ns, "away");
             self.desk.metrics.note_away(away.doing, self.steps.away());
         }
     }
@@ -361,6 +367,7 @@ impl<S: Store> ShardLoop<S> {
             self.desk.sweep(self.sweep_part);
             self.sweep_part = self.sweep_part.wrapping_add(1);
             self.desk.profile.show();
+            self.core_wait.look();
         }
         self.steps.enter(Step::Decode, steady_nanos());
         Ok(())

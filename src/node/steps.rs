@@ -7,7 +7,8 @@
 //! 1. The steps of a round add up to it, and the longest of them is named.
 //! 2. At most [`AWAY_ROUNDS_MAX`] rounds are remembered: the last.
 //!
-//! On a virtual machine whose host takes the core away, any step may be the one that was begun.
+//! Whoever else wants the core may take it away in any step, and so may the host of a virtual machine:
+//! the first is told apart (`node::core_wait`), the second is not.
 
 use crate::limits::{AWAY_MS_MAX, AWAY_ROUNDS_MAX};
 use crate::metrics::rounds::{AwayRound, Step};
@@ -69,8 +70,13 @@ impl Steps {
     }
 
     /// The round is over. Returns how long it took, ns, and what is to be told of it if that was
-    /// long.
-    pub fn end(&mut self, now: u64, unix_ms: i64) -> (u64, Option<AwayRound>) {
+    /// long: only then `waited` is asked how long the thread had waited for a core of late, ns.
+    pub fn end(
+        &mut self,
+        now: u64,
+        unix_ms: i64,
+        waited: impl FnOnce() -> u64,
+    ) -> (u64, Option<AwayRound>) {
         self.enter(Step::Ring, now);
         let nanos = now - self.began;
         if nanos <= AWAY_NS {
@@ -82,7 +88,8 @@ impl Steps {
         if self.away.len() == AWAY_ROUNDS_MAX {
             self.away.pop_front();
         }
-        let round = AwayRound { unix_ms, nanos, doing, doing_nanos };
+        let waited_nanos = waited().min(nanos);
+        let round = AwayRound { unix_ms, nanos, doing, doing_nanos, waited_nanos };
         self.away.push_back(round);
         (nanos, Some(round))
     }
@@ -112,17 +119,23 @@ mod tests {
         steps.enter(Step::Decode, 12 * MS + 500_000);
         steps.enter(Step::Settle, 14 * MS);
         assert_eq!(steps.spent.iter().sum::<u64>(), 4 * MS);
-        let (nanos, away) = steps.end(15 * MS, 77);
+        let (nanos, away) = steps.end(15 * MS, 77, || 9 * MS);
         assert_eq!(nanos, 5 * MS);
         let away = away.expect("it was long");
         assert_eq!((away.doing, away.doing_nanos), (Step::Decode, 3 * MS + 500_000 - 5));
         assert_eq!((away.unix_ms, away.nanos), (77, 5 * MS));
+        assert_eq!(away.waited_nanos, 5 * MS, "what was before the round is not its own");
         steps.begin(30 * MS);
-        assert_eq!(steps.end(32 * MS, 78), (2 * MS, None), "waiting is not away");
+        assert_eq!(
+            steps.end(32 * MS, 78, || panic!("it was short")),
+            (2 * MS, None),
+            "waiting is not away"
+        );
         steps.go_on();
         steps.begin(35 * MS);
-        let (nanos, away) = steps.end(35 * MS + 1, 79);
-        assert_eq!((nanos, away.map(|away| away.doing)), (3 * MS + 1, Some(Step::Ring)));
+        let (nanos, away) = steps.end(35 * MS + 1, 79, || 7);
+        assert_eq!(nanos, 3 * MS + 1);
+        assert_eq!(away.map(|away| (away.doing, away.waited_nanos)), Some((Step::Ring, 7)));
     }
 
     /// Invariant 2 of node::steps.
@@ -131,7 +144,7 @@ mod tests {
         let mut steps = Steps::default();
         for round in 0..AWAY_ROUNDS_MAX as u64 + 9 {
             steps.begin(round * 10 * MS);
-            steps.end(round * 10 * MS + 3 * MS, round as i64);
+            steps.end(round * 10 * MS + 3 * MS, round as i64, || 0);
         }
         let away = steps.away();
         assert_eq!((away.len(), away[0].unix_ms), (AWAY_ROUNDS_MAX, 9));

@@ -83,6 +83,7 @@ pub fn away() -> Value {
     let round = |unix_ms: u64, ns: u64| {
         json!({
             "shard": 0, "unixMs": unix_ms, "ns": ns, "doing": "decode", "doingNs": ns / 2,
+            "waitedNs": ns / 4,
         })
     };
     json!({"steadyNs": 1, "unixMs": UNIX_MS, "rounds": [

@@ -111,6 +111,8 @@ pub struct AwayRound {
     pub doing: String,
     /// How long that took, ns.
     pub doing_ns: u64,
+    /// How long the shard waited for a core meanwhile, ns, at most.
+    pub waited_ns: u64,
 }
 
 /// Asks for `/admin/latency`.
@@ -212,7 +214,7 @@ mod tests {
         "stampsNs":{"received":0,"decoded":70,"pushed":77}}]}"#;
 
     const AWAY: &str = r#"{"steadyNs":1,"unixMs":2,"rounds":[
-        {"shard":1,"unixMs":4,"ns":2500000,"doing":"decode","doingNs":2400000}]}"#;
+        {"shard":1,"unixMs":4,"ns":2500000,"doing":"decode","doingNs":2400000,"waitedNs":2000000}]}"#;
 
     fn answer(path: &str) -> Option<String> {
         let document = match path {

@@ -171,10 +171,11 @@ impl Page {
         );
         for round in account.away.iter().take(WORST) {
             let after = round.unix_ms.saturating_sub(account.begun_unix_ms) as f64 / 1e3;
-            let (whole, most) = (ms(round.ns), ms(round.doing_ns));
+            let [whole, most, waited] = [round.ns, round.doing_ns, round.waited_ns].map(ms);
             let (shard, doing) = (round.shard, &round.doing);
             let _ =
-                writeln!(self.0, "{whole:>7} shard {shard} at {after:.1} s, {most} of it: {doing}");
+                write!(self.0, "{whole:>7} shard {shard} at {after:.1} s, {most} of it: {doing}");
+            let _ = writeln!(self.0, "; {waited} without a core");
         }
     }
 }
@@ -233,7 +234,7 @@ mod tests {
         });
         let expected = "20.00 1268242042090296000, 119 > 145, shard 0 > 1, 6.000 of it: sync";
         assert_eq!(line_of(&text, "20.00"), expected);
-        let expected = "17.00 shard 0 at 0.3 s, 8.500 of it: decode";
+        let expected = "17.00 shard 0 at 0.3 s, 8.500 of it: decode; 4.250 without a core";
         assert_eq!(line_of(&text, "17.00"), expected);
     }
 
