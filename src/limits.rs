@@ -180,6 +180,8 @@ pub const SEGMENT_SPARE_PARTS: u64 = 8;
 /// Bytes of records that wait for the write in flight. At this count no request is taken up until
 /// they are on their way; the turn that reaches it may exceed it.
 pub const LOG_WAITING_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Bytes of a write to the log for which there is memory from the start.
+pub const LOG_READY_BYTES: usize = 1024 * 1024;
 /// The longest that the disk rests after a write to the log, while more is gathered.
 pub const LOG_REST_MS_MAX: u64 = 1;
 /// Bytes of records that are written at once, however little the disk has rested.
@@ -226,8 +228,10 @@ pub const CHUNK_MS: u64 = 1_000;
 pub const OVERLAY_BYTES_MAX: usize = 128 * 1024 * 1024;
 /// How long requests wait at most, at once, because tables are made more slowly than rows come.
 pub const ADMISSION_WAIT_MS_MAX: u64 = 10;
-/// Emptied chunks whose memory is kept for the next.
-pub const SPARE_CHUNKS_MAX: usize = 4;
+/// Emptied chunks whose memory is kept for the next, while rows come fast.
+pub const SPARE_CHUNKS_MAX: usize = OVERLAY_BYTES_MAX / CHUNK_BYTES;
+/// Empty chunks that are ready before the next is needed: as many are filled while a table is made.
+pub const SPARE_CHUNKS_AHEAD: usize = 3;
 /// Time after which what was written to the log is on disk in async mode.
 pub const LOG_SYNC_MS: u64 = 100;
 /// Bytes that go into tables of the LSM until they are handed to the disk, and whoever writes them

@@ -1,5 +1,5 @@
 //! The indexer: one thread that opens every shard's LSM, gathers sealed chunks and makes tables of
-//! them, and makes the log's files before they are needed.
+//! them, and makes the log's files, and memory for chunks, before they are needed.
 //!
 //! Invariants:
 //! 1. A shard hears that its chunks are applied, and synced, after they are: a table is on disk
@@ -65,6 +65,7 @@ enum Job {
     Apply(ShardId, Arc<Chunk>),
     Cut(ShardId, Cut),
     MakeSegment(ShardId),
+    MakeChunk(ShardId),
 }
 
 /// What a shard is told.
@@ -75,6 +76,8 @@ pub enum Notice {
     Synced(Position),
     /// A file for the log.
     Made(Place, OwnedFd),
+    /// A chunk to be filled.
+    Spare(Box<Chunk>),
     /// Nothing more will come.
     Failed(StoreError),
 }
@@ -108,6 +111,11 @@ impl Link {
     /// Wants one more file for the log.
     pub fn make_segment(&self) -> Result<(), StoreError> {
         self.ask(Job::MakeSegment(self.shard))
+    }
+
+    /// Wants one more chunk whose memory is there.
+    pub fn make_chunk(&self) -> Result<(), StoreError> {
+        self.ask(Job::MakeChunk(self.shard))
     }
 
     /// Where the indexer runs.
@@ -269,6 +277,7 @@ impl Indexer {
             Job::Apply(shard, chunk) => self.charges[usize::from(shard.0)].gather(chunk),
             Job::Cut(shard, cut) => self.cut(shard, cut),
             Job::MakeSegment(shard) => self.make_segment(shard),
+            Job::MakeChunk(shard) => self.tell(shard, Notice::Spare(Box::new(Chunk::ready()))),
         }
     }
 

@@ -347,7 +347,9 @@ async fn run_on_disk(mut berth: Berth) -> Result<(), ShardError> {
     let writer = LogWriter::new(link, files, berth.metrics.clone());
     let (fetcher, jobs) = berth.readers.take().expect("readers were prepared for each shard");
     jobs.start(berth.place.shard, &view)?;
-    run(LoggedStore::new(view, log), Some(writer), Some(fetcher), berth).await
+    let mut store = LoggedStore::new(view, log);
+    store.recent().expect("it has a log").make_room();
+    run(store, Some(writer), Some(fetcher), berth).await
 }
 
 /// Opens a shard and runs it to its end.

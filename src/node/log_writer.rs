@@ -106,6 +106,9 @@ impl LogWriter {
         if recent.log_mut().segments_mut().ask() {
             self.link.make_segment()?;
         }
+        while recent.ask_spare() {
+            self.link.make_chunk()?;
+        }
         if now_ms >= self.sync_asked_ms + LOG_SYNC_MS {
             self.sync_asked_ms = now_ms;
             recent.log_mut().ask_sync();
@@ -147,6 +150,7 @@ impl LogWriter {
                     self.files.add(place.number, file);
                     recent.log_mut().segments_mut().add(place);
                 }
+                Notice::Spare(chunk) => recent.add_spare(*chunk),
                 Notice::Failed(error) => return Err(error),
             }
         }

@@ -2,7 +2,10 @@
 
 use super::*;
 use crate::config::IndexerCore;
-use crate::limits::{FIRST_SEGMENT_BYTES, LOG_SEGMENTS_MAX, SEGMENT_BYTES, SEGMENT_SPARE_PARTS};
+use crate::limits::{
+    CHUNK_BYTES, FIRST_SEGMENT_BYTES, LOG_SEGMENTS_MAX, SEGMENT_BYTES, SEGMENT_SPARE_PARTS,
+    SPARE_CHUNKS_AHEAD,
+};
 use crate::node::cuts::Cuts;
 use crate::node::indexer::{self, Opening};
 use crate::node::mesh::{Doorbell, bells};
@@ -110,6 +113,22 @@ fn turns_become_durable_then_indexed_and_are_there_after_a_restart() {
         assert_eq!(value.expect("the store is well"), Some(vec![100; 200]));
         bench.close();
     }
+}
+
+#[test]
+fn chunks_are_made_ready_when_rows_come_fast() {
+    let folder = TempFolder::new();
+    let mut bench = Bench::open(&folder, Durability::Sync);
+    let spares = |bench: &mut Bench| bench.store.recent().expect("a log").overlay().spares();
+    bench.turn(0, 200);
+    bench.step().expect("the disk is well");
+    let bytes = 512 * 1024;
+    for number in 1..=(CHUNK_BYTES / 2 / bytes) as u32 {
+        assert_eq!(spares(&mut bench), 0, "rows come slowly so far");
+        bench.turn(number, bytes);
+    }
+    bench.until("spare chunks", |bench| spares(bench) >= SPARE_CHUNKS_AHEAD);
+    bench.close();
 }
 
 #[test]

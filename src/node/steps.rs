@@ -7,8 +7,8 @@
 //! 1. The steps of a round add up to it, and the longest of them is named.
 //! 2. At most [`AWAY_ROUNDS_MAX`] rounds are remembered: the last.
 //!
-//! Whoever else wants the core may take it away in any step, and so may the host of a virtual machine:
-//! the first is told apart (`node::core_wait`), the second is not.
+//! Whoever else wants the core may take it away in any step, and so may the host of a virtual
+//! machine: the first is told apart (`node::core_wait`), the second is not.
 
 use crate::limits::{AWAY_MS_MAX, AWAY_ROUNDS_MAX};
 use crate::metrics::rounds::{AwayRound, Step};

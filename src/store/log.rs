@@ -30,7 +30,7 @@ pub mod segments;
 
 use super::aligned::{AlignedBuffer, BLOCK_BYTES};
 use super::{Batch, Position};
-use crate::limits::LOG_WAITING_BYTES_MAX;
+use crate::limits::{LOG_READY_BYTES, LOG_WAITING_BYTES_MAX};
 use format::{Header, append_record, peek_record, seal_record};
 use segments::{Place, Segments};
 use std::collections::VecDeque;
@@ -113,6 +113,15 @@ impl Log {
             written,
             synced: written,
             has_failed: false,
+        }
+    }
+
+    /// Takes memory for writes of [`LOG_READY_BYTES`] now.
+    pub fn make_room(&mut self) {
+        for buffer in [Some(&mut self.gathering), self.spare.as_mut()].into_iter().flatten() {
+            let length = buffer.len();
+            buffer.extend(&vec![0; LOG_READY_BYTES]);
+            buffer.truncate(length);
         }
     }
 

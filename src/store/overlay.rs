@@ -7,6 +7,9 @@
 //! 4. A read of one owner's rows looks into no sealed chunk without rows of him, but for a few by
 //!    chance: those are not put in order for it.
 //!
+//! 5. A chunk that is full is followed by one whose memory is there, but for the first few of a
+//!    load that begins.
+//!
 //! Left to others: when a chunk is sealed and may go (`recent`), applying it (`node::indexer`).
 
 pub mod chunk;
@@ -18,7 +21,7 @@ mod tests;
 
 use super::batch::Change;
 use super::{Batch, Position, Range, Store, StoreError, Visit};
-use crate::limits::{OVERLAY_BYTES_MAX, SPARE_CHUNKS_MAX};
+use crate::limits::{CHUNK_BYTES, OVERLAY_BYTES_MAX, SPARE_CHUNKS_AHEAD, SPARE_CHUNKS_MAX};
 use chunk::{Chunk, hash_of};
 use order::Order;
 use owners::{Owner, Owners};
@@ -44,9 +47,45 @@ pub struct Overlay {
     sealed: VecDeque<Sealed>,
     sealed_bytes: usize,
     spare: Vec<(Chunk, Order, Owners)>,
+    /// Spare chunks that somebody makes ready.
+    asked: usize,
 }
 
 impl Overlay {
+    /// Begins with a chunk whose memory is there.
+    pub fn make_room(&mut self) {
+        assert!(self.open.is_empty(), "room is made before the first row");
+        self.open = Chunk::ready();
+    }
+
+    /// Whether one more spare chunk is to be made ready, by somebody who has time: rows come fast
+    /// and few are left. Each is asked for once.
+    pub fn ask_spare(&mut self) -> bool {
+        let is_fast = self.open.size() >= CHUNK_BYTES / 2;
+        let asks = is_fast && self.spare.len() + self.asked < SPARE_CHUNKS_AHEAD;
+        self.asked += usize::from(asks);
+        asks
+    }
+
+    /// Takes a spare chunk that was asked for.
+    pub fn add_spare(&mut self, chunk: Chunk) {
+        self.asked -= 1;
+        self.spare.push((chunk, Order::default(), Owners::default()));
+    }
+
+    /// Spare chunks that are there.
+    #[cfg(test)]
+    pub fn spares(&self) -> usize {
+        self.spare.len()
+    }
+
+    /// Rows come slowly: gives memory back, a chunk at a time, down to what is kept ahead.
+    pub fn give_back(&mut self) {
+        if self.spare.len() > SPARE_CHUNKS_AHEAD {
+            self.spare.pop();
+        }
+    }
+
     /// Takes a turn's changes.
     pub fn apply(&mut self, batch: &Batch, position: Position) {
         let order = self.order.get_mut();

@@ -59,6 +59,22 @@ impl Recent {
         }
     }
 
+    /// Takes memory ahead for the first writes and rows, so that no turn has to wait for it.
+    pub fn make_room(&mut self) {
+        self.log.make_room();
+        self.overlay.make_room();
+    }
+
+    /// Whether one more spare chunk is to be made ready; see [`Overlay::ask_spare`].
+    pub fn ask_spare(&mut self) -> bool {
+        self.overlay.ask_spare()
+    }
+
+    /// Takes a spare chunk that was asked for.
+    pub fn add_spare(&mut self, chunk: Chunk) {
+        self.overlay.add_spare(chunk);
+    }
+
     /// Takes a turn.
     pub fn append(&mut self, batch: &Batch) -> Position {
         let position = self.log.append(batch);
@@ -76,6 +92,9 @@ impl Recent {
     pub fn seal_if_old(&mut self, now_ms: u64) {
         if now_ms >= self.sealed_ms + CHUNK_MS {
             self.sealed_ms = now_ms;
+            if self.overlay.open().size() < CHUNK_BYTES / 2 {
+                self.overlay.give_back();
+            }
             self.seal();
         }
     }
@@ -196,6 +215,21 @@ mod tests {
         while let Some(write) = recent.log_mut().next_write() {
             recent.log_mut().written(write.buffer, Outcome::Done);
         }
+    }
+
+    #[test]
+    fn what_room_was_made_for_takes_no_more_memory() {
+        let mut recent = recent();
+        recent.make_room();
+        let mut batch = Batch::new();
+        for row in 0..1000_u32 {
+            batch.put(&row.to_be_bytes(), &[7; 900]);
+        }
+        let counted = allocation_counter::measure(|| {
+            recent.append(&batch);
+        });
+        // What it costs to know the order and the owners of rows.
+        assert!(counted.bytes_total < 32 * 1024, "{counted:?}");
     }
 
     /// Invariant 4 of store::recent.

@@ -214,7 +214,8 @@ mod tests {
         "stampsNs":{"received":0,"decoded":70,"pushed":77}}]}"#;
 
     const AWAY: &str = r#"{"steadyNs":1,"unixMs":2,"rounds":[
-        {"shard":1,"unixMs":4,"ns":2500000,"doing":"decode","doingNs":2400000,"waitedNs":2000000}]}"#;
+        {"shard":1,"unixMs":4,"ns":2500000,"doing":"decode","doingNs":2400000,
+         "waitedNs":2000000}]}"#;
 
     fn answer(path: &str) -> Option<String> {
         let document = match path {

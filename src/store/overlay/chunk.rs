@@ -5,9 +5,11 @@
 //! 1. Each key is there once, with its last change.
 //! 2. A write-once row that was put and removed within chunks that are indexed together never
 //!    reaches the LSM: no older value of it is anywhere.
-//! 3. A cleared chunk keeps its memory, and one made like another has as much: filling it allocates
-//!    nothing. A table that grew while 200,000 rows are in it would hold up its shard for 15 ms.
+//! 3. A cleared chunk keeps its memory, one made like another has as much, and a ready one has
+//!    enough for usual rows: filling it allocates nothing. A table that grew while 200,000 rows are
+//!    in it would hold up its shard for 15 ms.
 
+use crate::limits::{CHUNK_BYTES, TURN_BYTES_MAX};
 use crate::store::Position;
 use crate::store::batch::Change;
 use crate::store::keys::Kind;
@@ -20,9 +22,11 @@ use xxhash_rust::xxh3::xxh3_64;
 const REMOVED: u32 = u32::MAX;
 /// What an entry costs beside its key and value, about.
 const ENTRY_BYTES: usize = size_of::<Entry>() + 8;
+/// Key and value of small rows: a ready chunk has room for as many as make it full.
+const SMALL_ROW_BYTES: usize = 64;
 
 /// One row's last change.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct Entry {
     key: u32,
     key_bytes: u16,
@@ -182,15 +186,34 @@ impl Chunk {
         self.entries.is_empty()
     }
 
+    /// An empty chunk that is full before it grows, and all of whose memory was touched: 11 MB.
+    ///
+    /// Memory that nobody has touched is not there yet. The kernel gives it page by page, and the
+    /// host of a virtual machine by pieces of 2 MiB, each of which has held up a shard for 5 ms.
+    pub fn ready() -> Chunk {
+        let rows = CHUNK_BYTES.div_ceil(ENTRY_BYTES + SMALL_ROW_BYTES);
+        let mut chunk = Chunk::of_room(CHUNK_BYTES + TURN_BYTES_MAX, rows, rows);
+        chunk.bytes.resize(CHUNK_BYTES, 0);
+        for at in 0..place(rows) {
+            chunk.entries.push(Entry::default());
+            let rehash = |_: &u32| unreachable!("it has room");
+            chunk.newest.insert_unique(hash_of(&at.to_ne_bytes()), at, rehash);
+        }
+        chunk.clear();
+        chunk
+    }
+
     /// An empty chunk with as much memory as this one.
     pub fn like(&self) -> Chunk {
-        let rehash = |_: &u32| unreachable!("it is empty");
-        let mut newest = HashTable::new();
-        newest.reserve(self.newest.capacity(), rehash);
+        let rows = self.newest.capacity();
+        Chunk::of_room(self.bytes.capacity(), self.entries.capacity(), rows)
+    }
+
+    fn of_room(bytes: usize, entries: usize, rows: usize) -> Chunk {
         Chunk {
-            bytes: Vec::with_capacity(self.bytes.capacity()),
-            entries: Vec::with_capacity(self.entries.capacity()),
-            newest,
+            bytes: Vec::with_capacity(bytes),
+            entries: Vec::with_capacity(entries),
+            newest: HashTable::with_capacity(rows),
             last: Position::default(),
         }
     }
@@ -338,6 +361,23 @@ mod tests {
             fill(&mut chunk);
             let after = (chunk.bytes.capacity(), chunk.entries.capacity(), chunk.newest.capacity());
             assert_eq!(before, after);
+        }
+    }
+
+    /// Invariant 3 of store::overlay::chunk.
+    #[test]
+    fn a_ready_chunk_is_full_before_it_grows() {
+        for value_bytes in [SMALL_ROW_BYTES - 4, 200, 4096] {
+            let mut chunk = Chunk::ready();
+            let capacities =
+                |it: &Chunk| (it.bytes.capacity(), it.entries.capacity(), it.newest.capacity());
+            let before = capacities(&chunk);
+            let mut rows = 0_u32..;
+            while chunk.size() < CHUNK_BYTES {
+                let key = rows.next().expect("numbers").to_be_bytes();
+                chunk.change(&key, Change::Put(&vec![7; value_bytes]));
+            }
+            assert_eq!(before, capacities(&chunk), "rows of {value_bytes}");
         }
     }
 }

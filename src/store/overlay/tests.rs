@@ -190,3 +190,43 @@ fn dropped_chunks_give_their_memory_to_the_next() {
     }
     assert!(addresses.len() <= 2, "{addresses:?}");
 }
+
+fn fill(overlay: &mut Overlay, bytes: usize, position: &mut Position) {
+    let mut rows = 0_u32..;
+    while overlay.open().size() < bytes {
+        let mut batch = Batch::new();
+        batch.put(&rows.next().expect("numbers").to_be_bytes(), &[7; 60_000]);
+        *position = position.next();
+        overlay.apply(&batch, *position);
+    }
+}
+
+/// Invariant 5 of store::overlay.
+#[test]
+fn spare_chunks_are_asked_for_once_rows_come_fast_and_given_back_when_they_are_slow() {
+    let (mut overlay, mut position) = (Overlay::default(), Position::default());
+    overlay.make_room();
+    assert!(!overlay.ask_spare(), "nothing comes");
+    fill(&mut overlay, CHUNK_BYTES / 2, &mut position);
+    let asked = std::iter::from_fn(|| overlay.ask_spare().then_some(())).count();
+    assert_eq!(asked, SPARE_CHUNKS_AHEAD);
+    (0..asked).for_each(|_| overlay.add_spare(Chunk::ready()));
+    assert!(!overlay.ask_spare(), "they are there");
+    let allocated = |overlay: &mut Overlay| {
+        let sealing = allocation_counter::measure(|| overlay.seal());
+        sealing.bytes_total > CHUNK_BYTES as u64 / 2
+    };
+    for _ in 0..SPARE_CHUNKS_AHEAD {
+        assert!(!allocated(&mut overlay), "a ready chunk is next");
+        fill(&mut overlay, CHUNK_BYTES / 4, &mut position);
+    }
+    assert!(!overlay.ask_spare(), "rows come slowly");
+    assert!(allocated(&mut overlay), "none is left");
+    while overlay.sealed(0).is_some() {
+        overlay.drop_oldest();
+    }
+    let spare = overlay.spare.len();
+    assert!(spare > SPARE_CHUNKS_AHEAD);
+    (0..spare).for_each(|_| overlay.give_back());
+    assert_eq!(overlay.spare.len(), SPARE_CHUNKS_AHEAD);
+}
