@@ -40,6 +40,7 @@ mod expected;
 pub mod forget;
 pub mod history;
 pub mod kept;
+mod line;
 pub mod marks;
 mod marks_relay;
 mod message_ids;

@@ -7,6 +7,7 @@
 
 use crate::api::DeliveryState;
 use crate::chat::event::{Effect, Letter, Now, StoredPart};
+use crate::chat::line::Line;
 use crate::chat::shard::Shard;
 use crate::chat::turn::{Turn, When};
 use crate::ids::UserId;
@@ -15,7 +16,6 @@ use crate::limits::{
 };
 use crate::metrics::Counter;
 use crate::store::{Store, StoreError};
-use std::collections::VecDeque;
 
 /// A message that was pushed.
 #[derive(Clone, Copy)]
@@ -29,7 +29,7 @@ struct Awaited {
 /// Messages pushed, in the order in which they are due: each waits equally long.
 #[derive(Default)]
 pub struct Redelivery {
-    queue: VecDeque<Awaited>,
+    queue: Line<Awaited>,
 }
 
 impl Redelivery {
@@ -39,15 +39,15 @@ impl Redelivery {
     }
 
     fn wait(&mut self, awaited: Awaited) {
-        if self.queue.len() >= AWAITED_ACKS_MAX {
-            self.queue.pop_front();
+        if self.queue.count() >= AWAITED_ACKS_MAX {
+            self.queue.pop();
         }
-        self.queue.push_back(awaited);
+        self.queue.push(awaited);
     }
 
     fn next_due(&mut self, now: &Now) -> Option<Awaited> {
-        let is_due = self.queue.front().is_some_and(|first| first.due_ms <= now.steady_ms);
-        if is_due { self.queue.pop_front() } else { None }
+        let is_due = self.queue.first().is_some_and(|first| first.due_ms <= now.steady_ms);
+        if is_due { self.queue.pop() } else { None }
     }
 }
 
