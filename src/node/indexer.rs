@@ -34,6 +34,7 @@ use crate::store::log::format::Covered;
 use crate::store::log::segments::Place;
 use crate::store::overlay::chunk::Chunk;
 use crate::store::recent::Cut;
+use crate::store::view::Brake;
 use crate::store::{Position, StoreError};
 use rustix::fd::OwnedFd;
 use std::fs::File;
@@ -277,7 +278,7 @@ impl Indexer {
             Job::Apply(shard, chunk) => self.charges[usize::from(shard.0)].gather(chunk),
             Job::Cut(shard, cut) => self.cut(shard, cut),
             Job::MakeSegment(shard) => self.make_segment(shard),
-            Job::MakeChunk(shard) => self.tell(shard, Notice::Spare(Box::new(Chunk::ready()))),
+            Job::MakeChunk(shard) => self.make_chunk(shard),
         }
     }
 
@@ -363,6 +364,12 @@ impl Indexer {
         }
         self.tell(shard, Notice::Synced(covered.position));
         true
+    }
+
+    fn make_chunk(&self, shard: ShardId) {
+        let pace = &self.charges[usize::from(shard.0)].pace;
+        let chunk = Chunk::ready(|| pace.iter().for_each(|pace| pace.rest()));
+        self.tell(shard, Notice::Spare(Box::new(chunk)));
     }
 
     fn make_segment(&mut self, shard: ShardId) {

@@ -42,6 +42,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+/// How long the indexer sleeps, at least, when it has worked for a millisecond or a few: what the
+/// kernel has to do on its core, such as completing synced writes, may not be done before.
+const REST: Duration = Duration::from_micros(50);
 /// How often a writer that waits for an opening looks whether it is over.
 const LOOK: Duration = Duration::from_millis(5);
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
@@ -235,6 +238,13 @@ impl Brake for ShardPace {
             std::thread::sleep(Duration::from_nanos(wait_ns));
         }
         ControlFlow::Continue(())
+    }
+
+    fn rest(&self) {
+        let is_urgent = self.pace.bytes_per_second().is_none();
+        if !is_urgent && !self.is_opening() && !self.is_hurried.load(Relaxed) {
+            std::thread::sleep(REST);
+        }
     }
 
     fn hurry(&self) {

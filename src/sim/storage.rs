@@ -17,7 +17,8 @@ use crate::store::log::segments::Place;
 use crate::store::log::{Beginning, Durability, Log, Outcome, Write};
 use crate::store::logged::LoggedStore;
 use crate::store::memory::{self, MemoryStore};
-use crate::store::overlay::chunk::{Chunk, lasting};
+use crate::store::overlay::chunk::Chunk;
+use crate::store::overlay::lasting::lasting;
 use crate::store::recent::Recent;
 use crate::store::{Batch, Position, Store};
 use std::collections::VecDeque;
@@ -157,7 +158,7 @@ impl Storage {
         let chunks: Vec<_> = self.chunks.drain(..count).collect();
         let Some(last) = chunks.last().map(|chunk| chunk.last()) else { return false };
         let mut batch = covered_batch(last, self.first_sequence);
-        lasting(&chunks).for_each(|(key, change)| add(&mut batch, key, change));
+        lasting(&chunks, || {}).for_each(|(key, change)| add(&mut batch, key, change));
         rows.below_mut().write(&batch).expect("memory does not fail");
         self.covered = last;
         for chunk in chunks {

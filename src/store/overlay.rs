@@ -13,6 +13,7 @@
 //! Left to others: when a chunk is sealed and may go (`recent`), applying it (`node::indexer`).
 
 pub mod chunk;
+pub mod lasting;
 mod order;
 mod owners;
 mod scan;
@@ -55,7 +56,7 @@ impl Overlay {
     /// Begins with a chunk whose memory is there.
     pub fn make_room(&mut self) {
         assert!(self.open.is_empty(), "room is made before the first row");
-        self.open = Chunk::ready();
+        self.open = Chunk::ready(|| {});
     }
 
     /// Whether one more spare chunk is to be made ready, by somebody who has time: rows come fast

@@ -13,7 +13,8 @@
 //! (`log`), when to apply and sync (`node::indexer`).
 
 use super::log::format::{COVERED_KEY, Covered};
-use super::overlay::chunk::{Chunk, lasting};
+use super::overlay::chunk::Chunk;
+use super::overlay::lasting::lasting;
 use super::{Batch, Direction, Position, Range, Store, StoreError, Visit, batch::Change};
 use crate::limits::STORE_FILES_MAX;
 use brake::Braked;
@@ -127,7 +128,8 @@ impl View {
     pub fn apply(&mut self, chunks: &[Arc<Chunk>], covered: Covered) -> Result<(), StoreError> {
         let word = covered.print();
         let word = std::iter::once((COVERED_KEY, Change::Put(&word[..])));
-        self.ingest(word.chain(lasting(chunks)))
+        let braked = self.braked.clone();
+        self.ingest(word.chain(lasting(chunks, || braked.rest())))
     }
 
     /// New tables that were not merged: they slow down every read.

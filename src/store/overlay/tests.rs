@@ -61,7 +61,7 @@ impl World {
     fn index(&mut self) {
         let Some(chunk) = self.overlay.sealed(0) else { return };
         let mut batch = Batch::new();
-        for (key, change) in chunk::lasting(std::slice::from_ref(chunk)) {
+        for (key, change) in lasting::lasting(std::slice::from_ref(chunk), || {}) {
             match change {
                 Change::Put(value) => batch.put(key, value),
                 Change::Remove => batch.remove(key),
@@ -210,7 +210,7 @@ fn spare_chunks_are_asked_for_once_rows_come_fast_and_given_back_when_they_are_s
     fill(&mut overlay, CHUNK_BYTES / 2, &mut position);
     let asked = std::iter::from_fn(|| overlay.ask_spare().then_some(())).count();
     assert_eq!(asked, SPARE_CHUNKS_AHEAD);
-    (0..asked).for_each(|_| overlay.add_spare(Chunk::ready()));
+    (0..asked).for_each(|_| overlay.add_spare(Chunk::ready(|| {})));
     assert!(!overlay.ask_spare(), "they are there");
     let allocated = |overlay: &mut Overlay| {
         let sealing = allocation_counter::measure(|| overlay.seal());

@@ -34,6 +34,10 @@ pub trait Brake: Send + Sync + RefUnwindSafe {
     /// should be given up, because the server stops; the indexer is never told so.
     fn wrote(&self, tables: &Path, bytes: usize, writer: Writer) -> ControlFlow<()>;
 
+    /// The indexer has worked for a millisecond or a few without a row that it wrote. May take a
+    /// moment.
+    fn rest(&self) {}
+
     /// Somebody waits for compaction now, and can do nothing else.
     fn hurry(&self) {}
 }
@@ -61,6 +65,13 @@ impl Braked {
     /// Puts a brake on, for tables in this folder. Only the first stays.
     pub fn set(&self, brake: Arc<dyn Brake>, tables: &Path) {
         let _ = self.0.set(On { brake, tables: tables.into() });
+    }
+
+    /// See [`Brake::rest`].
+    pub fn rest(&self) {
+        if let Some(on) = self.0.get() {
+            on.brake.rest();
+        }
     }
 
     /// Counts bytes from now on.
