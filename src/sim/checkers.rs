@@ -12,8 +12,8 @@
 //!    in which they were sent.
 //! 4. `unread`: a count is that of the messages received since the last clear, and only a clear
 //!    makes a message read.
-//! 5. `offline`: what waits is what was received and not acked, only an Ack ends that, and whoever
-//!    comes is told when anything waits.
+//! 5. `offline`: what waits is what was received and not acked, only an Ack ends that, for good;
+//!    who comes, or has acked all of a part that was given, is told when anything waits.
 //! 6. `lists`: pages and chat lists are what the model's one map of rows says; states do not go
 //!    back.
 //! 7. `ids`: minted ids are unique and rise, over shards, crashes and clocks; an identity is one
@@ -39,11 +39,13 @@ mod evening;
 mod frames;
 mod offline;
 mod pages;
+mod parts;
 mod people;
 mod sights;
 #[cfg(test)]
 mod tests;
 
+use parts::Parts;
 use people::People;
 
 /// Whatever crashed when, the rows of all shards agree.
@@ -76,7 +78,11 @@ struct Line {
     acks: Vec<(Named, Step)>,
     /// It was welcomed, and is to be told next that messages wait.
     owes_notice: bool,
+    /// When it was told last that messages wait.
+    told: Option<Step>,
     has_acked: bool,
+    /// When the last frame was said here of those whose Acks have come.
+    answered: Step,
     /// It has said what no client says.
     babbles: bool,
     /// Messages pushed here, in turn.
@@ -91,6 +97,7 @@ pub struct Checkers {
     model: Model,
     lines: BTreeMap<DeviceId, Line>,
     people: People,
+    parts: Parts,
     /// Which message a text was seen as.
     texts: BTreeMap<String, Key>,
     minted: BTreeSet<i64>,
@@ -117,6 +124,7 @@ impl Checkers {
             model: Model::new(terms),
             lines: BTreeMap::new(),
             people: People::default(),
+            parts: Parts::default(),
             texts: BTreeMap::new(),
             minted: BTreeSet::new(),
             highest: BTreeMap::new(),
@@ -145,6 +153,8 @@ impl Checkers {
             }
             Observation::Crashed { crash, durable } => {
                 self.model.crashed(*crash, *durable);
+                // What was left out is remembered in memory only.
+                self.parts = Parts::default();
                 self.lines.values_mut().for_each(|line| line.is_ended = true);
                 Ok(())
             }

@@ -41,6 +41,7 @@ pub mod plan;
 mod portable_tests;
 pub mod prng;
 pub mod rules;
+mod sight;
 pub mod storage;
 pub mod town;
 pub mod users;

@@ -36,6 +36,8 @@ pub struct Chat {
     pub id: Option<(u64, Step)>,
     /// When it was made, in words.
     pub created: Option<String>,
+    /// The last message that it was seen with, and when that changed it, in words.
+    pub dated: Option<(Key, String)>,
     /// What may have read its messages: clears and deletes.
     pub clears: Vec<Deed>,
     /// What may have taken it off the list.
@@ -343,6 +345,7 @@ impl Model {
         self.histories.retain(|_, (_, since)| *since <= durable);
         for chat in self.chats.values_mut() {
             chat.deleted = chat.deleted.filter(|deed| deed.over <= durable);
+            chat.dated = None;
             if let Some((id, _)) = chat.id.take_if(|(_, since)| *since > durable) {
                 self.chat_ids.remove(&id);
                 self.lost_ids.insert(id);

@@ -28,6 +28,7 @@ use crate::sim::network::{Network, SocketId};
 use crate::sim::observation::{Failure, Moment, Observation};
 use crate::sim::plan::Plan;
 use crate::sim::prng::Prng;
+use crate::sim::sight;
 use crate::sim::storage::{Rows, Ruins, Storage};
 use crate::store::log::{Durability, Outcome};
 use crate::store::{Direction, Range, Store};
@@ -113,6 +114,12 @@ pub struct Town<'a> {
     is_disk_slow: bool,
     /// A power cut has taken acked messages from one end and not from the other.
     may_differ: bool,
+}
+
+/// Rows that are on their way to the LSM are seen as they will be there.
+fn look_through(host: &mut Host) -> Result<(), Failure> {
+    let failure = |words| Failure { checker: "overlay", user: None, message: None, words };
+    sight::look(host.shard.store_mut()).map_err(failure)
 }
 
 /// Runs one seed to its end, and tells of it if somebody listens.
@@ -286,6 +293,7 @@ impl<'a> Town<'a> {
             Deed::Synced => host.sync_done(ground)?,
             Deed::Index if ground.is_disk_full => self.want(shard, Want::Index),
             Deed::Index => {
+                look_through(host)?;
                 let chunks = 1 + self.prng.below(3) as usize;
                 host.index(chunks, ground)?;
             }

@@ -34,8 +34,12 @@ impl Checkers {
     /// A client is about to call.
     pub(super) fn called(&mut self, device: DeviceId, call: &Call, begun: Step) {
         self.lines.entry(device).or_default().calls.push_back(begun);
-        if let Call::Register { identity, name } = call {
-            self.people.registers(identity, name.as_deref());
+        match call {
+            Call::Register { identity, name } => {
+                self.people.registers(identity, name.as_deref());
+            }
+            Call::Offline { user, .. } => self.parts.asked(*user),
+            _ => {}
         }
         let Some((pairs, change)) = self.change_of(call) else { return };
         pairs.into_iter().for_each(|pair| self.begins(pair, change, begun));
@@ -85,6 +89,9 @@ impl Checkers {
         body: &OwnedValue,
         span: Span,
     ) -> Result<(), Failure> {
+        if let Call::Offline { user, .. } = call {
+            self.parts.answered(*user);
+        }
         if let Some((pairs, change)) = self.change_of(call) {
             // Of several it may have been any, and it stays possible for all of them.
             if let [pair] = pairs[..] {
@@ -158,7 +165,10 @@ impl Checkers {
             Call::Offline { user, after_seq, limit } => {
                 let rows = answers::rows(body);
                 let rows = rows.ok_or_else(|| self.unreadable("messages", user, &text()))?;
-                self.see_offline(Part { owner: user, after: after_seq, limit }, &rows, span)
+                let part = Part { owner: user, after: after_seq, limit };
+                self.see_offline(part, &rows, span)?;
+                self.note_part(part, &rows, span);
+                Ok(())
             }
             Call::ChatList { user, limit } => {
                 let entries = answers::entries(body);

@@ -126,7 +126,7 @@ impl Checkers {
             return Err(failure("unread", owner, words));
         }
         match &entry.last {
-            Some(last) => self.see_last(owner, peer, last, span),
+            Some(last) => self.see_last(owner, entry, last, span),
             None => self.check_forgotten(owner, peer, span),
         }
     }
@@ -147,10 +147,11 @@ impl Checkers {
     fn see_last(
         &mut self,
         owner: UserId,
-        peer: UserId,
+        entry: &Entry,
         last: &Last,
         span: Span,
     ) -> Result<(), Failure> {
+        let peer = entry.peer;
         let Some(key) = self.key_of(owner, peer, last) else {
             // The server may have made its id, and nobody was told yet.
             return if self.may_be_nameless(&last.content) {
@@ -161,6 +162,13 @@ impl Checkers {
             };
         };
         let message = &self.model.messages[&key];
+        let chat = self.model.chats.entry((owner, peer)).or_default();
+        let dated = chat.dated.replace((key, entry.updated.clone()));
+        let is_other = dated.is_some_and(|(of, date)| of == key && date != entry.updated);
+        if is_other && !message.is_of_two() && !message.is_shaken {
+            let words = format!("expected the date as it was for this last message: {entry:?}");
+            return Err(about("lists", owner, key, words));
+        }
         if !message.may_be_kept(span.answered) {
             let words = "expected it gone, as an answer has shown; it is the last of a chat";
             return Err(about("once", owner, key, words.to_owned()));

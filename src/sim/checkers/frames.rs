@@ -104,6 +104,7 @@ impl Checkers {
             }
             Heard::Message { .. } => self.heard_message(user, device, frame, step),
             Heard::Waiting { count } => {
+                line.told = Some(step);
                 let asked = line.auth.map_or(0, |(_, said)| said);
                 self.see_waiting(user, *count, Span { asked, answered: step })
             }
@@ -143,13 +144,15 @@ impl Checkers {
         ended.for_each(|sending| sending.deed.over = step);
         self.model.is_kept(key, step);
         let line = self.lines.entry(device).or_default();
+        line.answered = line.answered.max(begun);
         let (done, open): (Vec<_>, Vec<_>) =
             std::mem::take(&mut line.acks).into_iter().partition(|(_, said)| *said < begun);
         line.acks = open;
+        let part = self.part_before(user, begun);
         for (named, said) in done {
             self.model.acked(user, &named, said, step);
         }
-        Ok(())
+        part.map_or(Ok(()), |part| self.part_after((user, device), part, step))
     }
 
     /// An Ack of an id that nobody gave: the server made it for a message without one, and does
@@ -268,6 +271,13 @@ impl Checkers {
         if !line.has_acked || key.0 == user {
             let words = "expected nothing again on a connection that acks nothing".to_owned();
             return Err(about("once", user, key, words));
+        }
+        // Its Ack was taken in before a frame whose own Ack came here already.
+        let message = &self.model.messages[&key];
+        let is_acked = message.at_recipient.acked.is_sure(line.answered);
+        if is_acked && !message.is_of_two() && !message.is_shaken {
+            let words = format!("expected it acked for good, found it pushed again to {device}");
+            return Err(about("offline", user, key, words));
         }
         Ok(())
     }

@@ -17,7 +17,7 @@ pub(super) struct Part {
 
 impl Checkers {
     /// It waits, and nobody can have changed that.
-    fn waits_surely(&self, message: &Message, owner: UserId, span: Span) -> bool {
+    pub(super) fn waits_surely(&self, message: &Message, owner: UserId, span: Span) -> bool {
         message.is_received_by(owner)
             && message.is_surely_in(owner, span.asked)
             && !self.model.may_be_acked(message, owner, span.answered)

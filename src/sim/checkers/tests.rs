@@ -88,6 +88,7 @@ struct Entry {
     top: bool,
     unread: u64,
     last: i64,
+    date: &'static str,
 }
 
 fn entries(all: &[Entry]) -> OwnedValue {
@@ -95,8 +96,8 @@ fn entries(all: &[Entry]) -> OwnedValue {
         format!(
             r#"{{"top":{},"lastMsgId":{{"msgType":"Text","id":{last},"content":"{}",
             "timestamp":{last}}},"createTime":"c","fromUserId":{},"teamId":null,
-            "updateTime":"u","id":{},"unReadCount":{},"toUserId":{},"chatType":"Single",
-            "lastMsgDate":"u"}}"#,
+            "updateTime":"{date}","id":{},"unReadCount":{},"toUserId":{},"chatType":"Single",
+            "lastMsgDate":"{date}"}}"#,
             entry.top,
             text(entry.last),
             bob().number(),
@@ -104,6 +105,7 @@ fn entries(all: &[Entry]) -> OwnedValue {
             entry.unread,
             entry.peer.number(),
             last = entry.last,
+            date = entry.date,
         )
     };
     json(format!("[{}]", all.iter().map(entry).collect::<Vec<_>>().join(",")))
@@ -173,6 +175,11 @@ impl Story {
     }
 
     fn pushed(&mut self, device: DeviceId, id: i64) -> Judged {
+        self.pushed_at(device, id, None)
+    }
+
+    /// What is pushed again has its seq.
+    fn pushed_at(&mut self, device: DeviceId, id: i64, seq: Option<u64>) -> Judged {
         self.hear(
             device,
             Heard::Message {
@@ -185,7 +192,7 @@ impl Story {
                 content: text(id),
                 state: "ServerToClientIng".to_owned(),
                 is_read: false,
-                seq: None,
+                seq,
             },
         )
     }
@@ -351,7 +358,7 @@ fn a_chat_whose_id_changes_is_found() {
     let mut story = Story::new(SYNC);
     let a = story.connect(ann());
     story.sent(a, 10, bob());
-    let entry = Entry { id: 1030, peer: ann(), top: false, unread: 1, last: 10 };
+    let entry = Entry { id: 1030, peer: ann(), top: false, unread: 1, last: 10, date: "d" };
     holds(story.chats(&[entry]));
     let chat = ChatId::new(1030).expect("positive");
     holds(story.call(Call::DeleteChat(chat), &OwnedValue::from(())));

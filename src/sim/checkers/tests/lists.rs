@@ -21,7 +21,8 @@ fn waiting() -> [Shown; 3] {
     [shown(10, 1), shown(11, 2), shown(12, 3)]
 }
 
-const CHAT: Entry = Entry { id: 1030, peer: UserId::SYSTEM, top: false, unread: 3, last: 12 };
+const CHAT: Entry =
+    Entry { id: 1030, peer: UserId::SYSTEM, top: false, unread: 3, last: 12, date: "d" };
 
 fn chat() -> Entry {
     Entry { peer: ann(), ..CHAT }
@@ -141,6 +142,67 @@ fn who_is_not_told_that_messages_wait_is_found() {
     fails(story.hear(device, Heard::Pong), "offline", None);
 }
 
+/// Invariant 6 of sim::checkers.
+#[test]
+fn a_chat_whose_date_changes_without_a_message_is_found() {
+    let (mut story, a, _) = three();
+    holds(story.chats(&[chat()]));
+    holds(story.chats(&[chat()]));
+    let later = Entry { date: "e", ..chat() };
+    fails(story.chats(&[later]), "lists", Some(12));
+    story.sent(a, 13, bob());
+    holds(story.chats(&[Entry { unread: 4, last: 13, ..later }]));
+}
+
+/// Invariant 5 of sim::checkers.
+#[test]
+fn what_is_pushed_again_though_it_was_acked_is_found() {
+    let (mut story, _, b) = three();
+    story.say(b, Said::Ack(vec![10]));
+    story.sent(b, 50, ann());
+    holds(story.pushed_at(b, 11, Some(2)));
+    // The server may have said it before it heard of the Ack.
+    holds(story.pushed_at(b, 10, Some(1)));
+    story.sent(b, 51, ann());
+    holds(story.pushed_at(b, 11, Some(2)));
+    fails(story.pushed_at(b, 10, Some(1)), "offline", Some(10));
+}
+
+/// Invariant 5 of sim::checkers.
+#[test]
+fn who_is_not_told_that_a_part_of_the_list_was_not_all_is_found() {
+    let part = || Call::Offline { user: bob(), after_seq: 0, limit: 2 };
+    let start = || {
+        let (mut story, _, b) = three();
+        holds(story.call(part(), &rows(&waiting()[..2])));
+        (story, b)
+    };
+    let says = |story: &mut Story, b, ids: &[i64]| {
+        story.say(b, Said::Ack(ids.to_vec()));
+        story.send(b, 50, ann());
+        story.acked(b, 50)
+    };
+    let (mut story, b) = start();
+    fails(says(&mut story, b, &[10, 11]), "offline", None);
+    let (mut story, b) = start();
+    holds(says(&mut story, b, &[10]));
+    let (mut story, b) = start();
+    holds(says(&mut story, b, &[10, 11, 12]));
+    let (mut story, b) = start();
+    story.say(b, Said::Ack(vec![10, 11]));
+    holds(story.hear(b, Heard::Waiting { count: 1 }));
+    story.send(b, 50, ann());
+    holds(story.acked(b, 50));
+    // Then another part is the last; or nobody remembers any.
+    let (mut story, b) = start();
+    story.calls(&part());
+    holds(says(&mut story, b, &[10, 11]));
+    let (mut story, _) = start();
+    story.kill();
+    let b = story.connect(bob());
+    holds(says(&mut story, b, &[10, 11]));
+}
+
 /// Invariant 5 of sim::checkers.
 #[test]
 fn an_ack_up_to_a_message_reaches_those_before_it_and_no_other() {
@@ -209,7 +271,7 @@ fn a_page_that_skips_or_begins_elsewhere_is_found() {
 fn a_chat_list_in_another_order_or_without_an_entry_is_found() {
     let note = |story: &mut Story, b| {
         story.sent(b, 60, bob());
-        Entry { id: 2054, peer: bob(), top: false, unread: 0, last: 60 }
+        Entry { id: 2054, peer: bob(), top: false, unread: 0, last: 60, date: "d" }
     };
     let noted = Shown { from: bob(), state: "Client", is_read: true, ..shown(60, 4) };
     let start = || {
