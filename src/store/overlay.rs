@@ -80,11 +80,9 @@ impl Overlay {
         self.spare.len()
     }
 
-    /// Rows come slowly: gives memory back, a chunk at a time, down to what is kept ahead.
+    /// Rows come slowly: gives memory back, a chunk at a time.
     pub fn give_back(&mut self) {
-        if self.spare.len() > SPARE_CHUNKS_AHEAD {
-            self.spare.pop();
-        }
+        self.spare.pop();
     }
 
     /// Takes a turn's changes.
