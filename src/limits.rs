@@ -230,8 +230,11 @@ pub const OVERLAY_BYTES_MAX: usize = 128 * 1024 * 1024;
 pub const ADMISSION_WAIT_MS_MAX: u64 = 10;
 /// Emptied chunks whose memory is kept for the next, while rows come fast.
 pub const SPARE_CHUNKS_MAX: usize = OVERLAY_BYTES_MAX / CHUNK_BYTES;
-/// Empty chunks that are ready before the next is needed: as many are filled while a table is made.
-pub const SPARE_CHUNKS_AHEAD: usize = 3;
+/// Seconds in which rows come slowly and a spare chunk is not needed until it is given back.
+pub const SPARE_CHUNK_SECONDS: u32 = 10;
+/// Empty chunks that are ready before the next is needed. While the first table of a load is made
+/// more may be; then there are as many as it needs.
+pub const SPARE_CHUNKS_AHEAD: usize = 1;
 /// Time after which what was written to the log is on disk in async mode.
 pub const LOG_SYNC_MS: u64 = 100;
 /// Bytes that go into tables of the LSM until they are handed to the disk, and whoever writes them

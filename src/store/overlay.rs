@@ -22,7 +22,9 @@ mod tests;
 
 use super::batch::Change;
 use super::{Batch, Position, Range, Store, StoreError, Visit};
-use crate::limits::{CHUNK_BYTES, OVERLAY_BYTES_MAX, SPARE_CHUNKS_AHEAD, SPARE_CHUNKS_MAX};
+use crate::limits::{
+    CHUNK_BYTES, OVERLAY_BYTES_MAX, SPARE_CHUNK_SECONDS, SPARE_CHUNKS_AHEAD, SPARE_CHUNKS_MAX,
+};
 use chunk::{Chunk, hash_of};
 use order::Order;
 use owners::{Owner, Owners};
@@ -50,6 +52,10 @@ pub struct Overlay {
     spare: Vec<(Chunk, Order, Owners)>,
     /// Spare chunks that somebody makes ready.
     asked: usize,
+    /// So few were spare since memory was last given back, or kept.
+    least_spare: usize,
+    /// Seconds since in which rows came slowly.
+    slow_seconds: u32,
 }
 
 impl Overlay {
@@ -80,9 +86,17 @@ impl Overlay {
         self.spare.len()
     }
 
-    /// Rows come slowly: gives memory back, a chunk at a time.
+    /// Rows come slowly, as is said once a second: gives memory back, a chunk at a time, if it was
+    /// not needed for long.
     pub fn give_back(&mut self) {
-        self.spare.pop();
+        self.slow_seconds += 1;
+        if self.slow_seconds < SPARE_CHUNK_SECONDS {
+            return;
+        }
+        if self.least_spare > 0 {
+            self.spare.pop();
+        }
+        (self.slow_seconds, self.least_spare) = (0, self.spare.len());
     }
 
     /// Takes a turn's changes.
@@ -142,6 +156,7 @@ impl Overlay {
         assert!(!self.open.is_empty(), "an empty chunk is not sealed");
         let like = || (self.open.like(), Order::default(), Owners::default());
         let (chunk, order, owners) = self.spare.pop().unwrap_or_else(like);
+        self.least_spare = self.least_spare.min(self.spare.len());
         let chunk = Arc::new(std::mem::replace(&mut self.open, chunk));
         let order = RefCell::new(self.order.replace(order));
         let owners = std::mem::replace(&mut self.owners, owners);

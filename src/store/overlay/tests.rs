@@ -227,6 +227,17 @@ fn spare_chunks_are_asked_for_once_rows_come_fast_and_given_back_when_they_are_s
     }
     let spare = overlay.spare.len();
     assert!(spare > SPARE_CHUNKS_AHEAD);
-    (0..spare).for_each(|_| overlay.give_back());
-    assert!(overlay.spare.is_empty());
+    let slow = |overlay: &mut Overlay| {
+        (0..SPARE_CHUNK_SECONDS).for_each(|_| overlay.give_back());
+        overlay.spare.len()
+    };
+    assert_eq!(slow(&mut overlay), spare, "all were in use within the time before");
+    for left in (1..spare).rev() {
+        assert_eq!(slow(&mut overlay), left);
+    }
+    fill(&mut overlay, 1, &mut position);
+    overlay.seal();
+    overlay.drop_oldest();
+    assert_eq!(slow(&mut overlay), 1, "one is needed, now and then");
+    assert_eq!(slow(&mut overlay), 0);
 }
