@@ -8,7 +8,6 @@
 //!
 //! Left to others: when frames leave (`settle`), what their times are for (`profile`).
 
-use crate::chat::chunks::Chunks;
 use crate::limits::FOLLOWED_MAX;
 use crate::metrics::message::{Journey, Stamp};
 
@@ -43,14 +42,16 @@ struct Place {
 
 /// The frames of all connections of a shard.
 pub struct Trails {
-    places: Chunks<Place>,
+    places: Vec<Place>,
     free: u32,
     count: usize,
 }
 
 impl Default for Trails {
     fn default() -> Trails {
-        Trails { places: Chunks::default(), free: NONE, count: 0 }
+        // Room for all that there may be: nothing is moved, and what was never followed takes up no
+        // memory.
+        Trails { places: Vec::with_capacity(FOLLOWED_MAX), free: NONE, count: 0 }
     }
 }
 
@@ -63,9 +64,9 @@ impl Trails {
         self.count += 1;
         let place = self.place(leaving);
         if trail.0 != NONE {
-            let last = &mut self.places[trail.0];
+            let last = &mut self.places[trail.0 as usize];
             let first = std::mem::replace(&mut last.next, place);
-            self.places[place].next = first;
+            self.places[place as usize].next = first;
         }
         trail.0 = place;
         true
@@ -75,10 +76,11 @@ impl Trails {
     fn place(&mut self, leaving: Leaving) -> u32 {
         let index = self.free;
         if index == NONE {
-            let index = self.places.count();
-            return self.places.push(Place { leaving, is_last: false, next: index });
+            let index = self.places.len() as u32;
+            self.places.push(Place { leaving, is_last: false, next: index });
+            return index;
         }
-        let place = &mut self.places[index];
+        let place = &mut self.places[index as usize];
         self.free = place.next;
         *place = Place { leaving, is_last: false, next: index };
         index
@@ -86,7 +88,7 @@ impl Trails {
 
     /// All frames of a trail go in one send; `false`: there are none.
     pub fn launch(&mut self, trail: Trail) -> bool {
-        let Some(last) = self.places.get_mut(trail.0) else { return false };
+        let Some(last) = self.places.get_mut(trail.0 as usize) else { return false };
         last.is_last = true;
         true
     }
@@ -102,14 +104,14 @@ impl Trails {
     }
 
     fn take(&mut self, trail: &mut Trail) -> Option<(Leaving, bool)> {
-        let first = self.places.get_mut(trail.0)?.next;
-        let Place { leaving, is_last, next } = self.places[first];
+        let first = self.places.get(trail.0 as usize)?.next;
+        let Place { leaving, is_last, next } = self.places[first as usize];
         if first == trail.0 {
             trail.0 = NONE;
         } else {
-            self.places[trail.0].next = next;
+            self.places[trail.0 as usize].next = next;
         }
-        self.places[first].next = self.free;
+        self.places[first as usize].next = self.free;
         self.free = first;
         self.count -= 1;
         Some((leaving, is_last))
@@ -160,7 +162,7 @@ mod tests {
             assert_eq!(ids(&mut trails, &mut both[1]), [id + 1, id + 3, id + 5]);
             assert_eq!((trails.count(), trails.launch(both[1])), (0, false));
         }
-        assert!(trails.places.count() <= 7, "places are used again");
+        assert!(trails.places.len() <= 7, "places are used again");
         (0..5).for_each(|id| assert!(trails.add(&mut both[0], leaving(id))));
         trails.drop(both[0]);
         assert_eq!(trails.count(), 0);
@@ -174,7 +176,7 @@ mod tests {
         assert!(!trails.add(&mut trail, leaving(0)));
         assert!(trails.take(&mut trail).is_some_and(|(first, _)| first.journey.id == 0));
         assert!(trails.add(&mut trail, leaving(-1)));
-        assert_eq!(trails.places.count() as usize, FOLLOWED_MAX);
+        assert_eq!(trails.places.len(), FOLLOWED_MAX);
         assert_eq!(size_of::<Trail>(), 4);
     }
 }
