@@ -19,7 +19,15 @@ struct Given {
 pub(super) struct Parts {
     given: BTreeMap<UserId, Given>,
     /// Lists that were asked for and not given.
-    open: BTreeMap<UserId, usize>,
+    open: BTreeMap<UserId, Open>,
+}
+
+/// Lists of a user that are under way.
+#[derive(Default)]
+struct Open {
+    count: usize,
+    /// Several are, or were since the last time that none was: nobody knows which was made last.
+    is_mixed: bool,
 }
 
 /// A part as it is before a connection's acks are known to be done.
@@ -33,12 +41,14 @@ impl Parts {
     /// Somebody asks for a list of a user: the part before it is the last no more.
     pub fn asked(&mut self, user: UserId) {
         self.given.remove(&user);
-        *self.open.entry(user).or_default() += 1;
+        let open = self.open.entry(user).or_default();
+        open.is_mixed = open.count > 0;
+        open.count += 1;
     }
 
     /// It was answered.
     pub fn answered(&mut self, user: UserId) {
-        self.open.entry(user).and_modify(|open| *open -= 1);
+        self.open.entry(user).and_modify(|open| open.count -= 1);
     }
 }
 
@@ -48,7 +58,8 @@ impl Checkers {
         let Part { owner, after, limit } = part;
         let retention = self.model.terms.retention;
         let forgets = retention.messages.is_some() || retention.days.is_some();
-        let is_last = self.parts.open.get(&owner) == Some(&0);
+        let is_last =
+            self.parts.open.get(&owner).is_some_and(|open| open.count == 0 && !open.is_mixed);
         if forgets || !is_last || after > 0 || rows.len() < limit as usize {
             return;
         }

@@ -197,6 +197,12 @@ fn who_is_not_told_that_a_part_of_the_list_was_not_all_is_found() {
     let (mut story, b) = start();
     story.calls(&part());
     holds(says(&mut story, b, &[10, 11]));
+    let (mut story, _, b) = three();
+    let device = story.calls(&part());
+    let whole = Call::Offline { user: bob(), after_seq: 0, limit: 100 };
+    holds(story.call(whole, &rows(&waiting())));
+    holds(story.answer(device, &part(), &rows(&waiting()[..2])));
+    holds(says(&mut story, b, &[10, 11]));
     let (mut story, _) = start();
     story.kill();
     let b = story.connect(bob());
