@@ -4,6 +4,7 @@
 //! 1. A message is pushed again at most [`REDELIVERIES_MAX`] times, [`REDELIVER_AFTER_MS`] apart.
 //! 2. Only a device that has acked before gets a message again.
 //! 3. Whether or not it is pushed again, a message stays in the offline list until it is acked.
+//! 4. What is pushed again is on disk, as what is pushed first.
 
 use crate::api::DeliveryState;
 use crate::chat::event::{Effect, Letter, Now, StoredPart};
@@ -93,8 +94,9 @@ impl<S: Store> Shard<S> {
         let state = DeliveryState::ServerToClientIng;
         for seat in seats.iter().filter(|seat| seat.acks) {
             let stored = Some(part);
+            // On a disk that takes minutes for a write it may not be on disk even now.
             turn.want(
-                When::Now,
+                When::Durable,
                 Effect::Push { to: seat.connection, letter, content, state, stored },
             );
             self.metrics.count(Counter::Redelivered, 1);

@@ -114,6 +114,8 @@ pub struct Host {
     turn: Turn,
     applied: usize,
     pending: VecDeque<Turn>,
+    /// The last turn that was appended.
+    appended: Position,
     /// When each turn that may not be on disk was appended, ms.
     unsynced: VecDeque<(Position, u64)>,
     inbox: VecDeque<(Token, Vec<u8>)>,
@@ -153,6 +155,7 @@ impl Host {
         let mut clock = Clock::new(ground.reading(), ground.directory.shown());
         let now = clock.now(ground.reading(), ground.directory.shown());
         let lanes = usize::from(place.shards);
+        let appended = shard.store().written();
         let mut host = Host {
             place,
             shard,
@@ -166,6 +169,7 @@ impl Host {
             turn: Turn::default(),
             applied: 0,
             pending: VecDeque::new(),
+            appended,
             unsynced: VecDeque::new(),
             inbox: VecDeque::new(),
             ready: VecDeque::new(),
@@ -257,10 +261,11 @@ impl Host {
         if std::mem::take(&mut self.applied) == 0 && self.shard.gathered_bytes() == 0 {
             return Ok(());
         }
-        let before = self.shard.store().written();
         self.shard.end_turn(&mut self.turn)?;
         let mut turn = std::mem::take(&mut self.turn);
         let shard = self.place.shard;
+        // A turn that looked for rows has written out some before its end.
+        let before = std::mem::replace(&mut self.appended, turn.position);
         if turn.position > before {
             self.unsynced.push_back((turn.position, ground.chronicle.moment().ms));
             ground.chronicle.tell(shard, format_args!("turn {} is appended", turn.position.0));

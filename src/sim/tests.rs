@@ -204,6 +204,24 @@ fn an_unacked_push_comes_again_only_to_devices_that_ack() {
     }
 }
 
+/// Invariant 4 of chat::redeliver.
+#[test]
+fn what_is_not_on_disk_is_not_pushed_again_however_long_that_takes() {
+    let mut world = World::new(1);
+    let (a, b) = (world.register("a"), world.register("b"));
+    let (ann, bob) = (world.connect(a), world.connect(b));
+    world.send(ann, text(1, b, "first"));
+    world.settle();
+    world.ack(bob, Acked::One(id(1)));
+    world.settle();
+    world.take_sent(bob.connection);
+    world.send(ann, text(2, b, "second"));
+    world.pass_unsynced(crate::limits::REDELIVER_AFTER_MS + 1);
+    assert_eq!(world.take_sent(bob.connection), []);
+    world.sync(0);
+    assert_eq!(world.take_sent(bob.connection).len(), 2, "pushed, and pushed again");
+}
+
 /// Invariant 2 of chat::history.
 #[test]
 fn pages_by_number_and_by_cursor_show_the_same() {
