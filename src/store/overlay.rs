@@ -6,7 +6,6 @@
 //! 3. What is held is bounded by [`OVERLAY_BYTES_MAX`] and the turn that reaches it.
 //! 4. A read of one owner's rows looks into no sealed chunk without rows of him, but for a few by
 //!    chance: those are not put in order for it.
-//!
 //! 5. A chunk that is full is followed by one whose memory is there, but for the first few of a
 //!    load that begins.
 //!

@@ -130,6 +130,7 @@ mod tests {
     use super::super::chunk::hash_of;
     use super::*;
     use crate::store::keys::Kind;
+    use crate::store::tests::Dice;
     use std::collections::BTreeMap;
 
     /// Invariant 1 of store::overlay::lasting.
@@ -183,21 +184,16 @@ mod tests {
     /// Invariant 1 of store::overlay::lasting.
     #[test]
     fn many_pieces_give_what_an_ordered_map_gives() {
-        let mut random = 7_u64;
-        let mut below = |bound: u64| {
-            random ^= random << 13;
-            random ^= random >> 7;
-            random ^= random << 17;
-            random % bound
-        };
+        let mut dice = Dice(7);
         let mut model = BTreeMap::new();
         let mut chunks = Vec::new();
         for number in 0..3_u8 {
             let mut chunk = Chunk::default();
             for _ in 0..20_000 {
                 // Many keys begin alike, and many are changed in several chunks.
-                let key = format!("0123456789abcdef{:05}", below(30_000)).into_bytes();
-                let change = if below(5) == 0 { Change::Remove } else { Change::Put(&[number]) };
+                let key = format!("0123456789abcdef{:05}", dice.below(30_000)).into_bytes();
+                let change =
+                    if dice.below(5) == 0 { Change::Remove } else { Change::Put(&[number]) };
                 chunk.change(&key, change);
                 model.insert(key, if change == Change::Remove { None } else { Some(number) });
             }
