@@ -16,8 +16,8 @@ const BY_THREAD: &str = "cpu_us_a_message_by_thread / ";
 /// What to compare.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Compare {
-    /// Documents that `--json` wrote. Those of one scenario, settings and `--label` are put
-    /// together; one without a label stands for itself.
+    /// Documents that `--json` wrote. Those of one folder, server's build, scenario, settings and
+    /// `--label` are put together; one without a label stands for itself.
     #[arg(required = true, num_args = 2..)]
     pub files: Vec<PathBuf>,
     /// Draw all of them in one on a page that needs no other file.
@@ -111,7 +111,8 @@ impl Compare {
         for file in &self.files {
             let document = Document::read(file)?;
             let label = document.outcome.label.clone();
-            let kind = label.as_ref().map(|_| document.kind());
+            let folder = file.parent().map(|folder| folder.display().to_string());
+            let kind = label.as_ref().map(|_| format!("{folder:?} {}", document.kind()));
             let stem = || file.file_stem().map(|stem| stem.to_string_lossy().into_owned());
             let same = groups.iter_mut().find(|group| kind.is_some() && group.kind == kind);
             match same {
@@ -136,7 +137,9 @@ impl Group {
         let (count, begun) = (self.documents.len(), words::moment(first.begun));
         let runs = if count == 1 { "1 run".to_owned() } else { format!("{count} runs") };
         let (scenario, settings) = (self.scenario(), &first.outcome.settings);
-        format!("{} ({runs} of {scenario} {settings}, {begun})", self.name)
+        let build = first.build();
+        let build = if build.is_empty() { build } else { format!(", anser {build}") };
+        format!("{} ({runs} of {scenario} {settings}, {begun}{build})", self.name)
     }
 
     fn warnings(&self) -> Vec<String> {

@@ -77,7 +77,15 @@ impl Document {
     pub fn kind(&self) -> String {
         let outcome = &self.outcome;
         let label = outcome.label.as_deref().unwrap_or("");
-        format!("{} {} {label}", outcome.scenario, outcome.settings)
+        format!("{} {} {label} {}", outcome.scenario, outcome.settings, self.build())
+    }
+
+    /// Which server it was, in words; nothing when that is not known.
+    pub fn build(&self) -> String {
+        let server = self.outcome.server.as_ref();
+        let version = server.and_then(|it| it.version.as_deref()).unwrap_or_default();
+        let revision = server.and_then(|it| it.revision.as_deref());
+        revision.map_or(version.to_owned(), |revision| format!("{version} ({revision})"))
     }
 }
 

@@ -169,6 +169,13 @@ impl Outcome {
         self.flags.push(words.into());
     }
 
+    /// The same, unless it was said before.
+    pub fn flag_once(&mut self, words: &str) {
+        if self.flags.iter().all(|flag| flag != words) {
+            self.flag(words);
+        }
+    }
+
     /// Says so when the load generator, with so many threads, was what limited the run.
     pub fn note_own_cores(&mut self, used: f64, threads: usize) {
         let cores =
@@ -228,7 +235,7 @@ pub fn join(object: &mut Value, more: Value) {
     }
 }
 
-fn words(panic: &(dyn Any + Send)) -> &str {
+pub(crate) fn words(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it panicked")
 }

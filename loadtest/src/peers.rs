@@ -1,7 +1,8 @@
 //! Servers of others as child processes, on folders and ports of their own: mosquitto (MQTT over
 //! TCP and WebSocket) and Prosody (XMPP over WebSocket).
 //!
-//! `tools/peers` puts both under the build's output folder where the machine has none.
+//! `tools/peers` puts both under the build's output folder where the machine has none. Their settings
+//! are those of `loadtest/peers`, on free ports and in a folder of their own.
 
 use crate::programs;
 use crate::server::{Folder, Process, eventually};
@@ -28,13 +29,12 @@ pub fn mosquitto() -> Result<PeerServer, String> {
     let program = programs::find("mosquitto", "mosquitto")?;
     let (folder, ports) = (Folder::new(), free_ports(2));
     let file = folder.path().join("mosquitto.conf");
-    let settings = format!(
-        "listener {} 127.0.0.1\nprotocol mqtt\nlistener {} 127.0.0.1\nprotocol websockets\n\
-         allow_anonymous true\npersistence false\nmax_queued_messages 0\n\
-         set_tcp_nodelay true\nuser root\n",
-        ports[0].port(),
-        ports[1].port()
-    );
+    let settings = include_str!("../peers/mosquitto.conf");
+    let port = |place: usize| ports[place].port().to_string();
+    let listener = |port: &str| format!("listener {port}");
+    let settings = settings
+        .replace(&listener("1883"), &listener(&port(0)))
+        .replace(&listener("8083"), &listener(&port(1)));
     fs::write(&file, settings).expect("the folder was just made");
     let mut command = Command::new(program);
     command.arg("-c").arg(file);
@@ -48,32 +48,10 @@ pub fn mosquitto() -> Result<PeerServer, String> {
 pub fn prosody() -> Result<PeerServer, String> {
     let program = programs::find("prosody", "prosody")?;
     let (folder, ports) = (Folder::new(), free_ports(1));
-    fs::create_dir(folder.path().join("certs")).expect("the folder was just made");
     let file = folder.path().join("prosody.cfg.lua");
-    let settings = format!(
-        r#"interfaces = {{ "127.0.0.1" }}
-http_interfaces = {{ "127.0.0.1" }}
-http_ports = {{ {} }}
-https_ports = {{ }}
-c2s_ports = {{ }}
-modules_enabled = {{
-    "saslauth", "presence", "message", "iq", "register_ibr", "websocket", "smacks",
-}}
-modules_disabled = {{ "s2s", "tls" }}
-allow_registration = true
-c2s_require_encryption = false
-allow_unencrypted_plain_auth = true
-authentication = "internal_plain"
-storage = "internal"
-data_path = "{1}/data"
-pidfile = "{1}/pid"
-log = {{ warn = "*console" }}
-run_as_root = true
-VirtualHost "localhost"
-"#,
-        ports[0].port(),
-        folder.path().display()
-    );
+    let (port, home) = (ports[0].port().to_string(), folder.path().display().to_string());
+    let settings = include_str!("../peers/prosody.cfg.lua");
+    let settings = settings.replace("5280", &port).replace("/tmp/anser-prosody", &home);
     fs::write(&file, settings).expect("the folder was just made");
     let mut command = Command::new(program);
     command.arg("--config").arg(file).arg("-F");

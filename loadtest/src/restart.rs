@@ -59,7 +59,16 @@ impl Scenario for Restart {
         let mut server = setup.on_cores(Shares::of(&allowed()).server).start();
         for _ in 0..self.messages / batch {
             let (target, run) = (target(&server), self.run.clone());
-            Offline { target, run, users: READERS, messages: batch, window: 16 }.fill(outcome)?;
+            Offline {
+                target,
+                run,
+                users: READERS,
+                messages: batch,
+                window: 16,
+                seconds: 600,
+                warm_seconds: 0,
+            }
+            .fill(outcome)?;
         }
         let pair = target(&server).register(2)?;
         let (mut ready, mut first_ack) = (Latencies::default(), Latencies::default());

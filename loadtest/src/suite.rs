@@ -11,6 +11,7 @@ use crate::compare::{self, Spread};
 use crate::cores::{self, Shares};
 use crate::document::{Document, Machine};
 use crate::interrupt;
+use crate::outcome;
 use crate::report::words;
 use crate::server::Setup;
 use anyhow::{Context, Result, ensure};
@@ -18,6 +19,7 @@ use rows::{Row, Where};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -48,6 +50,8 @@ pub struct Suite {
 struct Measured {
     row: Row,
     documents: Vec<Document>,
+    /// Why runs have no document.
+    failures: Vec<String>,
 }
 
 /// What was measured, by the row's name and the figure's path.
@@ -60,23 +64,38 @@ impl Suite {
     /// When a run fails; the table then says which, and the other rows are there.
     pub fn run(&self) -> Result<String> {
         fs::create_dir_all(&self.out).with_context(|| self.out.display().to_string())?;
-        let mut all = Vec::new();
+        let (mut all, mut table) = (Vec::new(), String::new());
         for row in rows::chosen(rows::all(self.quick, self.seconds), &self.only)? {
-            let mut documents = Vec::new();
-            let times = if row.is_long { self.long_times } else { self.times };
-            for number in 1..=times {
-                eprintln!("{}: {number} of {times}", row.name);
-                documents.push(self.measure(&row, number)?);
-                interrupt::check()?;
-            }
-            all.push(Measured { row, documents });
+            all.push(self.measure_row(row));
+            // Whatever comes later, what was measured is there.
+            table = self.table(&all);
+            fs::write(self.out.join("table.md"), &table)?;
+            interrupt::check()?;
         }
-        let table = self.table(&all);
-        fs::write(self.out.join("table.md"), &table)?;
         let failed: Vec<&str> =
             all.iter().filter(|it| !it.errors().is_empty()).map(|it| it.row.name).collect();
         ensure!(failed.is_empty(), "{table}\nfailed: {}", failed.join(", "));
         Ok(table)
+    }
+
+    /// All runs of a row; one that fails ends it.
+    fn measure_row(&self, row: Row) -> Measured {
+        let times = if row.is_long { self.long_times } else { self.times };
+        let mut measured = Measured { row, documents: Vec::new(), failures: Vec::new() };
+        for number in 1..=times {
+            eprintln!("{}: {number} of {times}", measured.row.name);
+            // A server that does not start panics, as it does in the tests.
+            let run = AssertUnwindSafe(|| self.measure(&measured.row, number));
+            match std::panic::catch_unwind(run) {
+                Ok(Ok(document)) => measured.documents.push(document),
+                Ok(Err(error)) => measured.failures.push(format!("{error:#}")),
+                Err(panic) => measured.failures.push(outcome::words(panic.as_ref()).to_owned()),
+            }
+            if !measured.failures.is_empty() || interrupt::is_asked() {
+                break;
+            }
+        }
+        measured
     }
 
     /// One run of a row.
@@ -111,7 +130,10 @@ impl Suite {
     }
 
     fn table(&self, all: &[Measured]) -> String {
-        let first = &all[0].documents[0];
+        let Some(first) = all.iter().find_map(|it| it.documents.first()) else {
+            let failures = all.iter().flat_map(Measured::errors);
+            return format!("nothing was measured: {}\n", failures.collect::<Vec<_>>().join("; "));
+        };
         let (machine, begun) = (&first.machine, words::moment(first.begun));
         // Not every row has a server, and the load has only some of the machine's cores.
         let mut servers = all.iter().flat_map(|it| &it.documents).map(|it| &it.outcome.server);
@@ -165,7 +187,8 @@ impl Suite {
 
 impl Measured {
     fn errors(&self) -> Vec<&str> {
-        self.documents.iter().filter_map(|it| it.outcome.error.as_deref()).collect()
+        let failed = self.documents.iter().filter_map(|it| it.outcome.error.as_deref());
+        failed.chain(self.failures.iter().map(String::as_str)).collect()
     }
 
     fn flags(&self) -> Vec<String> {

@@ -91,7 +91,16 @@ fn every_scenario_runs_and_reports() {
 fn whoever_comes_back_gets_everything_once_and_in_order() {
     let server = Setup::shards(2).start();
     let (target, options) = (target(&server), Run::default());
-    let offline = Offline { target, run: options, users: 20, messages: 1_000, window: 16 };
+    let (seconds, warm_seconds) = (30, 0);
+    let offline = Offline {
+        target,
+        run: options,
+        users: 20,
+        messages: 1_000,
+        window: 16,
+        seconds,
+        warm_seconds,
+    };
     let report = run(&offline);
     for phase in ["store", "drain"] {
         assert!(number(&report[phase], "delivered_per_second") > 0.0);
@@ -107,6 +116,8 @@ fn whoever_comes_back_gets_everything_once_and_in_order() {
 fn whoever_is_cut_comes_back_and_is_told_what_he_missed() {
     let server = Setup::shards(2).start();
     let storm = Storm {
+        seconds: 30,
+        warm_seconds: 0,
         target: target(&server),
         run: Run::default(),
         connections: 50,
@@ -143,6 +154,8 @@ fn whoever_is_turned_away_tries_again_after_three_seconds() {
         }
     });
     let storm = Storm {
+        seconds: 30,
+        warm_seconds: 0,
         target: Target { ws: ws.expect("a free port"), ..target(&server) },
         run: Run::default(),
         connections: CONNECTIONS,
@@ -183,7 +196,9 @@ fn the_limit_of_the_machine_is_told_alone_and_beside_a_result() {
     let messages = ["echoes_per_second", "messages_per_second", "echo_cores", "own_cores"];
     let calls = ["calls_per_second", "echo_cores", "own_cores"];
     for (frames, names) in [(Frames::Messages, &messages[..]), (Frames::Calls, &calls)] {
-        let report = run(&Limit { run: Run::default(), frames, pairs: 5, window: 3, seconds: 1 });
+        let (run_options, seconds, warm_seconds) = (Run::default(), 1, 1);
+        let report =
+            run(&Limit { run: run_options, frames, pairs: 5, window: 3, seconds, warm_seconds });
         for name in names {
             assert!(number(&report, name) > 0.0, "{name} in {report}");
         }

@@ -4,6 +4,8 @@
 //! Invariants:
 //! 1. Rows that the rules have made give no finding, whatever crashed when.
 //! 2. A changed, missing or extra row of any kind gives a finding that names it.
+//! 3. What a power cut with `async` may leave gives findings that say so: the homes of two users
+//!    disagree about what was between them, and each of the two agrees with itself.
 //!
 //! Memory is bounded by one user's chats, however many users and messages there are.
 //!
@@ -45,13 +47,16 @@ pub struct Finding {
     pub expected: String,
     /// What is there.
     pub found: String,
+    /// Two homes disagree: a power cut with `async` may leave that (invariant 3).
+    pub is_parted: bool,
 }
 
 impl fmt::Display for Finding {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Finding { shard, key, part, expected, found } = self;
+        let Finding { shard, key, part, expected, found, is_parted } = self;
         let key = words(key);
-        write!(to, "shard {shard}, {key}: {part}: expected {expected}, found {found}")
+        write!(to, "shard {shard}, {key}: {part}: expected {expected}, found {found}")?;
+        if *is_parted { to.write_str(" (two homes disagree)") } else { Ok(()) }
     }
 }
 
@@ -72,6 +77,8 @@ pub struct Counts {
     pub relays: u64,
     /// Findings.
     pub findings: u64,
+    /// Of these, how many a power cut with `async` may have left.
+    pub parted: u64,
 }
 
 /// What a part of the audit needs.
@@ -117,27 +124,41 @@ impl<'a, S: Store> Audit<'a, S> {
 
     fn find(&mut self, finding: Finding) {
         self.counts.findings += 1;
+        self.counts.parted += u64::from(finding.is_parted);
         (self.report)(finding);
     }
 
     /// A finding if two values differ.
     fn expect<T: PartialEq + fmt::Debug>(
         &mut self,
+        at: (ShardId, &[u8]),
+        part: &'static str,
+        expected: T,
+        found: T,
+    ) {
+        self.expect_of(at, false, part, expected, found);
+    }
+
+    /// The same, of what two homes may disagree about.
+    fn expect_of<T: PartialEq + fmt::Debug>(
+        &mut self,
         (shard, key): (ShardId, &[u8]),
+        is_parted: bool,
         part: &'static str,
         expected: T,
         found: T,
     ) {
         if expected != found {
             let (expected, found) = (format!("{expected:?}"), format!("{found:?}"));
-            self.find(Finding { shard, key: key.to_vec(), part, expected, found });
+            self.find(Finding { shard, key: key.to_vec(), part, expected, found, is_parted });
         }
     }
 
     /// A finding about a whole row.
     fn miss(&mut self, (shard, key): (ShardId, &[u8]), expected: &str, found: &str) {
         let (expected, found) = (expected.to_owned(), found.to_owned());
-        self.find(Finding { shard, key: key.to_vec(), part: "row", expected, found });
+        let (key, part, is_parted) = (key.to_vec(), "row", false);
+        self.find(Finding { shard, key, part, expected, found, is_parted });
     }
 }
 

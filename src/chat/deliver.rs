@@ -10,7 +10,7 @@
 
 use crate::api::{DeliveryState, StoredMessage};
 use crate::chat::by_id::Index;
-use crate::chat::event::{Effect, Now, Relay, Span};
+use crate::chat::event::{Effect, Letter, Now, Relay, Span};
 use crate::chat::expected::Received;
 use crate::chat::records::{AuthorName, Writing};
 use crate::chat::shard::Shard;
@@ -31,7 +31,7 @@ pub(super) struct Delivery<'a> {
 
 /// A message that arrived earlier.
 #[derive(Clone, Copy)]
-struct Before {
+pub(super) struct Before {
     seq: u64,
     ordinal: u64,
 }
@@ -56,11 +56,11 @@ impl<S: Store> Shard<S> {
             return Ok(());
         }
         // Both may scan, which writes out what was changed before: the relay comes after them.
-        let before = self.arrived_before(relay)?;
+        let before = self.arrived_before(&relay.letter, relay.ordinal, &relay.content)?;
         self.prepare_chat(recipient, relay.letter.from)?;
         self.outbox.take_in(&mut self.records, from, relay.position);
         if let Some(before) = before {
-            return self.count_anew(relay, before);
+            return self.count_anew(&relay.letter, relay.ordinal, before);
         }
         let writing = Writing {
             letter: relay.letter,
@@ -73,14 +73,20 @@ impl<S: Store> Shard<S> {
         Ok(())
     }
 
-    /// What is here already of what a new relay brings. An author's home counts what he sends to
+    /// What is here already of what is new to its author's home. That counts what he sends to
     /// each: a number that is not above the last one tells that it has lost what it had sent.
-    fn arrived_before(&mut self, relay: &Relay) -> Result<Option<Before>, StoreError> {
-        let letter = relay.letter;
+    ///
+    /// It may scan, which writes out what was changed before.
+    pub(super) fn arrived_before(
+        &mut self,
+        letter: &Letter,
+        ordinal: u64,
+        content: &str,
+    ) -> Result<Option<Before>, StoreError> {
         let (owner, author) = (letter.to, letter.from);
         let Some(chat) = self.records.chat(owner, author)? else { return Ok(None) };
         if !chat.is_parted {
-            if relay.ordinal > chat.received {
+            if ordinal > chat.received {
                 return Ok(None);
             }
             self.records.change_chat(owner, author)?.ok_or(RowError::Missing)?.is_parted = true;
@@ -88,7 +94,7 @@ impl<S: Store> Shard<S> {
         let compare = |stored: StoredMessage<'_>, ordinal| {
             let message = stored.message;
             let is_his = message.from == author && message.kind == letter.kind;
-            (is_his && *message.content == *relay.content).then_some(ordinal)
+            (is_his && message.content == content).then_some(ordinal)
         };
         let mut before = None;
         self.each_of_id(Index { owner, side: Side::Received }, letter.id, |shard, seq| {
@@ -100,16 +106,21 @@ impl<S: Store> Shard<S> {
     }
 
     /// His author's home counts it by another number now: what is known of it is told under that.
-    fn count_anew(&mut self, relay: &Relay, before: Before) -> Result<(), StoreError> {
-        let (owner, author) = (relay.letter.to, relay.letter.from);
+    pub(super) fn count_anew(
+        &mut self,
+        letter: &Letter,
+        ordinal: u64,
+        before: Before,
+    ) -> Result<(), StoreError> {
+        let (owner, author) = (letter.to, letter.from);
         let is_acked = !self.records.is_waiting(owner, before.seq)?;
         let chat = self.records.change_chat(owner, author)?.ok_or(RowError::Missing)?;
-        chat.received = chat.received.max(relay.ordinal);
+        chat.received = chat.received.max(ordinal);
         if is_acked || chat.pushed.contains(before.ordinal) {
-            chat.pushed.insert(relay.ordinal);
+            chat.pushed.insert(ordinal);
         }
         if is_acked {
-            chat.acked.insert(relay.ordinal);
+            chat.acked.insert(ordinal);
         }
         self.marks_changed(owner, author);
         Ok(())

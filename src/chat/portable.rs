@@ -28,7 +28,7 @@ use std::collections::BTreeMap;
 mod forgotten;
 mod reading;
 
-use forgotten::{forgotten_chat, forgotten_user};
+use forgotten::{bounded_count, forgotten_chat, forgotten_user};
 pub use reading::{Visit, mint_bound, visit_all};
 
 /// A user.
@@ -81,6 +81,15 @@ pub struct ForgottenChatItem {
     pub sent: u64,
 }
 
+/// What the messages of a chat do not tell when some of their numbers came twice.
+#[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[allow(missing_docs)] // See `ChatRow`.
+pub struct PartedItem {
+    pub received: u64,
+    pub unread: u64,
+}
+
 /// How far messages of one direction have come, by their ordinals.
 #[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -110,6 +119,9 @@ pub struct ChatItem {
     pub peer_read_up_to: u64,
     /// The peer is still to be told of these marks.
     pub marks_due: bool,
+    /// The peer's home has lost some that are here, and counted others by their numbers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parted: Option<PartedItem>,
     /// What retention has removed of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forgotten: Option<ForgottenChatItem>,
@@ -207,6 +219,7 @@ struct Owner {
     row: UserRow,
     chats: BTreeMap<UserId, ChatRow>,
     late_ids: BTreeMap<(Side, MessageId), LateIdRow>,
+    parted: BTreeMap<UserId, PartedItem>,
     /// The seq before the first message that is to come.
     forgotten: u64,
 }
@@ -297,8 +310,8 @@ impl Builder {
             }
         };
         let (forgotten, row) = (row.last_seq, UserRow { tenant, name, ..row });
-        let (chats, late_ids) = (BTreeMap::new(), BTreeMap::new());
-        self.owner = Some(Owner { user, row, chats, late_ids, forgotten });
+        let (chats, late_ids, parted) = Default::default();
+        self.owner = Some(Owner { user, row, chats, late_ids, parted, forgotten });
         Ok(())
     }
 
@@ -320,10 +333,19 @@ impl Builder {
             peer_pushed: marks(&item.peer_pushed),
             peer_acked: marks(&item.peer_acked),
             peer_read_up_to: item.peer_read_up_to,
+            is_parted: item.parted.is_some(),
             ..forgotten.clone().unwrap_or_default()
         };
         if owner.row.last_seq > owner.forgotten || owner.chats.insert(peer, chat).is_some() {
             return Err(ItemError::Order);
+        }
+        if let Some(parted) = item.parted {
+            let forgotten = forgotten.as_ref().map_or(0, |chat| chat.received);
+            if bounded_count(parted.received, "received")? < forgotten {
+                return Err(ItemError::Range("received"));
+            }
+            bounded_count(parted.unread, "unread")?;
+            owner.parted.insert(peer, parted);
         }
         owner.row.listed += u32::from(item.listed);
         let user = owner.user;
@@ -351,17 +373,22 @@ impl Builder {
         }
         let peer = if from == user { to } else { from };
         let chat = owner.chats.get_mut(&peer).ok_or(ItemError::NoChat)?;
+        let parted = owner.parted.get(&peer).filter(|_| from != user);
         let count = if from == user { &mut chat.sent } else { &mut chat.received };
-        if seq != owner.row.last_seq + 1 || item.ordinal != *count + 1 {
+        // Where some came twice they are any of those that were counted.
+        let is_counted = match parted {
+            Some(parted) => (1..=parted.received).contains(&item.ordinal),
+            None => item.ordinal == *count + 1,
+        };
+        if seq != owner.row.last_seq + 1 || !is_counted {
             return Err(ItemError::Gap);
         }
         if from == user && item.waits {
             return Err(ItemError::Range("waits"));
         }
-        *count = item.ordinal;
+        *count = item.ordinal.max(*count);
         let is_unread = from != user && row_is_content(&row) && item.ordinal > chat.read_up_to;
         chat.unread += u64::from(is_unread);
-        owner.row.unread += u64::from(is_unread);
         let waits = item.waits;
         chat.unacked += u64::from(waits);
         owner.row.offline += u64::from(waits);
@@ -404,9 +431,14 @@ impl Builder {
     }
 
     fn end_user(&mut self, put: Put<'_>) {
-        let Some(owner) = self.owner.take() else { return };
+        let Some(mut owner) = self.owner.take() else { return };
         let user = owner.user;
+        for (peer, PartedItem { received, unread }) in std::mem::take(&mut owner.parted) {
+            let chat = owner.chats.get_mut(&peer).expect("they came together");
+            (chat.received, chat.unread) = (received, unread);
+        }
         for (peer, chat) in &owner.chats {
+            owner.row.unread = owner.row.unread.saturating_add(chat.unread);
             let key = match chat.listed {
                 true => Key::chat(user, *peer),
                 false => Key::hidden_chat(user, *peer),

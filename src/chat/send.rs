@@ -7,7 +7,7 @@
 
 use crate::api::{ChatType, DeliveryState, Draft, Field, Refusal, StoredMessage};
 use crate::chat::by_id::Index;
-use crate::chat::deliver::Delivery;
+use crate::chat::deliver::{Before, Delivery};
 use crate::chat::event::{Effect, Letter, Now, Relay, Span};
 use crate::chat::records::{AuthorName, Writing};
 use crate::chat::shard::{Device, Shard};
@@ -156,6 +156,8 @@ impl<S: Store> Shard<S> {
             timestamp_ms: draft.timestamp_ms.unwrap_or(now.wall_ms),
             chat_type: draft.chat_type,
         };
+        // It comes before all changes: it may scan, which writes them out.
+        let before = self.is_there_before(&letter, draft.content)?;
         let seq = self.records.next_seq(author)?;
         let user = self.records.change_user(author)?;
         user.highest_sent = user.highest_sent.max(id.number());
@@ -180,10 +182,25 @@ impl<S: Store> Shard<S> {
 
         let mut span = None;
         if peer != author {
-            span = self.send_on(seq, &writing, now, turn)?;
+            span = self.send_on(seq, &writing, before, now, turn)?;
         }
         self.show_other_devices(device, &writing, span, turn);
         Ok(())
+    }
+
+    /// Whether it is with a recipient of this shard already, whose author was at home on another
+    /// when a power cut parted them.
+    fn is_there_before(
+        &mut self,
+        letter: &Letter,
+        content: &str,
+    ) -> Result<Option<Before>, StoreError> {
+        let is_here = letter.to.home(self.place.shards) == self.place.shard;
+        if letter.to == letter.from || !is_here {
+            return Ok(None);
+        }
+        let sent = self.records.chat(letter.from, letter.to)?.map_or(0, |chat| chat.sent);
+        self.arrived_before(letter, sent + 1, content)
     }
 
     /// Delivers a message whose recipient is at home here, or relays it to where he is. Returns
@@ -192,12 +209,17 @@ impl<S: Store> Shard<S> {
         &mut self,
         seq: u64,
         writing: &Writing<'_>,
+        before: Option<Before>,
         now: &Now,
         turn: &mut Turn,
     ) -> Result<Option<Span>, StoreError> {
         let (author, peer) = (writing.letter.from, writing.letter.to);
         let home = peer.home(self.place.shards);
         if home == self.place.shard {
+            if let Some(before) = before {
+                self.count_anew(&writing.letter, writing.ordinal, before)?;
+                return Ok(None);
+            }
             return self.deliver(Delivery { writing: *writing, when: When::Durable }, now, turn);
         }
         let position = self.outbox.next_position(home);

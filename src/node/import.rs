@@ -3,7 +3,8 @@
 //! Invariants:
 //! 1. A folder that holds anything is left as it is, and one that is not whole has no manifest: no
 //!    server starts on it.
-//! 2. The manifest comes only when the rows were read again, are as many, and agree.
+//! 2. The manifest comes only when the rows were read again, are as many, and agree, but for what
+//!    a power cut with `async` had parted.
 //!
 //! Left to others: what rows an item makes (`chat::portable`), writing them (`reshard`).
 
@@ -51,6 +52,15 @@ pub enum ImportError {
     DataFolder(#[from] DataFolderError),
 }
 
+/// What was made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Imported {
+    /// Rows.
+    pub rows: u64,
+    /// Places in which two homes disagree, as a power cut with `async` leaves them.
+    pub parted: u64,
+}
+
 /// A folder being made.
 pub struct Import {
     data: PathBuf,
@@ -82,17 +92,17 @@ impl Import {
         Ok(outcome?)
     }
 
-    /// Makes it a data folder, whose message ids begin above `mint_bound`. Returns its rows.
-    pub fn finish(mut self, mint_bound: u64) -> Result<u64, ImportError> {
+    /// Makes it a data folder, whose message ids begin above `mint_bound`.
+    pub fn finish(mut self, mint_bound: u64) -> Result<Imported, ImportError> {
         let mut outcome = Ok(());
         let writing = &mut self.writing;
         self.builder.finish(&mut |key, value| put(writing, &mut outcome, key, value));
         outcome?;
         self.writing.mint_bound = mint_bound;
         let rows = self.writing.complete(&self.data, &self.manifest)?;
-        check(&self.data, &self.manifest, rows)?;
+        let parted = check(&self.data, &self.manifest, rows)?;
         data_folder::finish(&self.data, &self.manifest)?;
-        Ok(rows)
+        Ok(Imported { rows, parted })
     }
 }
 

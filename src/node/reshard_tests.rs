@@ -48,7 +48,7 @@ fn what_is_on_its_way_between_shards_is_not_lost() {
     let applied = with(&Key::applied(ShardId(0)), &StreamRow { epoch: 3, sequence: 9 });
     let folder = folder(&relay, &applied);
     let done = run(folder.path(), 4, &mut |_| ()).expect("it has arrived");
-    assert_eq!(done, Done::Resharded { rows: 8, shards: 4 });
+    assert_eq!(done, Done::Resharded { rows: 8, shards: 4, parted: 0 });
     assert_eq!(shards_of(&folder), 4);
     assert_eq!(run(folder.path(), 4, &mut |_| ()).expect("it is there"), Done::Already(4));
 }

@@ -74,7 +74,7 @@ impl Rows {
         Rows(world.shards.iter().map(|shard| copy(shard.store())).collect())
     }
 
-    fn audit(&self) -> (Counts, Vec<Finding>) {
+    pub(super) fn audit(&self) -> (Counts, Vec<Finding>) {
         let mut findings = Vec::new();
         let stores: Vec<_> = self.0.iter().collect();
         let counts = audit::run(&stores, &mut |finding| findings.push(finding));

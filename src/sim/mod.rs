@@ -36,6 +36,8 @@ mod mesh;
 pub mod model;
 mod network;
 pub mod observation;
+#[cfg(test)]
+mod parted_tests;
 pub mod plan;
 #[cfg(test)]
 mod portable_tests;

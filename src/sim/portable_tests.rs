@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 /// Rows that belong to users, wherever they are at home.
-fn of_users(rows: &Rows) -> BTreeMap<Vec<u8>, Vec<u8>> {
+pub(super) fn of_users(rows: &Rows) -> BTreeMap<Vec<u8>, Vec<u8>> {
     let is_of_shard = |key: &[u8]| {
         let own = [Kind::Epoch, Kind::MintBound, Kind::Outbox, Kind::Applied];
         kind_of(key).is_some_and(|kind| own.contains(&kind))
@@ -45,19 +45,24 @@ fn for_each_of(
     Ok(())
 }
 
-/// Invariant 1 of chat::portable.
-#[test]
-fn what_was_taken_out_and_put_in_again_gives_the_same_rows() {
-    let rows = Rows::of(&settled_world().0);
+/// The rows that the items of these make.
+pub(super) fn rebuilt(rows: &Rows) -> BTreeMap<Vec<u8>, Vec<u8>> {
     let (mut builder, mut built) = (Builder::default(), BTreeMap::new());
     let mut put = |key: &[u8], value: &[u8]| {
         assert_eq!(built.insert(key.to_vec(), value.to_vec()), None, "each row is made once");
     };
-    for line in exported(&rows) {
+    for line in exported(rows) {
         builder.take(&item(&line), &mut put).expect("it agrees");
     }
     builder.finish(&mut put);
-    let expected = of_users(&rows);
+    built
+}
+
+/// Invariant 1 of chat::portable.
+#[test]
+fn what_was_taken_out_and_put_in_again_gives_the_same_rows() {
+    let rows = Rows::of(&settled_world().0);
+    let (built, expected) = (rebuilt(&rows), of_users(&rows));
     for (key, value) in &expected {
         assert_eq!(built.get(key), Some(value), "{}", crate::store::parts::words(key));
     }

@@ -5,7 +5,7 @@ use crate::sim::users::{id, identity, text};
 use crate::sim::world::{Sent, World};
 
 /// A world, and two users who are at home on the same or on different shards.
-fn pairs() -> Vec<(World, crate::ids::UserId, crate::ids::UserId)> {
+pub(super) fn pairs() -> Vec<(World, crate::ids::UserId, crate::ids::UserId)> {
     let mut cases = Vec::new();
     for (shards, same) in [(1, true), (2, false), (4, true), (4, false)] {
         let mut world = World::new(shards);
@@ -404,50 +404,4 @@ fn a_chat_tells_of_its_marks_once_in_a_while_however_often_they_change() {
     }
     assert!(notices.len() >= 4, "{notices:?}");
     assert!(notices.windows(2).all(|two| two[1] >= two[0] + MARKS_EVERY_MS), "{notices:?}");
-}
-
-/// Invariant 4 of chat::deliver.
-#[test]
-fn what_its_authors_home_has_lost_and_he_sends_again_is_not_stored_twice() {
-    let (mut world, a, b) = pairs().remove(1);
-    let home = usize::from(world.home(a).0);
-    assert_ne!(world.home(a), world.home(b));
-    let ann = world.connect(a);
-    let send = |world: &mut World, ann, ids: &[i64]| {
-        for number in ids {
-            world.send(ann, text(*number, b, &format!("words of {number}")));
-            world.settle();
-        }
-    };
-    send(&mut world, ann, &[1]);
-    let before = world.shards[home].store().crash();
-    send(&mut world, ann, &[2, 3]);
-    let mut world = world.part(home, before);
-    let ann = world.connect(a);
-    // A new one first, and more of them than were lost: numbers alone do not tell any more.
-    send(&mut world, ann, &[4, 5, 2, 3, 6]);
-    let offline: Vec<_> = world.offline(b).iter().map(|kept| kept.id.number()).collect();
-    assert_eq!(offline, [1, 2, 3, 4, 5, 6]);
-    // What its reader did with it is told anew, too.
-    let bob = world.connect(b);
-    world.ack(bob, Acked::UpTo(id(6)));
-    let before = world.shards[home].store().crash();
-    send(&mut world, ann, &[8, 9]);
-    world.ack(bob, Acked::UpTo(id(9)));
-    world.settle();
-    let mut world = world.part(home, before);
-    let ann = world.connect(a);
-    send(&mut world, ann, &[10, 8, 9]);
-    (0..20).for_each(|_| world.pass(1000));
-    let nine = world.history(a).into_iter().find(|kept| kept.id == id(9));
-    assert_eq!(nine.expect("it was sent again").state, DeliveryState::Client);
-    // The same id with other words is another message: nothing acked is lost.
-    let before = world.shards[home].store().crash();
-    send(&mut world, ann, &[7]);
-    let mut world = world.part(home, before);
-    let ann = world.connect(a);
-    world.send(ann, text(7, b, "other words"));
-    world.settle();
-    let words: Vec<_> = world.offline(b).into_iter().map(|kept| kept.content).collect();
-    assert_eq!(words[1..], ["words of 7", "other words"]);
 }

@@ -100,7 +100,8 @@ impl World {
         World::open(stores.collect(), 0).expect("an empty store opens")
     }
 
-    fn open(stores: Vec<MemoryStore>, steady_ms: u64) -> Result<World, StoreError> {
+    /// A server that finds these rows, which need not agree.
+    pub(super) fn open(stores: Vec<MemoryStore>, steady_ms: u64) -> Result<World, StoreError> {
         let directory = Arc::new(Directory::new());
         let count = stores.len() as u16;
         let mut shards = Vec::new();

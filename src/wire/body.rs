@@ -43,8 +43,10 @@ impl Scan {
             let Some((size, line_bytes)) = size_line(&input[at..])? else { break };
             let start = at + line_bytes;
             if size == 0 {
-                let trailers =
-                    trailers_end(&input[start..], REGION_BYTES_MAX.saturating_sub(start))?;
+                // They are looked at from the first for each piece that comes: they are as few as
+                // a head's.
+                let most = REGION_BYTES_MAX.saturating_sub(start).min(HEAD_BYTES_MAX);
+                let trailers = trailers_end(&input[start..], most)?;
                 let body_bytes = self.body as usize;
                 return Ok(trailers.map(|bytes| Whole { bytes: start + bytes, body_bytes }));
             }
@@ -156,7 +158,7 @@ fn trailers_end(input: &[u8], bytes_max: usize) -> Result<Option<usize>, Fault> 
             return Err(Fault::Malformed);
         }
     }
-    Ok(None)
+    if input.len() > bytes_max { Err(Fault::HeadTooLarge) } else { Ok(None) }
 }
 
 /// Moves the chunks of a whole body to its front; returns the content.

@@ -29,6 +29,8 @@ pub(super) struct Exchange {
     progress: Progress,
     is_begun: bool,
     has_continued: bool,
+    /// An empty line came in front of the request.
+    has_skipped: bool,
     /// The time when it was last looked at, seconds since the epoch; 0: unknown.
     seconds: u32,
     is_ended: bool,
@@ -75,6 +77,7 @@ impl Exchange {
             progress: Progress::default(),
             is_begun: false,
             has_continued: false,
+            has_skipped: false,
             seconds: 0,
             is_ended: false,
             is_closed: false,
@@ -99,6 +102,7 @@ impl Exchange {
         self.progress = Progress::default();
         self.is_begun = false;
         self.has_continued = false;
+        self.has_skipped = false;
     }
 
     /// See [`crate::wire::session::Session::next`].
@@ -112,6 +116,13 @@ impl Exchange {
             return (0, Step::More);
         }
         self.seconds = codec.seconds;
+        if !self.has_skipped && input.starts_with(b"\r\n") {
+            // Some clients end a body with one too much: RFC 9112 has it passed over, and no
+            // request is begun by it.
+            self.has_skipped = true;
+            self.is_begun = false;
+            return (2, Step::Handled);
+        }
         if input.len() < self.progress.wanted as usize || input.is_empty() {
             return self.more(input);
         }
@@ -144,7 +155,8 @@ impl Exchange {
 
     /// The request does not show where it ends: nothing behind it can be read.
     fn fail<'a>(&mut self, fault: Fault, input: &[u8], out: &mut Vec<u8>) -> (usize, Step<'a>) {
-        answer::push_fault(fault, &[], Manner::LAST, self.seconds, out);
+        let is_head = input.trim_ascii_start().starts_with(b"HEAD ");
+        answer::push_fault(fault, &[], Manner { is_head, ..Manner::LAST }, self.seconds, out);
         self.forget_progress();
         self.is_closed = true;
         (input.len(), Step::Handled)

@@ -55,7 +55,8 @@ impl Header {
         let Some((header, length)) = parsed else { return Ok(None) };
         let start = usize::try_from(cursor.position()).map_err(|_| CloseCode::Protocol)?;
         let Some(mask) = header.mask else { return Err(CloseCode::Protocol) };
-        if header.rsv1 || header.rsv2 || header.rsv3 || start != header.len(length) {
+        let is_length = start == header.len(length) && length >> 63 == 0;
+        if header.rsv1 || header.rsv2 || header.rsv3 || !is_length {
             return Err(CloseCode::Protocol);
         }
         let kind = kind_of(&header, length, before.is_some(), dialect)?;
@@ -158,7 +159,7 @@ pub(super) fn close_answer(payload: &[u8]) -> Option<u16> {
         return (!payload.is_empty()).then_some(CloseCode::Protocol as u16);
     };
     let code = u16::from_be_bytes(*code);
-    let is_known = matches!(code, 1000..=1003 | 1007..=1011 | 3000..=4999);
+    let is_known = matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999);
     match (is_known, simdutf8::basic::from_utf8(reason)) {
         (false, _) => Some(CloseCode::Protocol as u16),
         (true, Err(_)) => Some(CloseCode::BadText as u16),

@@ -272,15 +272,43 @@ fn is_host(value: &[u8]) -> bool {
         Some(at) if value[at + 1..].iter().all(u8::is_ascii_digit) => value.split_at(at),
         _ => (value, &[][..]),
     };
-    let in_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=".contains(byte);
     let is_port = port.len() <= 6;
     is_port
         && match host {
-            [b'[', address @ .., b']'] => {
-                !address.is_empty() && address.iter().all(|byte| in_name(byte) || *byte == b':')
-            }
-            name => !name.is_empty() && name.iter().all(in_name),
+            [b'[', address @ .., b']'] => is_address(address),
+            name => !name.is_empty() && is_name(name),
         }
+}
+
+fn in_name(byte: &u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+;=".contains(byte)
+}
+
+/// Whether these are letters of a name; each percent sign stands before two hexadecimal digits.
+fn is_name(name: &[u8]) -> bool {
+    let mut parts = name.split(|byte| *byte == b'%');
+    let is_escaped = |part: &[u8]| {
+        let digits = part.first_chunk::<2>();
+        digits.is_some_and(|two| two.iter().all(u8::is_ascii_hexdigit))
+    };
+    parts.next().is_none_or(|part| part.iter().all(in_name))
+        && parts.all(|part| is_escaped(part) && part.iter().all(in_name))
+}
+
+/// Whether this is what may stand in brackets: an address of IPv6, or of a kind to come.
+fn is_address(address: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(address) else { return false };
+    let is_future = |rest: &str| {
+        let Some((version, address)) = rest.split_once('.') else { return false };
+        let is_part = |byte: &u8| in_name(byte) || *byte == b':';
+        let is_hex = version.bytes().all(|byte| byte.is_ascii_hexdigit());
+        is_hex
+            && !version.is_empty()
+            && !address.is_empty()
+            && address.as_bytes().iter().all(is_part)
+    };
+    text.parse::<std::net::Ipv6Addr>().is_ok()
+        || text.strip_prefix(['v', 'V']).is_some_and(is_future)
 }
 
 /// Whether a comma-separated list holds a token.

@@ -127,7 +127,12 @@ fn fuzz(target: &dyn Target, arguments: &Arguments, until: Until) -> anyhow::Res
         let (ended, watching) = done;
         scope.spawn(|| watch(name, &watched, watching));
         let workers = watched.iter().zip(0..).map(|(watched, number)| {
-            let worker = Worker::new(target, watched, &given, arguments.seed * jobs + number);
+            let worker = Worker::new(
+                target,
+                watched,
+                &given,
+                arguments.seed.wrapping_mul(jobs).wrapping_add(number),
+            );
             scope.spawn(|| work(worker, until.shared(jobs), &is_over))
         });
         let workers = workers.collect::<Vec<_>>().into_iter();

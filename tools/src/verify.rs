@@ -75,6 +75,13 @@ fn verify(arguments: &Arguments) -> anyhow::Result<u64> {
         counts.waiting,
         counts.relays
     );
+    if counts.parted > 0 {
+        println!(
+            "verify: in {} of them two homes disagree: a power cut with `--durability async` may \
+             leave that",
+            counts.parted
+        );
+    }
     Ok(findings)
 }
 

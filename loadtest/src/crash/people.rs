@@ -240,7 +240,7 @@ impl People {
             Some(Word::Ack { source }) if source == person.user => Ok(()),
             Some(Word::Ack { source }) => person.take_ack(source),
             Some(Word::Notice) => Ok(()),
-            Some(Word::Message { id, content }) => {
+            Some(Word::Message { id, content, .. }) => {
                 known(peer, id, content).and_then(|number| person.take_message(number, out, id))
             }
             None => Err(anyhow!("not what a server should say: {}", text.escape_ascii())),

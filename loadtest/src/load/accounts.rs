@@ -5,8 +5,10 @@ use super::driver::{Driver, Heard};
 use super::sockets::{Opening, Said, Sockets, Transport};
 use super::stages::Stages;
 use super::{process, reach};
+use crate::arguments;
 use crate::http::{Client, post};
 use crate::interrupt;
+use crate::outcome::Outcome;
 use crate::world::{EPOCH_MS, now_ms};
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
@@ -23,8 +25,12 @@ const PIPELINED: usize = 16;
 /// Connections that are not ready yet, at most: beyond what a listener keeps waiting, connecting
 /// takes seconds.
 pub const CONNECTING: usize = 256;
+/// Files that a process needs beside its connections.
+pub const FILES_BESIDE: usize = 200;
 /// After so long without one more that is ready, no more will be.
 const STALLED_AFTER: Duration = Duration::from_secs(10);
+/// Between two looks at lists from which something must leave.
+const PAUSE: Duration = Duration::from_millis(100);
 /// How long all sessions together may take to get ready, or to drain.
 pub const SETTLE_WITHIN: Duration = Duration::from_secs(60);
 
@@ -32,16 +38,16 @@ pub const SETTLE_WITHIN: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug, Serialize, Deserialize, clap::Args)]
 pub struct Target {
     /// The server's HTTP port.
-    #[arg(long, default_value = "127.0.0.1:8093")]
+    #[arg(long, default_value = "127.0.0.1:8093", value_parser = arguments::address)]
     pub http: SocketAddr,
     /// The server's WebSocket port.
-    #[arg(long, default_value = "127.0.0.1:6666")]
+    #[arg(long, default_value = "127.0.0.1:6666", value_parser = arguments::address)]
     pub ws: SocketAddr,
     /// The server's process id: its CPU and memory are reported then.
     #[arg(long)]
     pub server_pid: Option<u32>,
     /// The server's admin port: where its time goes is reported then.
-    #[arg(long)]
+    #[arg(long, value_parser = arguments::address)]
     pub admin: Option<SocketAddr>,
 }
 
@@ -75,9 +81,18 @@ impl Target {
         self.server_pid.and_then(process::threads_cpu_ms).unwrap_or_default()
     }
 
+    /// Whether what the server uses can be told; the outcome says so when it cannot.
+    pub fn is_process_known(&self, outcome: &mut Outcome) -> bool {
+        let is_known = self.server_pid.is_some();
+        if !is_known {
+            outcome.flag_once("what the server used is not known: name its process (--server-pid)");
+        }
+        is_known
+    }
+
     /// How long the server's stages took so far; nothing when its admin port is not known.
-    pub fn stages(&self) -> Stages {
-        self.admin.map(Stages::ask).unwrap_or_default()
+    pub fn stages(&self) -> Option<Stages> {
+        self.admin.map(Stages::ask)
     }
 
     /// Bytes that the server has had written to disks so far; 0 when its process is not known.
@@ -156,6 +171,11 @@ impl Target {
     ) -> Result<(Sockets, Vec<D::Session>)> {
         let mut sessions: Vec<D::Session> =
             users.iter().enumerate().map(|(place, user)| driver.session(place, *user)).collect();
+        let (needed, most) = (users.len() + FILES_BESIDE, process::files_max());
+        ensure!(
+            needed <= most,
+            "{needed} open files are needed, and the limit (ulimit -n) is {most}"
+        );
         let (mut ready, server) = (0, driver.opening().server);
         let mut deadline = Instant::now() + STALLED_AFTER;
         while ready < users.len() {
@@ -185,6 +205,28 @@ impl Target {
             ensure!(!is_stalled, "{ready} of {} are ready and no more{}", users.len(), self.full());
         }
         Ok((sockets, sessions))
+    }
+
+    /// Waits until nothing waits for these users: Acks have no answer, and what was acked leaves
+    /// the lists soon.
+    ///
+    /// # Errors
+    /// When something stays.
+    pub fn until_nothing_waits(&self, users: &[i64]) -> Result<()> {
+        let deadline = Instant::now() + SETTLE_WITHIN;
+        loop {
+            let mut left = 0;
+            let bodies = users.iter().map(|user| json!({"userId": user}));
+            self.post_all("/im/message/offline", bodies, |list| {
+                left += list.as_array().map_or(0, Vec::len);
+                Ok(())
+            })?;
+            if left == 0 {
+                return Ok(());
+            }
+            ensure!(Instant::now() < deadline, "{left} messages were acked and still wait");
+            std::thread::sleep(PAUSE);
+        }
     }
 
     /// Why a server may take no more connections, as far as its process tells.

@@ -4,7 +4,7 @@
 //! Orders go to their standard input, answers come from their standard output, a line of JSON
 //! each. A worker ends when its input does, so none outlives the run.
 
-use super::accounts::{MessageIds, Target};
+use super::accounts::{FILES_BESIDE, MessageIds, Target};
 use super::process;
 use crate::interrupt;
 use crate::server::profile_folder;
@@ -18,8 +18,6 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
-/// Files that a worker needs beside its connections.
-const FILES_BESIDE: usize = 200;
 /// How often the run looks at its own affairs while workers are at work.
 const LOOK: Duration = Duration::from_millis(100);
 

@@ -56,6 +56,14 @@ pub trait Driver {
         out: &mut Vec<u8>,
         tell: impl FnMut(Heard<'_>) -> Result<()>,
     ) -> Result<()>;
+
+    /// Looks whether the server took in every client's Ack, where the protocol lets one ask.
+    ///
+    /// # Errors
+    /// When something waits that was acked.
+    fn check_nothing_is_left(&self, _target: &Target, _users: &[i64]) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// A message to send.

@@ -67,18 +67,20 @@ impl Scenario for Idle {
         let mut crew = Crew::start(self.connections, self.connections_per_process)?;
         std::thread::sleep(CALM);
         let before = Memory::read(&self.target);
-        outcome.add(json!({
-            "resident_bytes_before": before.resident_bytes,
-            "processes": crew.count(),
-        }));
+        outcome.add(json!({"processes": crew.count()}));
+        if self.target.is_process_known(outcome) {
+            outcome.add(json!({"resident_bytes_before": before.resident_bytes}));
+        }
         let mut seconds = Seconds::begin(&self.target, "heartbeats").with_workers(crew.ids());
         seconds.pause();
         let mut rounds = Vec::new();
         let ended = (1..=self.rounds).try_for_each(|round| -> Result<()> {
             let mut report = self.round(&mut crew, &users, before, &mut seconds)?;
             std::thread::sleep(CALM);
-            let left = Memory::read(&self.target).resident_bytes;
-            report["resident_bytes_left"] = json!(difference(left, before.resident_bytes));
+            if self.target.server_pid.is_some() {
+                let left = Memory::read(&self.target).resident_bytes;
+                report["resident_bytes_left"] = json!(difference(left, before.resident_bytes));
+            }
             report["round"] = json!(round);
             rounds.push(report);
             Ok(())
@@ -103,12 +105,13 @@ impl Idle {
         before: Memory,
         seconds: &mut Seconds,
     ) -> Result<Value> {
-        let begun = Instant::now();
+        let own_ms = |crew: &Crew| process::own_cpu_ms() + crew.cpu_ms();
+        let (begun, own_before) = (Instant::now(), own_ms(crew));
         crew.connect(&self.target, users)?;
-        let connecting = begun.elapsed();
+        let connecting = begun.elapsed().as_secs_f64();
+        let connecting_own_ms = own_ms(crew).saturating_sub(own_before);
         let (heartbeat_seconds, warm_seconds) = (self.heartbeat_seconds, self.warm_seconds);
         crew.all(&Order::Idle { heartbeat_seconds, seconds: warm_seconds }, || {})?;
-        let own_ms = |crew: &Crew| process::own_cpu_ms() + crew.cpu_ms();
         let (cpu_before, own_before) = (self.target.cpu_ms(), own_ms(crew));
         let (begun, mut beaten) = (Instant::now(), 0);
         seconds.resume();
@@ -121,18 +124,22 @@ impl Idle {
         })?;
         seconds.pause();
         let took_ms = begun.elapsed().as_millis() as f64;
-        let used_ms = self.target.cpu_ms() - cpu_before;
-        let used_own_ms = own_ms(crew) - own_before;
+        let used_ms = self.target.cpu_ms().saturating_sub(cpu_before);
+        let used_own_ms = own_ms(crew).saturating_sub(own_before);
         let now = Memory::read(&self.target);
         let each = |now: u64, before: u64| difference(now, before) / users.len() as i64;
         let mut report = json!({
-            "connects_per_second": (self.connections as f64 / connecting.as_secs_f64()).round(),
-            "resident_bytes_per_connection": each(now.resident_bytes, before.resident_bytes),
+            "connects_per_second": (self.connections as f64 / connecting).round(),
+            "connecting_own_cores": connecting_own_ms as f64 / 1000.0 / connecting,
             "kernel_queue_bytes_per_connection": each(now.queue_bytes, before.queue_bytes),
             "kernel_slab_bytes_per_connection": each(now.slab_bytes, before.slab_bytes),
-            "server_cores": used_ms as f64 / took_ms,
             "own_cores": used_own_ms as f64 / took_ms,
         });
+        if self.target.server_pid.is_some() {
+            let resident = each(now.resident_bytes, before.resident_bytes);
+            report["resident_bytes_per_connection"] = json!(resident);
+            report["server_cores"] = json!(used_ms as f64 / took_ms);
+        }
         if self.then_chat {
             let begun = Instant::now();
             crew.all(&Order::Chat, || {})?;

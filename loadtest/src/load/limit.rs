@@ -62,6 +62,9 @@ pub struct Limit {
     /// How long to measure.
     #[arg(long, default_value_t = 5, value_parser = arguments::positive::<u64>)]
     pub seconds: u64,
+    /// How long to run before measuring.
+    #[arg(long, default_value_t = 0)]
+    pub warm_seconds: u64,
 }
 
 impl Scenario for Limit {
@@ -105,7 +108,8 @@ impl Measured {
     /// # Errors
     /// When a byte is changed, or the kernel refuses.
     pub fn before(frames: Frames, pairs: usize, window: u64) -> Result<Measured> {
-        Limit { run: Run::default(), frames, pairs, window, seconds: SECONDS_BESIDE }.measure()
+        let (run, seconds, warm_seconds) = (Run::default(), SECONDS_BESIDE, 0);
+        Limit { run, frames, pairs, window, seconds, warm_seconds }.measure()
     }
 
     /// Puts the limit beside a rate that was measured, by its name, and the share of it.
@@ -141,7 +145,7 @@ impl Measured {
 
 impl Limit {
     fn measure(&self) -> Result<Measured> {
-        let Limit { frames, pairs, window, seconds, .. } = *self;
+        let Limit { frames, pairs, window, seconds, warm_seconds, .. } = *self;
         let listener = TcpListener::bind("127.0.0.1:0").context("a port for the echo")?;
         let address = listener.local_addr()?;
         let before = cores::allowed();
@@ -155,7 +159,7 @@ impl Limit {
         };
         let is_own_pinned = cores::keep_to(&[own_core]).is_ok();
         let thrown = Thrower::begin(address, frames, pairs, window).and_then(|thrower| {
-            thrower.run(seconds, || signals.counts.store(true, Ordering::Relaxed))
+            thrower.run(warm_seconds, seconds, || signals.counts.store(true, Ordering::Relaxed))
         });
         signals.ends.store(true, Ordering::Relaxed);
         let Ok((is_echo_pinned, echo_cores)) = echoing.join() else { bail!("the echo panicked") };

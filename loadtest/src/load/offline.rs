@@ -3,8 +3,9 @@
 //! Whoever comes back must get every message once, unchanged, in the order in which it was sent.
 //! When he has acked them nothing may be left.
 
-use super::accounts::{MessageIds, SETTLE_WITHIN, Target};
+use super::accounts::{MessageIds, Target};
 use super::pace::Pace;
+use super::seconds::Seconds;
 use super::sockets::Sockets;
 use super::usage::{Counted, Usage};
 use super::words::{self, Word};
@@ -36,6 +37,13 @@ pub struct Offline {
     /// Messages without an Ack that each author has at most.
     #[arg(long, default_value_t = 16, value_parser = arguments::positive::<usize>)]
     pub window: usize,
+    /// The longest that storing may take, and fetching.
+    #[arg(long, default_value_t = 60, value_parser = arguments::up_to::<1_000_000>)]
+    #[serde(skip)]
+    pub seconds: u64,
+    /// How long all rest, connected, before they store, and before they fetch.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=1_000_000))]
+    pub warm_seconds: u64,
 }
 
 /// Requests in flight on the connection that fetches.
@@ -83,6 +91,10 @@ impl Offline {
         Ok((people, ids))
     }
 
+    fn deadline(&self) -> Instant {
+        Instant::now() + Duration::from_secs(self.seconds)
+    }
+
     fn each(&self) -> usize {
         self.messages / self.users
     }
@@ -96,6 +108,7 @@ impl Offline {
         outcome: &mut Outcome,
     ) -> Result<()> {
         let mut sockets = self.target.connect(Sockets::new()?, authors)?;
+        std::thread::sleep(Duration::from_secs(self.warm_seconds));
         let usage = Usage::begin(&self.target);
         let write = |index: usize, number: usize, out: &mut Vec<u8>| {
             let id = self.id(ids, index, number);
@@ -107,10 +120,12 @@ impl Offline {
             (0..self.window.min(self.each())).for_each(|number| write(index, number, out));
         }
         let (mut left, mut pace) = (self.messages, Pace::begin());
-        let deadline = Instant::now() + SETTLE_WITHIN;
+        let mut seconds = Seconds::begin(&self.target, "stored");
+        let deadline = self.deadline();
         while left > 0 {
             let left_before = left;
-            ensure!(Instant::now() < deadline, "{left} messages were not acked");
+            let within = self.seconds;
+            ensure!(Instant::now() < deadline, "{left} messages were not acked within {within} s");
             sockets.round(Duration::from_millis(50), |index, said, out| {
                 let (text, acked) = (said.text()?, &mut acked[index]);
                 match words::read(text) {
@@ -125,7 +140,10 @@ impl Offline {
                 Ok(())
             })?;
             pace.count(left_before - left);
+            seconds.count((left_before - left) as u64);
+            seconds.look();
         }
+        seconds.end(outcome);
         let mut used = usage.end(&self.target, Counted::delivered(self.messages as u64), outcome);
         outcome::join(&mut used, pace.report());
         outcome.add(json!({"store": used}));
@@ -141,6 +159,7 @@ impl Offline {
         outcome: &mut Outcome,
     ) -> Result<()> {
         let mut sockets = self.target.connect(Sockets::new()?, readers)?;
+        std::thread::sleep(Duration::from_secs(self.warm_seconds));
         let usage = Usage::begin(&self.target);
         let mut client = Client::connect(self.target.http);
         let everybody: Vec<usize> = (0..self.users).collect();
@@ -182,7 +201,7 @@ impl Offline {
     }
 
     fn until_nothing_is_left(&self, client: &mut Client, readers: &[i64]) -> Result<()> {
-        let deadline = Instant::now() + SETTLE_WITHIN;
+        let deadline = self.deadline();
         let mut left: Vec<usize> = (0..self.users).collect();
         while !left.is_empty() {
             ensure!(Instant::now() < deadline, "{} users still have messages", left.len());

@@ -34,13 +34,13 @@ pub struct Open {
     #[arg(long, default_value_t = 1000, value_parser = arguments::paired)]
     pub users: usize,
     /// Messages a second, of all together.
-    #[arg(long, default_value_t = 20_000, value_parser = arguments::positive::<u64>)]
+    #[arg(long, default_value_t = 20_000, value_parser = arguments::up_to::<10_000_000>)]
     pub rate: u64,
     /// How long to measure.
-    #[arg(long, default_value_t = 30, value_parser = arguments::positive::<u64>)]
+    #[arg(long, default_value_t = 30, value_parser = arguments::up_to::<1_000_000>)]
     pub seconds: u64,
     /// How long to run before measuring.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(..=1_000_000))]
     pub warm_seconds: u64,
     /// First measure for 2 s what this machine can do at most (see `limit`), and tell the share.
     #[arg(long)]
@@ -52,6 +52,13 @@ pub struct Open {
 const WINDOW: u64 = 16;
 /// The longest wait for the server when nothing is due.
 const WAIT_US: u64 = 50_000;
+/// What waits is counted once for so many messages sent.
+const COUNTED_EACH: u64 = 1024;
+/// Seconds of the rate whose Acks and deliveries may wait. Beyond, the server is over its capacity:
+/// what would come is known, and memory is not.
+const BEHIND_SECONDS: u64 = 10;
+/// Seconds of the rate that wait when the run ends from which on the rate was not held.
+const HELD_SECONDS: u64 = 1;
 
 impl Scenario for Open {
     const NAME: &'static str = "open";
@@ -87,6 +94,14 @@ impl Play for Open {
         players.begin();
         let usage = Usage::begin(&self.target);
         let played = self.play(&mut players, start_us, warm..last);
+        let waiting = players.missing() / 2;
+        if waiting > HELD_SECONDS * self.rate {
+            outcome.flag(format!(
+                "the server did not hold {} messages a second: when sending ended {waiting} of \
+                 them waited for it",
+                self.rate
+            ));
+        }
         let used = usage.end(&self.target, Counted::delivered(players.delivered()), outcome);
         outcome.add(used);
         limit.inspect(|limit| limit.beside("delivered_per_second", outcome));
@@ -97,7 +112,7 @@ impl Play for Open {
 }
 
 impl Open {
-    /// Sends the messages of these numbers, each at its time.
+    /// Sends the messages of these numbers, each at its time; ends early when far too much waits.
     fn play<D: Driver>(
         &self,
         players: &mut Players<D>,
@@ -112,6 +127,10 @@ impl Open {
                 let index = (next % self.users as u64) as usize;
                 players.throw(index, due_us(next))?;
                 next += 1;
+                let is_counted = next.is_multiple_of(COUNTED_EACH);
+                if is_counted && players.missing() / 2 > BEHIND_SECONDS * self.rate {
+                    return Ok(());
+                }
             }
             let wait_us = due_us(next).saturating_sub(players.now_us()).min(WAIT_US);
             players.round(Duration::from_micros(wait_us), |_, _, _| Ok(()))?;

@@ -34,7 +34,7 @@ pub struct PingPong {
     #[arg(long, default_value_t = 500, value_parser = arguments::positive::<usize>)]
     pub pairs: usize,
     /// Messages in flight in each pair.
-    #[arg(long, default_value_t = 1, value_parser = arguments::positive::<u64>)]
+    #[arg(long, default_value_t = 1, value_parser = arguments::up_to::<65_536>)]
     pub window: u64,
     /// How long to measure.
     #[arg(long, default_value_t = 10, value_parser = arguments::positive::<u64>)]

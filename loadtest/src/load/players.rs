@@ -1,7 +1,7 @@
 //! Users in pairs who write to each other, and what each must get: every message once, whole and
 //! in order, and an Ack for each he sent.
 
-use super::accounts::{SETTLE_WITHIN, Target};
+use super::accounts::Target;
 use super::driver::{Driver, Heard, Message};
 use super::gap::{Gap, Kind};
 use super::seconds::Seconds;
@@ -16,6 +16,10 @@ use std::time::{Duration, Instant};
 
 /// How long something may be late before it counts as lost, when what follows it has come.
 const LATE_WITHIN: Duration = Duration::from_secs(2);
+/// After so long in which nothing comes of what is owed, it is lost.
+const SILENCE: Duration = Duration::from_secs(10);
+/// How long is listened on when all has come: what comes then is too much.
+const AFTERWARDS: Duration = Duration::from_millis(300);
 
 /// One user of a pair: what he sent, and what he got from the other.
 struct Player {
@@ -196,20 +200,41 @@ impl<D: Driver> Players<D> {
         }
     }
 
-    /// Nothing is thrown any more; whatever was sent must be acked and delivered.
+    /// Acks and deliveries that are owed.
+    pub fn missing(&self) -> u64 {
+        self.score.missing()
+    }
+
+    /// Nothing is thrown any more; whatever was sent must be acked and delivered, however long that
+    /// takes, as long as something comes.
     ///
     /// # Errors
     /// When something never comes, or comes wrong.
-    pub fn drain(&mut self) -> Result<()> {
-        let deadline = Instant::now() + SETTLE_WITHIN;
-        loop {
-            let lost = self.score.missing();
-            if lost == 0 {
-                return Ok(());
+    pub fn settle(&mut self) -> Result<()> {
+        let (mut missing, mut deadline) = (self.score.missing(), Instant::now() + SILENCE);
+        while missing > 0 {
+            ensure!(Instant::now() < deadline, "LOST: {missing} Acks or deliveries never came");
+            self.round(Duration::from_millis(50), |_, _, _| Ok(()))?;
+            let before = std::mem::replace(&mut missing, self.score.missing());
+            if missing < before {
+                deadline = Instant::now() + SILENCE;
             }
-            ensure!(Instant::now() < deadline, "LOST: {lost} Acks or deliveries never came");
+        }
+        Ok(())
+    }
+
+    /// The same; then nothing more may come, and nothing may wait for anybody.
+    ///
+    /// # Errors
+    /// When something never comes, comes wrong, comes too often, or was acked and stays.
+    pub fn drain(&mut self) -> Result<()> {
+        self.settle()?;
+        let end = Instant::now() + AFTERWARDS;
+        while Instant::now() < end {
             self.round(Duration::from_millis(50), |_, _, _| Ok(()))?;
         }
+        let users: Vec<i64> = self.score.players.iter().map(|player| player.user).collect();
+        self.driver.check_nothing_is_left(&self.target, &users)
     }
 }
 

@@ -32,18 +32,22 @@ pub fn listens(address: SocketAddr, flag: &str) -> Result<()> {
 /// When nobody listens there, or something else.
 pub fn is_admin(address: SocketAddr) -> Result<()> {
     listens(address, "--admin")?;
-    let is_one = has_figures(address).unwrap_or(false);
+    let is_one = figures(address).is_ok_and(|figures| figures.contains("anser_info{"));
     ensure!(is_one, "what listens at {address}, the address of --admin, is no server's admin port");
     Ok(())
 }
 
-fn has_figures(address: SocketAddr) -> io::Result<bool> {
+/// What an admin port answers when it is asked for its figures, head and all.
+///
+/// # Errors
+/// When nobody answers in time.
+pub fn figures(address: SocketAddr) -> io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&address, ANSWER_WITHIN)?;
     stream.set_read_timeout(Some(ANSWER_WITHIN))?;
     stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
     let mut answer = Vec::new();
     stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
-    Ok(String::from_utf8_lossy(&answer).contains("anser_info{"))
+    Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
 /// There is a process of this id, and the kernel says what it uses.

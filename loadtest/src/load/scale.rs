@@ -73,8 +73,9 @@ struct Row {
     delivered_per_second: f64,
     p50_ms: f64,
     p99_ms: f64,
-    /// 0 when the server's process is not known.
-    cpu_us_a_message: f64,
+    /// Not there when the server's process is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cpu_us_a_message: Option<f64>,
 }
 
 impl Scenario for Scale {
@@ -90,9 +91,6 @@ impl Scenario for Scale {
 
     fn run(&self, outcome: &mut Outcome) -> Result<()> {
         let sizes = self.sizes()?;
-        if self.target.server_pid.is_none() {
-            outcome.flag("without --server-pid nobody knows what a message costs the server");
-        }
         let (mut held, mut rows) = (Held::default(), Vec::new());
         for (users, stored) in sizes {
             self.fill(&mut held, users, stored)?;
@@ -148,7 +146,7 @@ impl Scale {
                 throw(players, index, &mut left[index / 2])
             })?;
         }
-        players.drain()
+        players.settle()
     }
 
     /// Does the work beside what is held.
@@ -167,14 +165,14 @@ impl Scale {
         let mut done = Outcome::of(&work)?;
         let figures = done.passed().with_context(|| format!("with {users} users"))?;
         let figure = |name: &str| figures[name].as_f64().context("a figure of pingpong");
-        let (delivered_per_second, cores) =
-            (figure("delivered_per_second")?, figure("server_cores")?);
+        let delivered_per_second = figure("delivered_per_second")?;
+        let cores = figures["server_cores"].as_f64();
         held.worked += figure("delivered")? as u64;
         let took = done.latencies.get("delivery");
         let [p50_ms, p99_ms] = [0.5, 0.99].map(|it| took.map_or(0.0, |took| took.quantile_ms(it)));
         done.flags.retain(|flag| !outcome.flags.contains(flag));
         outcome.flags.append(&mut done.flags);
-        let cpu_us_a_message = cores * 1e6 / delivered_per_second.max(1.0);
+        let cpu_us_a_message = cores.map(|cores| cores * 1e6 / delivered_per_second.max(1.0));
         Ok(Row {
             users,
             stored,
@@ -206,9 +204,11 @@ fn compared(rows: &[Row]) -> Vec<Value> {
             ("delivered_per_second_ratio", row.delivered_per_second, first.delivered_per_second),
             ("p50_ms_ratio", row.p50_ms, first.p50_ms),
             ("p99_ms_ratio", row.p99_ms, first.p99_ms),
-            ("cpu_us_a_message_ratio", row.cpu_us_a_message, first.cpu_us_a_message),
         ] {
             value[name] = json!(ratio(one, first));
+        }
+        if let (Some(one), Some(first)) = (row.cpu_us_a_message, first.cpu_us_a_message) {
+            value["cpu_us_a_message_ratio"] = json!(ratio(one, first));
         }
         value
     };
@@ -251,7 +251,7 @@ mod tests {
                 delivered_per_second,
                 p50_ms,
                 p99_ms,
-                cpu_us_a_message,
+                cpu_us_a_message: Some(cpu_us_a_message),
             }
         };
         let rows = compared(&[row(10, 20.0), row(100, 25.0)]);

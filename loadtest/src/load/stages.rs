@@ -1,6 +1,6 @@
 //! Where the server says its time goes: the histograms of its stages, as `/metrics` shows them.
 
-use crate::http;
+use super::reach;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -10,9 +10,9 @@ use std::net::SocketAddr;
 pub struct Stages(BTreeMap<String, Vec<(f64, u64)>>);
 
 impl Stages {
-    /// Asks a server's admin port.
+    /// Asks a server's admin port; nothing when it does not answer any more.
     pub fn ask(admin: SocketAddr) -> Stages {
-        Stages::read(&http::get(admin, "/metrics").body)
+        reach::figures(admin).map_or_else(|_| Stages::default(), |figures| Stages::read(&figures))
     }
 
     fn read(figures: &str) -> Stages {
@@ -50,7 +50,8 @@ impl Stages {
             let counts: Vec<(f64, u64)> = buckets
                 .iter()
                 .enumerate()
-                .map(|(place, (bound, count))| (*bound, count - old(place)))
+                // A server that was started anew counts from 0.
+                .map(|(place, (bound, count))| (*bound, count.saturating_sub(old(place))))
                 .collect();
             let total = counts.last().map_or(0, |last| last.1);
             let at = |share: f64| {

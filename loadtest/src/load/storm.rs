@@ -3,7 +3,7 @@
 //! While they are away each of them is sent a message. Whoever comes back must be told that
 //! something waits, and must find exactly that, unchanged; when he has acked it, nothing is left.
 
-use super::accounts::{MessageIds, SETTLE_WITHIN, Target};
+use super::accounts::{MessageIds, Target};
 use super::comeback::Return;
 use super::crew::{Crew, Order};
 use super::process;
@@ -21,8 +21,6 @@ use std::time::{Duration, Instant};
 const AUTHORS: usize = 64;
 /// Messages of an author without an Ack, at most.
 const WINDOW: usize = 16;
-/// Between two looks at lists from which something must leave.
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// What to run.
 #[derive(Clone, Debug, Serialize, clap::Args)]
@@ -42,6 +40,13 @@ pub struct Storm {
     /// a user waits for 3 s, and after ten he gives up.
     #[arg(long, default_value_t = 3)]
     pub seconds_within: u64,
+    /// The longest that writing to the absent may take.
+    #[arg(long, default_value_t = 60, value_parser = arguments::up_to::<1_000_000>)]
+    #[serde(skip)]
+    pub seconds: u64,
+    /// How long all rest, connected, before their connections break.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=1_000_000))]
+    pub warm_seconds: u64,
     /// Connections that one process has at most, if not as many as it may have files.
     #[arg(long, value_parser = arguments::several)]
     #[serde(skip)]
@@ -71,13 +76,14 @@ impl Scenario for Storm {
         }));
         let sockets = Sockets::after(self.connections)?;
         let mut sockets = self.target.connect(sockets, authors)?;
+        std::thread::sleep(Duration::from_secs(self.warm_seconds));
         crew.all(&Order::Cut, || {})?;
         let ids = MessageIds::new();
         self.write(&mut sockets, authors, users, ids)?;
         self.come_back(&mut crew, outcome)?;
         self.check_lists(authors, users, ids)?;
         crew.all(&Order::Ack { ids }, || {})?;
-        self.until_nothing_is_left(users)
+        self.target.until_nothing_waits(users)
     }
 }
 
@@ -100,7 +106,8 @@ impl Storm {
             his.take(WINDOW).for_each(|index| write(author, index, sockets.outbound(author)));
         }
         let mut next: Vec<usize> = (0..authors.len()).collect();
-        let (mut left, deadline) = (users.len(), Instant::now() + SETTLE_WITHIN);
+        let deadline = Instant::now() + Duration::from_secs(self.seconds);
+        let mut left = users.len();
         while left > 0 {
             ensure!(Instant::now() < deadline, "{left} messages to the absent were not acked");
             sockets.round(Duration::from_millis(50), |author, said, out| {
@@ -156,9 +163,12 @@ impl Storm {
             "tries_failed": all.failures,
             "gave_up": all.gave_up,
             "told_of_a_message": all.told,
-            "server_cores": (self.target.cpu_ms() - cpu_before) as f64 / took_ms,
             "own_cores": own_cores,
         }));
+        if self.target.is_process_known(outcome) {
+            let used_ms = self.target.cpu_ms().saturating_sub(cpu_before);
+            outcome.add(json!({"server_cores": used_ms as f64 / took_ms}));
+        }
         ensure!(all.gave_up == 0, "{} users gave up: {:?}", all.gave_up, all.failures);
         Ok(())
     }
@@ -181,23 +191,6 @@ impl Storm {
             index += 1;
             Ok(())
         })
-    }
-
-    /// Acks have no answer: what was acked leaves the list soon.
-    fn until_nothing_is_left(&self, users: &[i64]) -> Result<()> {
-        let deadline = Instant::now() + SETTLE_WITHIN;
-        loop {
-            let mut left = 0;
-            self.lists(users, |list| {
-                left += list.as_array().map_or(0, Vec::len);
-                Ok(())
-            })?;
-            if left == 0 {
-                return Ok(());
-            }
-            ensure!(Instant::now() < deadline, "{left} messages were acked and still wait");
-            std::thread::sleep(PAUSE);
-        }
     }
 
     fn lists(&self, users: &[i64], each: impl FnMut(Value) -> Result<()>) -> Result<()> {

@@ -35,7 +35,7 @@ pub struct Usage {
     threads_ms: BTreeMap<String, u64>,
     written: u64,
     stolen_ms: u64,
-    stages: Stages,
+    stages: Option<Stages>,
 }
 
 impl Usage {
@@ -71,16 +71,22 @@ impl Usage {
             .collect();
         let own_cores = share(process::own_cpu_ms() - self.own_ms);
         outcome.note_own_cores(own_cores, OWN_THREADS);
-        json!({
+        let mut used = json!({
             "seconds": took.as_secs_f64(),
             rate: (messages as f64 / took.as_secs_f64()).round(),
-            "server_cores": share(target.cpu_ms().saturating_sub(self.server_ms)),
             "own_cores": own_cores,
-            "cpu_us_a_message_by_thread": threads,
-            "bytes_written_a_message": each(target.written_bytes().saturating_sub(self.written)),
-            "server_resident_bytes": target.resident_bytes(),
             "cores_were_away_ms": process::stolen_ms() - self.stolen_ms,
-            "server_stages_ms": target.stages().since(&self.stages),
-        })
+        });
+        if target.is_process_known(outcome) {
+            let written = target.written_bytes().saturating_sub(self.written);
+            used["server_cores"] = json!(share(target.cpu_ms().saturating_sub(self.server_ms)));
+            used["cpu_us_a_message_by_thread"] = json!(threads);
+            used["bytes_written_a_message"] = json!(each(written));
+            used["server_resident_bytes"] = json!(target.resident_bytes());
+        }
+        if let (Some(now), Some(before)) = (target.stages(), &self.stages) {
+            used["server_stages_ms"] = now.since(before);
+        }
+        used
     }
 }

@@ -18,6 +18,10 @@ pub enum Word<'a> {
     },
     /// A message for us.
     Message {
+        /// Its author.
+        from: i64,
+        /// Its recipient.
+        to: i64,
         /// Its id.
         id: i64,
         /// Its content, which holds nothing that JSON escapes.
@@ -35,13 +39,12 @@ pub fn read(text: &[u8]) -> Option<Word<'_>> {
     if text.starts_with(br#"{"msgType":"Event","#) {
         return Some(Word::Notice);
     }
-    if !text.starts_with(br#"{"msgType":"Text","#) {
-        return None;
-    }
-    let rest = after(text, br#""content":""#)?;
+    let rest = text.strip_prefix(br#"{"msgType":"Text","fromUserId":"#)?;
+    let (from, to) = (integer(rest)?, integer(after(rest, br#","toUserId":"#)?)?);
+    let rest = after(rest, br#""content":""#)?;
     let end = rest.iter().position(|&byte| byte == b'"')?;
     let id = integer(rest[end..].strip_prefix(br#"","id":"#)?)?;
-    Some(Word::Message { id, content: &rest[..end] })
+    Some(Word::Message { from, to, id, content: &rest[..end] })
 }
 
 fn after<'a>(text: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
@@ -77,6 +80,11 @@ pub fn content(out: &mut Vec<u8>, from: i64, number: u64) {
     let start = out.len();
     let _ = write!(out, "{from} {number} ");
     out.resize(start + CONTENT_BYTES, b'x');
+}
+
+/// Who wrote it, as a content says.
+pub fn author(content: &[u8]) -> Option<i64> {
+    integer(content)
 }
 
 /// Which of its author's messages a content says it is.
@@ -142,8 +150,9 @@ mod tests {
     fn frames_of_the_server_are_read_by_their_keys() {
         let ack = br#"{"msgType":"Ack","fromUserId":1,"content":"{\"srcId\":77}","id":5}"#;
         assert_eq!(read(ack), Some(Word::Ack { source: 77 }));
-        let text = br#"{"msgType":"Text","fromUserId":3,"content":"3 1 xx","id":9,"isRead":false}"#;
-        assert_eq!(read(text), Some(Word::Message { id: 9, content: b"3 1 xx" }));
+        let text = br#"{"msgType":"Text","fromUserId":3,"toUserId":4,"teamId":null,"content":"3 1 xx","id":9,"isRead":false}"#;
+        let (from, to, id, content) = (3, 4, 9, &b"3 1 xx"[..]);
+        assert_eq!(read(text), Some(Word::Message { from, to, id, content }));
         assert_eq!(read(br#"{"msgType":"Error","content":"x"}"#), None);
     }
 
@@ -151,7 +160,8 @@ mod tests {
     fn a_content_says_which_it_is() {
         let mut out = Vec::new();
         content(&mut out, 7, 12_345);
-        assert_eq!((out.len(), number(&out)), (CONTENT_BYTES, Some(12_345)));
+        let read = (out.len(), author(&out), number(&out));
+        assert_eq!(read, (CONTENT_BYTES, Some(7), Some(12_345)));
         assert_eq!(number(b"7 x xxx"), None);
         assert_eq!(number(b"7"), None);
     }

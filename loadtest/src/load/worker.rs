@@ -104,7 +104,7 @@ impl Worker {
                     Some(Word::Ack { source }) if source == id(index) => {
                         std::mem::replace(&mut seen[index].0, true)
                     }
-                    Some(Word::Message { id: of, content }) if of == id(index ^ 1) => {
+                    Some(Word::Message { id: of, content, .. }) if of == id(index ^ 1) => {
                         let mut expected = Vec::new();
                         words::content(&mut expected, users[index ^ 1], 0);
                         ensure!(content == expected, "message {of} has another content");

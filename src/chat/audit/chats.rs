@@ -30,6 +30,11 @@ pub(super) struct Pair {
 }
 
 impl Pair {
+    /// The peer's home has lost messages that are here.
+    pub fn is_parted(&self) -> bool {
+        self.found.as_ref().is_some_and(|chat| chat.is_parted)
+    }
+
     /// Blocks that are whole, and not all forgotten.
     pub fn blocks(&self) -> Range<u64> {
         let block = PAIR_BLOCK as u64;
@@ -129,11 +134,12 @@ impl<S: Store> Audit<'_, S> {
         let peer = if letter.from == user { letter.to } else { letter.from };
         let pair = walk.pairs.entry(peer).or_default();
         let whole = pair.expected.add_message(reading.seq);
-        let count =
-            if letter.from == user { &mut pair.expected.sent } else { &mut pair.expected.received };
+        let is_his = letter.from == user;
+        let is_parted = !is_his && pair.is_parted();
+        let count = if is_his { &mut pair.expected.sent } else { &mut pair.expected.received };
         let next = count.saturating_add(1);
-        *count = reading.ordinal;
-        self.expect((shard, key), "ordinal", next, reading.ordinal);
+        *count = if is_parted { reading.ordinal.max(*count) } else { reading.ordinal };
+        self.expect_of((shard, key), is_parted, "ordinal", next, reading.ordinal);
         if let Some(whole) = whole {
             let key = Key::pair_block(user, peer, whole.number);
             let found = row::<PairBlockRow>(walk.store, &key)?;
@@ -154,15 +160,19 @@ impl<S: Store> Audit<'_, S> {
                 false => Key::hidden_chat(user, peer),
             };
             let at = (shard, &key[..]);
+            let mut expected = pair.expected;
+            if found.is_parted {
+                // Numbers that came twice do not tell what is read.
+                expected.unread = found.unread;
+            }
             let sums = &mut walk.expected;
             sums.listed = sums.listed.saturating_add(u32::from(found.listed));
-            sums.unread = sums.unread.saturating_add(pair.expected.unread);
-            let expected = pair.expected;
+            sums.unread = sums.unread.saturating_add(expected.unread);
             self.expect(at, "messages", expected.messages, found.messages);
             self.expect(at, "newest seqs", &expected.recent, &found.recent);
             self.expect(at, "last seq", expected.last_seq, found.last_seq);
             self.expect(at, "unread", expected.unread, found.unread);
-            self.expect(at, "received", expected.received, found.received);
+            self.expect_of(at, found.is_parted, "received", expected.received, found.received);
             self.expect(at, "waiting messages", expected.unacked, found.unacked);
             self.expect(at, "sent", expected.sent, found.sent);
             if !found.listed {
@@ -171,11 +181,12 @@ impl<S: Store> Audit<'_, S> {
             }
             let (read, peer_read) = (found.read_up_to, found.peer_read_up_to);
             self.expect(at, "read up to", read.min(found.received), read);
-            self.expect(at, "read by the peer up to", peer_read.min(found.sent), peer_read);
-            self.check_marks(at, "pushed", &found.pushed, found.received);
-            self.check_marks(at, "acked", &found.acked, found.received);
-            self.check_marks(at, "pushed to the peer", &found.peer_pushed, found.sent);
-            self.check_marks(at, "acked by the peer", &found.peer_acked, found.sent);
+            let peer_read_of_sent = peer_read.min(found.sent);
+            self.expect_of(at, true, "read by the peer up to", peer_read_of_sent, peer_read);
+            self.check_marks(at, "pushed", &found.pushed, found.received, false);
+            self.check_marks(at, "acked", &found.acked, found.received, false);
+            self.check_marks(at, "pushed to the peer", &found.peer_pushed, found.sent, true);
+            self.check_marks(at, "acked by the peer", &found.peer_acked, found.sent, true);
             self.check_id(walk, at, peer, found.id)?;
             self.check_peer(walk, at, peer, &found)?;
         }
@@ -183,18 +194,27 @@ impl<S: Store> Audit<'_, S> {
     }
 
     /// Marks name only ordinals that there are, in their order.
-    fn check_marks(&mut self, at: (ShardId, &[u8]), part: &'static str, marks: &Marks, most: u64) {
+    fn check_marks(
+        &mut self,
+        at: (ShardId, &[u8]),
+        part: &'static str,
+        marks: &Marks,
+        most: u64,
+        is_parted: bool,
+    ) {
         let mut above = marks.up_to;
         let is_right = marks.ranges.iter().all(|&(first, last)| {
             let is_apart = first.saturating_sub(1) > above && last >= first;
             above = last;
             is_apart
         });
-        if !is_right || above > most || marks.ranges.len() > MARK_GAPS_MAX {
+        let is_right = is_right && marks.ranges.len() <= MARK_GAPS_MAX;
+        let is_parted = is_parted && is_right;
+        if !is_right || above > most {
             let expected = format!("marks up to {most}, apart and rising");
             let found = format!("{marks:?}");
             let (shard, key) = (at.0, at.1.to_vec());
-            self.find(super::Finding { shard, key, part, expected, found });
+            self.find(super::Finding { shard, key, part, expected, found, is_parted });
         }
     }
 
@@ -242,7 +262,7 @@ impl<S: Store> Audit<'_, S> {
             known.0.up_to <= real.0.up_to && known.1.up_to <= real.1.up_to && known.2 <= real.2;
         let is_right = if is_due || may_lack { is_behind } else { known == real };
         if !is_right {
-            self.expect(at, "marks of the peer (pushed, acked, read)", real, known);
+            self.expect_of(at, true, "marks of the peer (pushed, acked, read)", real, known);
         }
         Ok(())
     }

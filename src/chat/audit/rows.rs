@@ -75,7 +75,7 @@ impl<S: Store> Audit<'_, S> {
         };
         if let Err(error) = check_value(&parts, value) {
             let (key, part, expected) = (key.to_vec(), "value", "a row of its kind".to_owned());
-            self.find(Finding { shard, key, part, expected, found: said(error) });
+            self.find(Finding { shard, key, part, expected, found: said(error), is_parted: false });
             return Ok(());
         }
         if let Some(slot) = parts.slot() {
@@ -176,7 +176,7 @@ impl<S: Store> Audit<'_, S> {
         if epoch > newest {
             let expected = format!("at most {newest}, the epoch of shard {from}");
             let (key, part, found) = (key.to_vec(), "epoch", epoch.to_string());
-            self.find(Finding { shard, key, part, expected, found });
+            self.find(Finding { shard, key, part, expected, found, is_parted: false });
         }
         Ok(())
     }

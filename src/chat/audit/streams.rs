@@ -4,7 +4,7 @@
 //! What every history has sent and received is added up by pair in a table of fixed size; only
 //! where two sums differ messages are compared one by one.
 
-use super::{Audit, Finding, row, scan};
+use super::{Audit, Finding, chat, row, scan};
 use crate::chat::event::{Letter, StreamPosition};
 use crate::chat::records::letter_of;
 use crate::ids::{ShardId, UserId};
@@ -77,6 +77,7 @@ impl Sums {
 struct Ends {
     sent: Option<(u64, u64)>,
     arrived: Option<(u64, u64)>,
+    is_on_its_way: bool,
 }
 
 impl<S: Store> Audit<'_, S> {
@@ -171,17 +172,24 @@ impl<S: Store> Audit<'_, S> {
                 continue;
             }
             let (end, seq, key) = match ends {
-                Ends { sent: Some(one), arrived: Some(other) } if one.1 == other.1 => continue,
-                Ends { sent: Some((seq, _)), arrived: None } => ("arrived", seq, from),
-                Ends { sent: None, arrived: Some((seq, _)) } => ("sent", seq, to),
+                Ends { sent: Some(one), arrived: Some(other), .. } if one.1 == other.1 => continue,
+                Ends { sent: Some(_), arrived: None, is_on_its_way: true } => continue,
+                Ends { sent: Some((seq, _)), arrived: None, .. } => ("arrived", seq, from),
+                Ends { sent: None, arrived: Some((seq, _)), .. } => ("sent", seq, to),
                 Ends { arrived: Some((seq, _)), .. } => ("as it was sent", seq, to),
-                Ends { sent: None, arrived: None } => continue,
+                Ends { sent: None, arrived: None, .. } => continue,
+            };
+            // Only where numbers came twice, or are about to, another one is known under it there.
+            let is_parted = match end {
+                "sent" => true,
+                "as it was sent" if ends.is_on_its_way => true,
+                _ => chat(self.home(to), to, from)?.is_some_and(|chat| chat.is_parted),
             };
             let (shard, key) = (key.home(self.count()), Key::message(key, seq).to_vec());
             let (from, to) = (from.number(), to.number());
             let expected = format!("{end}: number {ordinal} of {from} to {to}");
             let (part, found) = ("other end", "no such message there".to_owned());
-            self.find(Finding { shard, key, part, expected, found });
+            self.find(Finding { shard, key, part, expected, found, is_parted });
         }
         Ok(())
     }
@@ -226,7 +234,7 @@ impl<S: Store> Audit<'_, S> {
                 let number = (letter.from, letter.to, message.ordinal.to_native());
                 if differing.contains(&place_of(letter.from, letter.to)) {
                     let ends = messages.entry(number).or_default();
-                    ends.arrived.get_or_insert((row.seq, digest(message)));
+                    ends.is_on_its_way = true;
                 }
             })?;
             Ok(())

@@ -226,7 +226,8 @@ impl<S: Store> Audit<'_, S> {
         let is_acked = chat.acked.contains(ordinal);
         let unread = u64::from(letter.kind.is_content() && ordinal > chat.read_up_to);
         if is_acked || !may_lack {
-            self.expect((walk.shard, key), "waits for an ack", !is_acked, is_waiting);
+            let at = (walk.shard, key);
+            self.expect_of(at, chat.is_parted, "waits for an ack", !is_acked, is_waiting);
         }
         let (expected, sums) = (&mut pair.expected, &mut walk.expected);
         expected.unread = expected.unread.saturating_add(unread);

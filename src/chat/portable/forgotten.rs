@@ -3,14 +3,14 @@
 use super::{ForgottenChatItem, ForgottenIdsItem, ForgottenItem, ItemError};
 use crate::store::rows::{ChatRow, ID_BLOCK, IdEntry, IdsRow, PAIR_BLOCK, UserRow};
 
-/// A count of what is forgotten: one that leaves numbers for what is not.
-fn forgotten_count(count: u64, field: &'static str) -> Result<u64, ItemError> {
+/// A count that leaves numbers for what is still to come.
+pub(super) fn bounded_count(count: u64, field: &'static str) -> Result<u64, ItemError> {
     if i64::try_from(count).is_ok() { Ok(count) } else { Err(ItemError::Range(field)) }
 }
 
 pub(super) fn forgotten_user(item: &ForgottenItem) -> Result<UserRow, ItemError> {
     Ok(UserRow {
-        last_seq: forgotten_count(item.last_seq, "lastSeq")?,
+        last_seq: bounded_count(item.last_seq, "lastSeq")?,
         highest_sent: forgotten_id(&item.highest_sent)?,
         highest_received: forgotten_id(&item.highest_received)?,
         sent: forgotten_ids(&item.sent)?,
@@ -41,11 +41,11 @@ pub(super) fn forgotten_chat(item: &ForgottenChatItem) -> Result<ChatRow, ItemEr
         return Err(ItemError::Range("recent"));
     }
     Ok(ChatRow {
-        messages: forgotten_count(messages, "messages")?,
+        messages: bounded_count(messages, "messages")?,
         recent: recent.clone(),
         last_seq,
-        received: forgotten_count(received, "received")?,
-        sent: forgotten_count(sent, "sent")?,
+        received: bounded_count(received, "received")?,
+        sent: bounded_count(sent, "sent")?,
         ..ChatRow::default()
     })
 }

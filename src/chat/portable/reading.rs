@@ -2,7 +2,7 @@
 
 use super::{
     ChatItem, ForgottenChatItem, ForgottenIdsItem, ForgottenItem, Item, MarksItem, MessageItem,
-    UserItem,
+    PartedItem, UserItem,
 };
 use crate::api::{ChatType, EventType, MessageType};
 use crate::ids::UserId;
@@ -166,6 +166,7 @@ fn chat(
         peer_acked: marks(row.peer_acked),
         peer_read_up_to: row.peer_read_up_to,
         marks_due,
+        parted: row.is_parted.then_some(PartedItem { received: row.received, unread: row.unread }),
         forgotten: gone.transpose()?.map(|row| ForgottenChatItem {
             messages: row.messages,
             recent: row.recent,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 /// All that a build needs.
 const FOLDERS: &[&str] = &["src", "benches", "loadtest", "tools"];
-const FILES: &[&str] = &["Cargo.toml", "Cargo.lock", "clippy.toml", "rustfmt.toml"];
+const FILES: &[&str] = &["Cargo.toml", "Cargo.lock", "build.rs", "clippy.toml", "rustfmt.toml"];
 /// A run that takes longer hangs.
 const RUN_MAX: Duration = Duration::from_secs(30 * 60);
 
@@ -120,6 +120,11 @@ pub fn simulate(program: &Path, seeds: std::ops::Range<u64>) -> anyhow::Result<V
     }
     if !text.lines().any(|line| line.starts_with("simulate: ")) {
         let error = String::from_utf8_lossy(&output.stderr);
+        if output.status.code().is_none() {
+            // A signal: an abort, or a stack that is used up. Nobody could say which seed it was.
+            let words = format!("[abort] {}: {}", output.status, error.trim());
+            return Ok(Verdict::Found { seed: seeds.start, words });
+        }
         bail!("simulate has ended without a verdict, {}:\n{error}", output.status);
     }
     Ok(Verdict::Well)
@@ -164,6 +169,30 @@ fn output_within(mut command: Command, most: Duration) -> anyhow::Result<Output>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_file_that_a_build_needs_is_copied() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        for entry in std::fs::read_dir(root).expect("the sources are there") {
+            let name = entry.expect("it can be read").file_name();
+            let name = name.to_str().expect("names are plain");
+            if [".rs", ".toml", ".lock"].iter().any(|end| name.ends_with(end)) {
+                assert!(FILES.contains(&name), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_program_that_dies_has_found_something() {
+        let script = std::env::temp_dir().join(format!("anser-dies-{}", std::process::id()));
+        std::fs::write(&script, "#!/bin/sh\nkill -ABRT $$\n").expect("a new file");
+        let executable = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+        std::fs::set_permissions(&script, executable).expect("it is ours");
+        let verdict = simulate(&script, 3..9);
+        std::fs::remove_file(&script).expect("it is ours");
+        let Ok(Verdict::Found { seed: 3, words }) = verdict else { panic!("{verdict:?}") };
+        assert!(words.starts_with("[abort] signal: 6"), "{words}");
+    }
 
     #[test]
     fn a_failed_seed_is_read_with_its_words() {

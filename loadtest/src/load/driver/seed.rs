@@ -4,7 +4,7 @@ use super::{Driver, Heard, Message};
 use crate::load::accounts::{MessageIds, Target};
 use crate::load::sockets::Opening;
 use crate::load::words::{self, Word};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 /// Authors of a run whose messages all have ids of their own; those beyond begin again.
 const AUTHORS: u64 = 1 << 17;
@@ -87,7 +87,9 @@ impl Driver for Seed {
             Some(Word::Ack { source }) => {
                 tell(Heard::Acked { number: self.number(session.author, source)? })
             }
-            Some(Word::Message { id, content }) => {
+            Some(Word::Message { from, to, id, content }) => {
+                let is_right = to == session.user && words::author(content) == Some(from);
+                ensure!(is_right, "CHANGED: message {id} says it is from {from} to {to}");
                 words::ack(out, id);
                 tell(Heard::Message { number: self.number(session.author ^ 1, id)?, content })
             }
@@ -95,6 +97,10 @@ impl Driver for Seed {
             Some(Word::Notice) => Ok(()),
             None => bail!("not what a server should say: {}", bytes.escape_ascii()),
         }
+    }
+
+    fn check_nothing_is_left(&self, target: &Target, users: &[i64]) -> Result<()> {
+        target.until_nothing_waits(users)
     }
 }
 
@@ -115,12 +121,18 @@ mod tests {
         let (own, other) = (|number| seed.id(4, number), |number| seed.id(5, number));
         let mut session = seed.session(4, 7);
         let ack = |id: i64| format!(r#"{{"msgType":"Ack","content":"{{\"srcId\":{id}}}","id":5}}"#);
-        let text = |id: i64| format!(r#"{{"msgType":"Text","content":"8 2 x","id":{id}}}"#);
+        let between = |from: i64, to: i64, id: i64| {
+            let users = format!(r#""fromUserId":{from},"toUserId":{to}"#);
+            format!(r#"{{"msgType":"Text",{users},"content":"8 2 x","id":{id}}}"#)
+        };
+        let text = |id: i64| between(8, 7, id);
         let said = [ack(7), ack(own(1)), text(other(2))];
         let said: Vec<&[u8]> = said.iter().map(|frame| frame.as_bytes()).collect();
         let told = heard(&seed, &mut session, &said, &mut out).expect("a server may say this");
         assert_eq!(told, ["ready", "acked 1", "message 2"]);
-        for strange in [ack(7), ack(own(1) + 1), text(9), ack(other(1)), text(own(2))] {
+        let forged = [between(9, 7, other(3)), between(8, 9, other(3))];
+        let strange = [ack(7), ack(own(1) + 1), text(9), ack(other(1)), text(own(2))];
+        for strange in strange.into_iter().chain(forged) {
             let told = heard(&seed, &mut session, &[strange.as_bytes()], &mut out);
             assert!(told.is_err(), "{strange}");
         }

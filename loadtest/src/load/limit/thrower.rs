@@ -72,15 +72,19 @@ impl Thrower {
         Ok(Thrower { streams, crowd })
     }
 
-    /// Throws so long; `counts` is called when that begins to count.
+    /// Throws so long, warm first; `counts` is called when that begins to count.
     ///
     /// # Errors
     /// When the echo changed, lost or reordered anything.
-    pub fn run(mut self, seconds: u64, counts: impl FnOnce()) -> Result<Thrown> {
+    pub fn run(mut self, warm_seconds: u64, seconds: u64, counts: impl FnOnce()) -> Result<Thrown> {
         let deadline = Instant::now() + SETTLE_WITHIN;
         // Whoever throws has connected: only then it counts.
         while self.crowd.lanes.iter().any(|lane| lane.thrown > 0 && lane.caught == 0) {
             ensure!(Instant::now() < deadline, "the echo is silent");
+            self.round()?;
+        }
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(warm_seconds) {
             self.round()?;
         }
         self.crowd.took = Latencies::default();

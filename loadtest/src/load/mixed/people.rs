@@ -233,7 +233,7 @@ impl People {
                 self.authenticated(person, now_us)
             }
             Some(Word::Ack { source }) => self.stored(person, source, now_us),
-            Some(Word::Message { id, content }) => self.got(person, id, content, out, now_us),
+            Some(Word::Message { id, content, .. }) => self.got(person, id, content, out, now_us),
             Some(Word::Notice) => {
                 self.people[person].is_notified = true;
                 Ok(())

@@ -100,12 +100,12 @@ impl<'h> Chat<'h> {
                     None if payload.is_empty() => None,
                     None => Some(1002),
                     Some((code, reason)) => Some(match u16::from_be_bytes(*code) {
-                        1000..=1003 | 1007..=1011 | 3000..=4999
+                        1000..=1003 | 1007..=1014 | 3000..=4999
                             if std::str::from_utf8(reason).is_err() =>
                         {
                             1007
                         }
-                        code @ (1000..=1003 | 1007..=1011 | 3000..=4999) => code,
+                        code @ (1000..=1003 | 1007..=1014 | 3000..=4999) => code,
                         _ => 1002,
                     }),
                 };

@@ -274,17 +274,36 @@ fn judged(lines: &[(&str, &[u8])], is_old: bool) -> Vec<u16> {
 fn is_host(value: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(value) else { return false };
     let of_name =
-        |letter: char| letter.is_ascii_alphanumeric() || "-._~%!$&'()*+;=".contains(letter);
+        |letter: char| letter.is_ascii_alphanumeric() || "-._~!$&'()*+;=".contains(letter);
+    // What stands behind each percent sign are two digits; without them and it the rest is letters.
+    let are_letters = |name: &str| {
+        let mut pieces = name.split('%');
+        let plain = pieces.next().unwrap_or_default().chars().all(of_name);
+        let mut escaped = pieces.map(|piece| {
+            let digits = piece.get(..2).unwrap_or("-");
+            u8::from_str_radix(digits, 16).is_ok()
+                && !digits.contains('+')
+                && piece.chars().all(of_name)
+        });
+        plain && escaped.all(|is_right| is_right)
+    };
     let is_port = |port: &str| port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit());
     let (is_good, port) = match text.strip_prefix('[').map(|rest| rest.split_once(']')) {
         Some(Some((address, port))) => {
             let is_part = |letter| of_name(letter) || letter == ':';
-            (!address.is_empty() && address.chars().all(is_part), port)
+            let to_come = address.strip_prefix(['v', 'V']).and_then(|rest| rest.split_once('.'));
+            let is_to_come = to_come.is_some_and(|(kind, rest)| {
+                !kind.is_empty()
+                    && kind.chars().all(|letter| letter.is_ascii_hexdigit())
+                    && !rest.is_empty()
+                    && rest.chars().all(is_part)
+            });
+            (is_to_come || address.parse::<std::net::Ipv6Addr>().is_ok(), port)
         }
         Some(None) => return false,
         None => {
             let colon = text.find(':').unwrap_or(text.len());
-            (colon > 0 && text[..colon].chars().all(of_name), &text[colon..])
+            (colon > 0 && are_letters(&text[..colon]), &text[colon..])
         }
     };
     is_good && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port))
@@ -364,9 +383,17 @@ fn chunks(input: &[u8]) -> Result<(Vec<u8>, usize), Lack> {
             None => return Err(Lack::More),
         }
     }
+    let start = at;
+    let too_many = || Lack::Fault(vec![400, 413, 431]);
     loop {
-        let (trailer, bytes) = line(&input[at..]).ok_or(Lack::More)?;
+        let Some((trailer, bytes)) = line(&input[at..]) else {
+            let is_long = input.len() - start > HEAD_BYTES_MAX;
+            return Err(if is_long { too_many() } else { Lack::More });
+        };
         at += bytes;
+        if at - start > HEAD_BYTES_MAX {
+            return Err(too_many());
+        }
         if trailer.is_empty() {
             return Ok((body, at));
         }

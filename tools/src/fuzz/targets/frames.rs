@@ -81,7 +81,7 @@ fn check(case: &[u8], whole: &Conversation) -> Result<(), Wrong> {
             }
             (Seen::Ping(sent), Some(Heard::Pong(found))) => hold(sent == found, rule, words)?,
             (Seen::Close(code), Some(Heard::Close(found))) => {
-                let is_odd = |code: u16| !matches!(code, 1000..=1003 | 1007..=1011 | 3000..=4999);
+                let is_odd = |code: u16| !matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999);
                 let is_stricter = *found == Some(1002) && code.is_some_and(is_odd);
                 let is_last = heard.next().is_none() && whole.is_closing;
                 return hold((code == found || is_stricter) && is_last, rule, words);
