@@ -2,13 +2,14 @@
 //! stands a relay that does so on purpose.
 #![allow(missing_docs)]
 
+use anser_loadtest::http::get;
 use anser_loadtest::load::accounts::Target;
 use anser_loadtest::load::driver::peer::Peer;
 use anser_loadtest::load::open::Open;
 use anser_loadtest::load::pingpong::PingPong;
 use anser_loadtest::outcome::{Outcome, Run};
 use anser_loadtest::relay::{self, Relayed};
-use anser_loadtest::server::{Server, Setup};
+use anser_loadtest::server::{Server, Setup, eventually};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -26,6 +27,8 @@ enum Fault {
     Swap,
     /// One byte of it is another.
     Alter,
+    /// It says that it is to another.
+    Readdress,
     /// Every frame comes so much later.
     Delay(Duration),
 }
@@ -73,6 +76,7 @@ impl Plan {
                 }
                 Fault::Double => open &= send(frame.clone()),
                 Fault::Alter => alter(&mut frame),
+                Fault::Readdress => readdress(&mut frame),
                 Fault::Nothing | Fault::Delay(_) => {}
             }
             let is_of_kind = self.is_of_kind(&frame);
@@ -97,6 +101,14 @@ impl Plan {
 fn alter(frame: &mut [u8]) {
     let place = frame.windows(4).position(|window| window == b"xxxx");
     frame[place.expect("contents are padded") + 1] = b'y';
+}
+
+/// Changes a digit of the recipient.
+fn readdress(frame: &mut [u8]) {
+    let key = b"\"toUserId\":";
+    let place = frame.windows(key.len()).position(|window| window == key);
+    let digit = &mut frame[place.expect("it is to somebody") + key.len()];
+    *digit = if *digit == b'9' { b'8' } else { *digit + 1 };
 }
 
 fn write_when_due(mut client: TcpStream, queue: mpsc::Receiver<(Instant, Vec<u8>)>) {
@@ -160,6 +172,7 @@ fn what_is_done_to_a_message_is_named() {
         (Fault::Double, "DOUBLED: message "),
         (Fault::Swap, "OUT OF ORDER: message "),
         (Fault::Alter, "CHANGED: message "),
+        (Fault::Readdress, "CHANGED: message "),
     ] {
         let error = error_of(&server, fault, MESSAGE);
         assert!(error.starts_with(name), "{fault:?}: {error}");
@@ -179,22 +192,26 @@ fn what_is_done_to_an_ack_is_named() {
     }
 }
 
+/// 200 messages a second for 2 s.
+fn open(target: Target) -> Open {
+    Open {
+        target,
+        run: Run::default(),
+        peer: Peer::seed(),
+        users: 4,
+        rate: 200,
+        seconds: 2,
+        warm_seconds: 0,
+        limit: false,
+    }
+}
+
 #[test]
 fn a_delay_of_all_frames_shows_in_every_percentile() {
     let server = Setup::shards(1).start();
     let late = Duration::from_millis(50);
     for (fault, least_ms) in [(Fault::Nothing, 0.0), (Fault::Delay(late), 50.0)] {
-        let open = Open {
-            target: target(&server, fault, MESSAGE),
-            run: Run::default(),
-            peer: Peer::seed(),
-            users: 4,
-            rate: 200,
-            seconds: 2,
-            warm_seconds: 0,
-            limit: false,
-        };
-        let outcome = Outcome::of(&open).expect("settings are plain");
+        let outcome = Outcome::of(&open(target(&server, fault, MESSAGE))).expect("plain settings");
         assert_eq!(outcome.error, None);
         for name in ["ack", "delivery"] {
             let shortest_ms = outcome.latencies[name].quantile_ms(0.0);
@@ -202,4 +219,40 @@ fn a_delay_of_all_frames_shows_in_every_percentile() {
         }
         assert_eq!(outcome.figures["delivered"], 400);
     }
+}
+
+#[test]
+fn a_server_that_does_not_hold_the_rate_has_lost_nothing() {
+    let server = Setup::shards(1).start();
+    let late = Fault::Delay(Duration::from_secs(4));
+    let outcome = Outcome::of(&open(target(&server, late, MESSAGE))).expect("plain settings");
+    assert_eq!(outcome.error, None, "all come, though late");
+    let is_told = |flag: &String| flag.contains("did not hold 200 messages a second");
+    assert!(outcome.flags.iter().any(is_told), "{:?}", outcome.flags);
+}
+
+/// Whatever was measured until then is there, and why it ended.
+#[test]
+fn a_server_that_dies_leaves_what_was_measured() {
+    let server = Setup::shards(1).start();
+    let mut load = open(Target {
+        http: server.http,
+        ws: server.ws,
+        server_pid: Some(server.id()),
+        admin: Some(server.admin),
+    });
+    load.seconds = 60;
+    let (begun, measured) = (Instant::now(), thread::spawn(move || Outcome::of(&load)));
+    eventually("it is under load", || {
+        let figures = get(server.admin, "/metrics").body;
+        let sent = figures.lines().find_map(|line| line.strip_prefix("anser_messages_sent_total"));
+        let count = sent.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+        count.filter(|count| *count > 100.0)
+    });
+    drop(server.kill());
+    let outcome = measured.join().expect("it does not panic").expect("plain settings");
+    assert!(begun.elapsed() < Duration::from_secs(50), "it ends when the server does");
+    let error = outcome.error.as_deref().unwrap_or_default();
+    assert!(error.contains("connection"), "{error:?}");
+    assert!(outcome.figures["delivered"].as_u64() > Some(0), "{}", outcome.figures);
 }

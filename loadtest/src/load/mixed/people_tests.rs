@@ -26,7 +26,9 @@ fn content(people: &People, author: usize, number: u64) -> String {
 fn message(people: &People, author: usize, number: u64) -> String {
     let (id, content) =
         (people.model.id(author, 1 - author, number), content(people, author, number));
-    format!(r#"{{"msgType":"Text","content":"{content}","id":{id},"isRead":false}}"#)
+    let [from, to] = [author, 1 - author].map(|person| people.model.user(person));
+    let users = format!(r#""fromUserId":{from},"toUserId":{to}"#);
+    format!(r#"{{"msgType":"Text",{users},"content":"{content}","id":{id},"isRead":false}}"#)
 }
 
 /// An offline list of what 0 has written to 1.
