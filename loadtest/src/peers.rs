@@ -1,8 +1,8 @@
 //! Servers of others as child processes, on folders and ports of their own: mosquitto (MQTT over
 //! TCP and WebSocket) and Prosody (XMPP over WebSocket).
 //!
-//! `tools/peers` puts both under the build's output folder where the machine has none. Their settings
-//! are those of `loadtest/peers`, on free ports and in a folder of their own.
+//! `tools/peers` puts both under the build's output folder where the machine has none. Their
+//! settings are those of `loadtest/peers`, on free ports and in a folder of their own.
 
 use crate::programs;
 use crate::server::{Folder, Process, eventually};

@@ -155,7 +155,8 @@ impl Exchange {
 
     /// The request does not show where it ends: nothing behind it can be read.
     fn fail<'a>(&mut self, fault: Fault, input: &[u8], out: &mut Vec<u8>) -> (usize, Step<'a>) {
-        let is_head = input.trim_ascii_start().starts_with(b"HEAD ");
+        // Nothing in these bytes is a fault: it is the same however they come.
+        let is_head = input.starts_with(b"HEAD ");
         answer::push_fault(fault, &[], Manner { is_head, ..Manner::LAST }, self.seconds, out);
         self.forget_progress();
         self.is_closed = true;

@@ -11,6 +11,7 @@ use crate::wire::codec::Dialect;
 use crate::wire::routes::{Method, Route};
 use crate::wire::session::Port;
 use crate::wire::upgrade::Handshake;
+use core::net::Ipv6Addr;
 use std::ops::Range;
 
 /// How the end of a body is found.
@@ -307,8 +308,7 @@ fn is_address(address: &[u8]) -> bool {
             && !address.is_empty()
             && address.as_bytes().iter().all(is_part)
     };
-    text.parse::<std::net::Ipv6Addr>().is_ok()
-        || text.strip_prefix(['v', 'V']).is_some_and(is_future)
+    text.parse::<Ipv6Addr>().is_ok() || text.strip_prefix(['v', 'V']).is_some_and(is_future)
 }
 
 /// Whether a comma-separated list holds a token.

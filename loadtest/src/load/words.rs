@@ -150,7 +150,7 @@ mod tests {
     fn frames_of_the_server_are_read_by_their_keys() {
         let ack = br#"{"msgType":"Ack","fromUserId":1,"content":"{\"srcId\":77}","id":5}"#;
         assert_eq!(read(ack), Some(Word::Ack { source: 77 }));
-        let text = br#"{"msgType":"Text","fromUserId":3,"toUserId":4,"teamId":null,"content":"3 1 xx","id":9,"isRead":false}"#;
+        let text = br#"{"msgType":"Text","fromUserId":3,"toUserId":4,"content":"3 1 xx","id":9}"#;
         let (from, to, id, content) = (3, 4, 9, &b"3 1 xx"[..]);
         assert_eq!(read(text), Some(Word::Message { from, to, id, content }));
         assert_eq!(read(br#"{"msgType":"Error","content":"x"}"#), None);

@@ -73,7 +73,10 @@ impl Town<'_> {
     /// A crash that waits for a stage; or comes now, if one has waited in vain, or waits for a
     /// stage of the start that follows.
     fn lay_ambush(&mut self, crash: Crash) -> Result<(), Halt> {
-        let chosen = Stage::ALL[self.prng.below(Stage::ALL.len() as u64) as usize];
+        // Relays are put off nowhere but where lanes are narrow, and seldom there.
+        let is_rare = self.plan.lanes_may_fill() && self.prng.once_in(3);
+        let stages = if is_rare { &[Stage::PutOff, Stage::CaughtUp] } else { Stage::ALL };
+        let chosen = stages[self.prng.below(stages.len() as u64) as usize];
         let is_of_start = [Stage::Replayed, Stage::Opened].contains(&chosen);
         let has_waited = self.ground.chronicle.ambush.is_some();
         let chronicle = &mut self.ground.chronicle;
@@ -86,7 +89,7 @@ impl Town<'_> {
             }
             return halt;
         }
-        let after = self.prng.below(6);
+        let after = self.prng.below(if is_rare { 2 } else { 6 });
         chronicle.ambush = Some(Ambush { stage: chosen, after, crash });
         let words = format_args!("{crash:?} waits for: {}", chosen.word());
         chronicle.tell_of(format_args!("town"), words);

@@ -112,6 +112,30 @@ fn chunks_are_joined_and_trailers_and_extensions_ignored() {
     assert!(!peer.session.is_closing() && !peer.session.is_unfinished());
 }
 
+#[test]
+fn an_empty_line_behind_a_request_begins_none() {
+    let mut peer = Peer::new(Port::Http);
+    for pieces in [&[&b"\r\n"[..]][..], &[b"\r", b"\n"], &[]] {
+        peer.give(&call("/im/message/get/id", ""));
+        pieces.iter().for_each(|piece| peer.give(piece));
+        assert!(!peer.session.is_unfinished(), "{pieces:?}");
+    }
+    assert_eq!(peer.seen.len(), 3);
+    assert!(!peer.session.is_closing());
+    let more = [&call("/im/message/get/id", "")[..], b"\r\n\r\n"].concat();
+    peer.give(&more);
+    assert!(peer.session.is_unfinished(), "who sends more of them has begun something");
+    assert_eq!(outcome(b"\nGET /im/test HTTP/1.1\r\nHost: h\r\n\r\n"), (400, true));
+}
+
+#[test]
+fn trailers_are_as_few_as_a_heads_lines() {
+    let head = b"POST /im/message/get/id HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let with = |trailers: usize| [&head[..], b"0\r\n", &b"A: b\r\n".repeat(trailers)].concat();
+    assert_eq!(outcome(&[&with(2_000)[..], b"\r\n"].concat()).0, 200);
+    assert_eq!(outcome(&with(3_000)), (431, true), "before their end is there");
+}
+
 /// Invariant 3 of wire::body.
 /// Invariant 3 of wire::http.
 #[test]
@@ -225,6 +249,14 @@ fn a_host_is_one_of_a_uri() {
         ("127.0.0.1", 200),
         ("[::1]:6666", 200),
         ("a%20b", 200),
+        ("[v7.a:b]", 200),
+        ("[2001:db8::1]", 200),
+        ("%", 400),
+        ("a%zz", 400),
+        ("a%2", 400),
+        ("[x]", 400),
+        ("[::1%25eth0]", 400),
+        ("[v.a]", 400),
         ("a b", 400),
         ("a,b", 400),
         ("a/c", 400),
@@ -333,6 +365,10 @@ fn heads_answer_without_body_and_continue_is_said_before_the_body() {
     peer.session.answer(200, b"Hello im", &mut peer.out);
     let text = peer.taken();
     assert!(text.contains("text/plain") && text.ends_with("Content-Length: 8\r\n\r\n"), "{text}");
+    let mut broken = Peer::new(Port::Http);
+    broken.give(b"HEAD /im/test HTTP/1.1\r\n\r\n");
+    let text = broken.taken();
+    assert!(text.starts_with("HTTP/1.1 400 ") && text.ends_with("\r\n\r\n"), "{text}");
     peer.give(
         b"POST /im/message/get/id HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\n\
         Content-Length: 2\r\n\r\n",

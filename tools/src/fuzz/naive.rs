@@ -3,6 +3,7 @@
 pub mod ack;
 pub mod chat;
 pub mod frames;
+pub mod hosts;
 pub mod http;
 pub mod json;
 pub mod requests;

@@ -94,7 +94,8 @@ impl Header {
         let is_whole = self.is_final() && self.length <= 125;
         let is_in_order = self.is_control() || (self.opcode() == 0) == before.is_some();
         let is_well = self.first & 0x70 == 0 && self.mask.is_some() && is_known && is_in_order;
-        if !is_well || self.is_long || (self.is_control() && !is_whole) {
+        let is_length = !self.is_long && self.length >> 63 == 0;
+        if !is_well || !is_length || (self.is_control() && !is_whole) {
             codes.push(1002);
         }
         if self.opcode() == 2 {

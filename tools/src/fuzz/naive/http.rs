@@ -1,6 +1,7 @@
 //! HTTP/1.x requests after RFC 9112, read from bytes that are all there, in the plainest way: no
 //! byte is passed over that the grammar does not have.
 
+use crate::fuzz::naive::hosts::is_host;
 use crate::fuzz::naive::requests::{Asked, CALLS, call};
 use anser::limits::{BODY_BYTES_MAX, HEAD_BYTES_MAX, HEADERS_MAX};
 
@@ -61,7 +62,8 @@ pub fn read(bytes: &[u8]) -> (Vec<Step>, End) {
     let (mut steps, mut at) = (Vec::new(), 0);
     loop {
         let rest = &bytes[at..];
-        if rest.is_empty() {
+        // An empty line behind a request begins none.
+        if rest.is_empty() || rest == b"\r\n" {
             return (steps, End::Open);
         }
         match request(rest, at, &mut steps) {
@@ -268,45 +270,6 @@ fn judged(lines: &[(&str, &[u8])], is_old: bool) -> Vec<u16> {
         faults.push(417);
     }
     faults
-}
-
-/// A name or an address in brackets, with a port of digits or without.
-fn is_host(value: &[u8]) -> bool {
-    let Ok(text) = std::str::from_utf8(value) else { return false };
-    let of_name =
-        |letter: char| letter.is_ascii_alphanumeric() || "-._~!$&'()*+;=".contains(letter);
-    // What stands behind each percent sign are two digits; without them and it the rest is letters.
-    let are_letters = |name: &str| {
-        let mut pieces = name.split('%');
-        let plain = pieces.next().unwrap_or_default().chars().all(of_name);
-        let mut escaped = pieces.map(|piece| {
-            let digits = piece.get(..2).unwrap_or("-");
-            u8::from_str_radix(digits, 16).is_ok()
-                && !digits.contains('+')
-                && piece.chars().all(of_name)
-        });
-        plain && escaped.all(|is_right| is_right)
-    };
-    let is_port = |port: &str| port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit());
-    let (is_good, port) = match text.strip_prefix('[').map(|rest| rest.split_once(']')) {
-        Some(Some((address, port))) => {
-            let is_part = |letter| of_name(letter) || letter == ':';
-            let to_come = address.strip_prefix(['v', 'V']).and_then(|rest| rest.split_once('.'));
-            let is_to_come = to_come.is_some_and(|(kind, rest)| {
-                !kind.is_empty()
-                    && kind.chars().all(|letter| letter.is_ascii_hexdigit())
-                    && !rest.is_empty()
-                    && rest.chars().all(is_part)
-            });
-            (is_to_come || address.parse::<std::net::Ipv6Addr>().is_ok(), port)
-        }
-        Some(None) => return false,
-        None => {
-            let colon = text.find(':').unwrap_or(text.len());
-            (colon > 0 && are_letters(&text[..colon]), &text[colon..])
-        }
-    };
-    is_good && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port))
 }
 
 fn values<'h>(head: &'h Head<'_>, wanted: &'static str) -> impl Iterator<Item = &'h [u8]> {
