@@ -155,7 +155,7 @@ fn error_of(server: &Server, fault: Fault, kind: &'static str) -> String {
         window: 8,
         seconds: 10,
         warm_seconds: 0,
-        limit: false,
+        no_limit: false,
     };
     let outcome = Outcome::of(&pingpong).expect("settings are plain");
     outcome.error.unwrap_or_else(|| panic!("{fault:?} of a {kind} was not caught"))
@@ -202,7 +202,7 @@ fn open(target: Target) -> Open {
         rate: 200,
         seconds: 2,
         warm_seconds: 0,
-        limit: false,
+        no_limit: false,
     }
 }
 

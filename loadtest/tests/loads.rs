@@ -51,7 +51,7 @@ fn every_scenario_runs_and_reports() {
         window: 4,
         seconds: 1,
         warm_seconds: 0,
-        limit: false,
+        no_limit: true,
     });
     assert!(number(&report, "delivered_per_second") > 0.0);
     assert_eq!(report["delivery"]["count"], report["delivered"]);
@@ -63,7 +63,7 @@ fn every_scenario_runs_and_reports() {
         rate: 500,
         seconds: 2,
         warm_seconds: 0,
-        limit: false,
+        no_limit: true,
     });
     assert_eq!((&report["test"], number(&report, "rate")), (&"open".into(), 500.0));
     assert_eq!(number(&report, "delivered"), 1000.0);
@@ -183,7 +183,7 @@ fn ids_are_asked_for_one_by_one_and_pipelined() {
             pipelined,
             seconds: 1,
             warm_seconds: 0,
-            limit: pipelined == 16,
+            no_limit: pipelined != 16,
         });
         assert!(number(&report, "ids_per_second") > 0.0);
         assert!(number(&report["answer"], "count") >= number(&report, "given"));
@@ -212,7 +212,7 @@ fn the_limit_of_the_machine_is_told_alone_and_beside_a_result() {
         window: 4,
         seconds: 1,
         warm_seconds: 0,
-        limit: true,
+        no_limit: false,
     });
     let limit = number(&report, "limit_per_second");
     let share = number(&report, "delivered_per_second") / limit;

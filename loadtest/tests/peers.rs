@@ -35,7 +35,7 @@ fn pingpong(peer: &Peer, server_pid: Option<u32>) -> PingPong {
         window,
         seconds,
         warm_seconds,
-        limit: false,
+        no_limit: false,
     }
 }
 
@@ -54,8 +54,16 @@ fn measure(protocol: Protocol, port: SocketAddr, server_pid: u32) {
     assert_eq!(report["delivery"]["count"], report["delivered"], "{report}");
     let (target, users, rate, seconds) = (target(Some(server_pid)), 10, 200, 1);
     let (run_options, warm_seconds) = (Run::default(), 0);
-    let open =
-        Open { target, run: run_options, peer, users, rate, seconds, warm_seconds, limit: false };
+    let open = Open {
+        target,
+        run: run_options,
+        peer,
+        users,
+        rate,
+        seconds,
+        warm_seconds,
+        no_limit: false,
+    };
     let report = run(&open);
     assert_eq!((&report["delivered"], &report["ack"]["count"]), (&200.into(), &200.into()));
 }

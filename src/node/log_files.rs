@@ -7,6 +7,8 @@
 //!
 //! Left to others: what is in a file (`store::log`), writing to it (`log_writer`).
 
+use crate::node::disk_cache;
+use crate::node::ring::Ends;
 use crate::store::StoreError;
 use crate::store::aligned::{AlignedBuffer, BLOCK_BYTES};
 use crate::store::log::segments::Place;
@@ -29,17 +31,26 @@ const ZEROS: usize = 1024 * 1024;
 pub struct LogFiles {
     folder: PathBuf,
     open: BTreeMap<u32, OwnedFd>,
+    durable: Ends,
 }
 
 impl LogFiles {
     /// The files of a folder, none of them open.
     pub fn new(folder: PathBuf) -> LogFiles {
-        LogFiles { folder, open: BTreeMap::new() }
+        LogFiles { folder, open: BTreeMap::new(), durable: Ends::default() }
     }
 
     /// Adds a file that [`make`] or [`open`] gave.
     pub fn add(&mut self, number: u32, file: OwnedFd) {
+        if self.open.is_empty() {
+            self.durable = disk_cache::durable(file.as_fd());
+        }
         self.open.insert(number, file);
+    }
+
+    /// How a write to them gets onto the disk.
+    pub fn durable(&self) -> Ends {
+        self.durable
     }
 
     /// An open file.

@@ -10,6 +10,9 @@
 //! shard as much. With the rest there are 4,500 writes a second and not 8,000, and the median of an
 //! ack is 0.1 ms longer.
 //!
+//! A write is on disk when one request says so, or, where the disk has a cache and cannot put a
+//! single write through it, when the flush behind it does (`node::disk_cache` tells which).
+//!
 //! It decides nothing: what is written, synced, handed out and used again is said by
 //! `store::recent` and `store::log`, which are told how it went.
 //!
@@ -20,6 +23,7 @@ use crate::metrics::{Counter, Gauge, ShardMetrics, Stage};
 use crate::node::clock::steady_nanos;
 use crate::node::indexer::{Link, Notice};
 use crate::node::log_files::LogFiles;
+use crate::node::ring::Ends;
 use crate::node::ring::Ring;
 use crate::node::shard_loop::ShardError;
 use crate::store::StoreError;
@@ -118,7 +122,8 @@ impl LogWriter {
         {
             self.writing = (write.place, steady_nanos());
             let file = self.files.file(write.place);
-            ring.write(file, write.buffer, write.from, write.offset, write.syncs)?;
+            let ends = if write.syncs { self.files.durable() } else { Ends::Written };
+            ring.write(file, write.buffer, write.from, write.offset, ends)?;
             // It should not wait for the rest of the round.
             ring.submit()?;
         }

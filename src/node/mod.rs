@@ -25,6 +25,7 @@ pub mod cuts;
 mod cutting;
 pub mod data_folder;
 pub mod desk;
+mod disk_cache;
 pub mod doctor;
 pub mod durable;
 pub mod echo;

@@ -24,6 +24,8 @@ mod buffers;
 mod completion;
 mod write;
 
+pub use write::Ends;
+
 pub use buffers::{BUFFER_BYTES, BUFFERS, Filled};
 pub use completion::Completion;
 

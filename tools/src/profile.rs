@@ -40,6 +40,11 @@ pub struct Arguments {
 
 /// Runs `profile`.
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    // Before anybody waits for nothing.
+    for path in [&arguments.json, &arguments.report].into_iter().flatten() {
+        let opened = std::fs::OpenOptions::new().create(true).append(true).open(path);
+        opened.with_context(|| format!("cannot write {}", path.display()))?;
+    }
     let mut out = std::io::stdout().lock();
     let account = watch(arguments.admin, arguments.seconds, Duration::from_secs(1), &mut out)?;
     out.write_all(text::render(&account).as_bytes())?;

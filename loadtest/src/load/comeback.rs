@@ -16,6 +16,8 @@ const AGAIN_AFTER: Duration = Duration::from_secs(3);
 /// After so many tries in vain a client gives up.
 const TRIES_MAX: u32 = 10;
 
+/// How often a worker tells how far it is.
+const TELLS: Duration = Duration::from_millis(250);
 /// Tries that begin before the next look at what the server says.
 const TRIES_AT_ONCE: usize = 64;
 
@@ -83,12 +85,21 @@ impl<'a> Comeback<'a> {
     ///
     /// # Errors
     /// When somebody is neither, is told twice, or hears what he should not.
-    pub fn run(mut self, sockets: &mut Sockets) -> Result<Value> {
+    pub fn run(
+        mut self,
+        sockets: &mut Sockets,
+        tell: impl Fn(u64, u64) -> Result<()>,
+    ) -> Result<Value> {
         let waits = AGAIN_AFTER * TRIES_MAX + Duration::from_millis(self.within_ms);
         self.begun = Instant::now();
         let deadline = self.begun + waits + SETTLE_WITHIN;
-        let mut tried = 0;
+        let (mut tried, mut told_at, mut told_before) = (0, self.begun, (0, 0));
         loop {
+            if told_at.elapsed() >= TELLS {
+                let now = (self.report.back_us.len() as u64, self.report.failures.values().sum());
+                tell(now.0 - told_before.0, now.1 - told_before.1)?;
+                (told_at, told_before) = (Instant::now(), now);
+            }
             let (back, told) = (self.report.back_us.len(), self.report.told as usize);
             let gave_up = self.report.gave_up as usize;
             let all = self.users.len() - gave_up;

@@ -61,6 +61,13 @@ pub enum Order {
 /// What became of an order.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Answer {
+    /// It goes on: what there was since this was told last.
+    Under {
+        /// How many are done.
+        done: u64,
+        /// How many tries have failed.
+        failed: u64,
+    },
     /// It is done; what there is to tell.
     Done(Value),
     /// It failed: why.
@@ -138,22 +145,23 @@ impl Crew {
             first: share.start,
             users: users[share.clone()].to_vec(),
         };
-        self.perform(order, || {}).map(drop)
+        self.perform(order, |_, _| {}).map(drop)
     }
 
-    /// Gives all the same order and their answers in order; `meanwhile` is called again and again.
+    /// Gives all the same order and their answers in order; `meanwhile` is called again and again
+    /// with what was done and what failed since.
     ///
     /// # Errors
     /// When a worker fails: what the first of those says. The others are not waited for: what
     /// that one has left may be what they lack.
-    pub fn all(&mut self, order: &Order, meanwhile: impl FnMut()) -> Result<Vec<Value>> {
+    pub fn all(&mut self, order: &Order, meanwhile: impl FnMut(u64, u64)) -> Result<Vec<Value>> {
         self.perform(|_| order.clone(), meanwhile)
     }
 
     fn perform(
         &mut self,
         order: impl Fn(&Range<usize>) -> Order,
-        mut meanwhile: impl FnMut(),
+        mut meanwhile: impl FnMut(u64, u64),
     ) -> Result<Vec<Value>> {
         for worker in &mut self.workers {
             let mut line = serde_json::to_vec(&order(&worker.share))?;
@@ -169,12 +177,13 @@ impl Crew {
             interrupt::check()?;
             match answer {
                 Ok((number, Ok(Answer::Done(value)))) => answers[number] = Some(value),
+                Ok((_, Ok(Answer::Under { done, failed }))) => meanwhile(done, failed),
                 Ok((_, Ok(Answer::Failed(why)))) if count == 1 => bail!("{why}"),
                 Ok((number, Ok(Answer::Failed(why)))) => {
                     bail!("process {} of {count}: {why}", number + 1)
                 }
                 Ok((_, Err(error))) => return Err(error),
-                Err(RecvTimeoutError::Timeout) => meanwhile(),
+                Err(RecvTimeoutError::Timeout) => meanwhile(0, 0),
                 Err(RecvTimeoutError::Disconnected) => bail!("the workers are gone"),
             }
         }

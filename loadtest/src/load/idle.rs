@@ -111,11 +111,11 @@ impl Idle {
         let connecting = begun.elapsed().as_secs_f64();
         let connecting_own_ms = own_ms(crew).saturating_sub(own_before);
         let (heartbeat_seconds, warm_seconds) = (self.heartbeat_seconds, self.warm_seconds);
-        crew.all(&Order::Idle { heartbeat_seconds, seconds: warm_seconds }, || {})?;
+        crew.all(&Order::Idle { heartbeat_seconds, seconds: warm_seconds }, |_, _| {})?;
         let (cpu_before, own_before) = (self.target.cpu_ms(), own_ms(crew));
         let (begun, mut beaten) = (Instant::now(), 0);
         seconds.resume();
-        crew.all(&Order::Idle { heartbeat_seconds, seconds: self.seconds }, || {
+        crew.all(&Order::Idle { heartbeat_seconds, seconds: self.seconds }, |_, _| {
             let share = begun.elapsed().as_secs_f64() / heartbeat_seconds as f64;
             let due = (share * users.len() as f64) as u64;
             seconds.count(due - beaten);
@@ -142,10 +142,10 @@ impl Idle {
         }
         if self.then_chat {
             let begun = Instant::now();
-            crew.all(&Order::Chat, || {})?;
+            crew.all(&Order::Chat, |_, _| {})?;
             report["chat_ms"] = json!(begun.elapsed().as_millis() as u64);
         }
-        crew.all(&Order::Leave, || {})?;
+        crew.all(&Order::Leave, |_, _| {})?;
         Ok(report)
     }
 }

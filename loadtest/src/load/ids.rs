@@ -42,10 +42,11 @@ pub struct Ids {
     /// How long to run before measuring.
     #[arg(long, default_value_t = 1)]
     pub warm_seconds: u64,
-    /// First measure for 2 s what this machine can do at most (see `limit`), and tell the share.
+    /// Do not measure first, for 2 s, what this machine can do at most (see `limit`), and so tell
+    /// no share of it.
     #[arg(long)]
     #[serde(skip)]
-    pub limit: bool,
+    pub no_limit: bool,
 }
 
 /// What a call answers.
@@ -87,7 +88,7 @@ impl Scenario for Ids {
 
     fn run(&self, outcome: &mut Outcome) -> Result<()> {
         let (pairs, window) = (self.connections.div_ceil(2), 2 * self.pipelined as u64);
-        let limit = self.limit.then(|| Measured::before(Frames::Calls, pairs, window));
+        let limit = (!self.no_limit).then(|| Measured::before(Frames::Calls, pairs, window));
         let limit = limit.transpose()?;
         let mut asking = self.begin()?;
         asking.until(self.warm_seconds)?;

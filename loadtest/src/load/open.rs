@@ -42,10 +42,11 @@ pub struct Open {
     /// How long to run before measuring.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(..=1_000_000))]
     pub warm_seconds: u64,
-    /// First measure for 2 s what this machine can do at most (see `limit`), and tell the share.
+    /// Do not measure first, for 2 s, what this machine can do at most (see `limit`), and so tell
+    /// no share of it.
     #[arg(long)]
     #[serde(skip)]
-    pub limit: bool,
+    pub no_limit: bool,
 }
 
 /// Messages in flight in each pair where the machine's limit is measured: enough to reach it.
@@ -82,8 +83,7 @@ impl Scenario for Open {
 
 impl Play for Open {
     fn with(&self, driver: impl Driver, outcome: &mut Outcome) -> Result<()> {
-        let limit = self
-            .limit
+        let limit = (!self.no_limit)
             .then(|| Measured::before(Frames::Messages, self.users / 2, WINDOW))
             .transpose()?;
         let mut players = Players::join(&self.target, driver, self.users)?;

@@ -42,10 +42,11 @@ pub struct PingPong {
     /// How long to run before measuring.
     #[arg(long, default_value_t = 2)]
     pub warm_seconds: u64,
-    /// First measure for 2 s what this machine can do at most (see `limit`), and tell the share.
+    /// Do not measure first, for 2 s, what this machine can do at most (see `limit`), and so tell
+    /// no share of it.
     #[arg(long)]
     #[serde(skip)]
-    pub limit: bool,
+    pub no_limit: bool,
 }
 
 impl Scenario for PingPong {
@@ -70,8 +71,7 @@ impl Scenario for PingPong {
 
 impl Play for PingPong {
     fn with(&self, driver: impl Driver, outcome: &mut Outcome) -> Result<()> {
-        let limit = self
-            .limit
+        let limit = (!self.no_limit)
             .then(|| Measured::before(Frames::Messages, self.pairs, self.window))
             .transpose()?;
         let mut players = Players::join(&self.target, driver, self.pairs * 2)?;

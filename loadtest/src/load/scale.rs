@@ -159,7 +159,7 @@ impl Scale {
             window: self.window,
             seconds: self.seconds,
             warm_seconds: self.warm_seconds,
-            limit: false,
+            no_limit: false,
         };
         let (users, stored, worked_before) = (held.users.len(), held.stored, held.worked);
         let mut done = Outcome::of(&work)?;

@@ -90,9 +90,9 @@ impl Seconds {
         self.count += more;
     }
 
-    /// Counts something that went wrong, which the scenario tries again.
-    pub fn count_error(&mut self) {
-        self.errors += 1;
+    /// Counts what went wrong, which the scenario tries again.
+    pub fn count_errors(&mut self, more: u64) {
+        self.errors += more;
     }
 
     /// Ends the second if it is over.
@@ -188,7 +188,7 @@ mod tests {
         seconds.count(3);
         seconds.end_second();
         seconds.record(2_000);
-        seconds.count_error();
+        seconds.count_errors(1);
         seconds.end_second();
         seconds.end_second();
         seconds.pause();

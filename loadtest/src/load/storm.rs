@@ -77,12 +77,12 @@ impl Scenario for Storm {
         let sockets = Sockets::after(self.connections)?;
         let mut sockets = self.target.connect(sockets, authors)?;
         std::thread::sleep(Duration::from_secs(self.warm_seconds));
-        crew.all(&Order::Cut, || {})?;
+        crew.all(&Order::Cut, |_, _| {})?;
         let ids = MessageIds::new();
         self.write(&mut sockets, authors, users, ids)?;
         self.come_back(&mut crew, outcome)?;
         self.check_lists(authors, users, ids)?;
-        crew.all(&Order::Ack { ids }, || {})?;
+        crew.all(&Order::Ack { ids }, |_, _| {})?;
         self.target.until_nothing_waits(users)
     }
 }
@@ -135,7 +135,11 @@ impl Storm {
         let own_ms = |crew: &Crew| process::own_cpu_ms() + crew.cpu_ms();
         let (cpu_before, own_before) = (self.target.cpu_ms(), own_ms(crew));
         let begun = Instant::now();
-        let reports = crew.all(&Order::Return { within_ms }, || seconds.look())?;
+        let reports = crew.all(&Order::Return { within_ms }, |back, failed| {
+            seconds.count(back);
+            seconds.count_errors(failed);
+            seconds.look();
+        })?;
         let took_ms = begun.elapsed().as_millis().max(1) as f64;
         let mut all = Return::default();
         for report in reports {

@@ -21,11 +21,15 @@ pub fn work() -> Result<()> {
             Ok(value) => Answer::Done(value),
             Err(error) => Answer::Failed(format!("{error:#}")),
         };
-        let mut said = std::io::stdout().lock();
-        writeln!(said, "{}", serde_json::to_string(&answer)?)?;
-        said.flush()?;
+        say(&answer)?;
     }
     Ok(())
+}
+
+fn say(answer: &Answer) -> Result<()> {
+    let mut said = std::io::stdout().lock();
+    writeln!(said, "{}", serde_json::to_string(answer)?)?;
+    Ok(said.flush()?)
 }
 
 /// Users and their connections, each at the place of his index.
@@ -54,7 +58,8 @@ fn obey(worker: &mut Option<Worker>, order: Order) -> Result<Value> {
         Order::Ack { ids } => worker.ack(ids)?,
         Order::Return { within_ms } => {
             let Worker { target, users, sockets, .. } = worker;
-            return Comeback::new(target.ws, users, within_ms).run(sockets);
+            let told = |done, failed| say(&Answer::Under { done, failed });
+            return Comeback::new(target.ws, users, within_ms).run(sockets, told);
         }
         Order::Connect { .. } | Order::Leave => unreachable!("they are done above"),
     }

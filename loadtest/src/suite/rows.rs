@@ -180,9 +180,10 @@ fn limits(quick: bool) -> Vec<Row> {
 fn messages(quick: bool, seconds: u64) -> Vec<Row> {
     let time = format!("--seconds {seconds} --warm-seconds {}", size(quick, 5, 0));
     let pairs = size(quick, 500, 5);
-    let pingpong = |window: u64| format!("pingpong --pairs {pairs} --window {window} {time}");
+    let pingpong =
+        |window: u64| format!("pingpong --no-limit --pairs {pairs} --window {window} {time}");
     let (users, rate) = (size(quick, 1_000, 10), size(quick, 20_000, 200));
-    let open = format!("open --users {users} --rate {rate} {time}");
+    let open = format!("open --no-limit --users {users} --rate {rate} {time}");
     let one_async = "--durability async";
     let throughput = ["delivered_per_second"];
     vec![
@@ -288,7 +289,9 @@ fn others(quick: bool, seconds: u64) -> Vec<Row> {
     let (away, waiting) = (size(quick, 1_000, 10), size(quick, 100_000, 200));
     let offline = format!("offline --users {away} --messages {waiting}");
     let ids_rate = ["ids_per_second"];
-    let ids = |calls: u64| format!("ids --connections 64 --pipelined {calls} --seconds {seconds}");
+    let ids = |calls: u64| {
+        format!("ids --no-limit --connections 64 --pipelined {calls} --seconds {seconds}")
+    };
     vec![
         Row::new("offline", &offline).line(
             &format!("{waiting} messages to {away} who are away, a second: store / drain"),

@@ -24,6 +24,8 @@ const PATIENCE_NS: u64 = 30_000_000_000;
 const PLACES: usize = 48;
 /// What memory holds that its owner has given away or back.
 const POISON: u8 = 0xE7;
+/// How writes to the log end, in turn.
+const ENDS: [Ends; 3] = [Ends::Synced, Ends::Written, Ends::Flushed];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Receiving {
@@ -294,7 +296,7 @@ impl Stress {
         self.wrote = Some(number);
         let at = number % 8 * 65_536;
         self.rings[0]
-            .write(self.log.as_fd(), buffer, 0, at, number.is_multiple_of(3))
+            .write(self.log.as_fd(), buffer, 0, at, ENDS[number as usize % ENDS.len()])
             .expect("pushed");
     }
 

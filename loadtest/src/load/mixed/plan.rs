@@ -1,4 +1,5 @@
-//! What is going to happen, and when: drawn from one number, so that a day can be had again.
+//! What is going to happen, and when: drawn from one number. What answers take decides who draws
+//! when, so a day of the same number is one like it, and not the same to the letter.
 
 use crate::dice::Dice;
 use std::cmp::Reverse;
