@@ -4,7 +4,7 @@
 //! cache, which the kernel puts together in a thread bound to the core that the disk interrupts. At
 //! 20,000 messages a second, with the indexer and the load on that core, that thread was not run
 //! for up to 60 ms; asking for the flush ourselves made the slowest of a thousand messages 7 ms
-//! late instead of 27, and the median 0.02 ms later (three pairs of 30 s).
+//! late instead of 27, and the median 0.06 ms later (three pairs of 30 s).
 
 use crate::node::ring::Ends;
 use rustix::fd::BorrowedFd;
