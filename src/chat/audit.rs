@@ -105,6 +105,17 @@ pub fn run<S: Store>(shards: &[&S], report: &mut dyn FnMut(Finding)) -> Result<C
     Ok(audit.counts)
 }
 
+/// The same; gives the first finding that no power cut with `async` leaves.
+pub fn damage<S: Store>(shards: &[&S]) -> Result<(Counts, Option<Finding>), StoreError> {
+    let mut first = None;
+    let counts = run(shards, &mut |finding| {
+        if !finding.is_parted {
+            first.get_or_insert(finding);
+        }
+    })?;
+    Ok((counts, first))
+}
+
 impl<'a, S: Store> Audit<'a, S> {
     fn places(&self) -> impl Iterator<Item = ShardId> + use<S> {
         (0..self.shards.len() as u16).map(ShardId)

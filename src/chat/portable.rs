@@ -219,7 +219,6 @@ struct Owner {
     row: UserRow,
     chats: BTreeMap<UserId, ChatRow>,
     late_ids: BTreeMap<(Side, MessageId), LateIdRow>,
-    parted: BTreeMap<UserId, PartedItem>,
     /// The seq before the first message that is to come.
     forgotten: u64,
 }
@@ -310,8 +309,8 @@ impl Builder {
             }
         };
         let (forgotten, row) = (row.last_seq, UserRow { tenant, name, ..row });
-        let (chats, late_ids, parted) = Default::default();
-        self.owner = Some(Owner { user, row, chats, late_ids, parted, forgotten });
+        let (chats, late_ids) = (BTreeMap::new(), BTreeMap::new());
+        self.owner = Some(Owner { user, row, chats, late_ids, forgotten });
         Ok(())
     }
 
@@ -321,7 +320,7 @@ impl Builder {
         let id = i64::try_from(item.id).ok().and_then(ChatId::new);
         let id = id.filter(|id| id.slot() == owner.user.slot()).ok_or(ItemError::Range("id"))?;
         let forgotten = item.forgotten.as_ref().map(forgotten_chat).transpose()?;
-        let chat = ChatRow {
+        let mut chat = ChatRow {
             id: item.id,
             created_ms: item.created_ms,
             updated_ms: item.updated_ms,
@@ -336,16 +335,15 @@ impl Builder {
             is_parted: item.parted.is_some(),
             ..forgotten.clone().unwrap_or_default()
         };
-        if owner.row.last_seq > owner.forgotten || owner.chats.insert(peer, chat).is_some() {
-            return Err(ItemError::Order);
-        }
         if let Some(parted) = item.parted {
-            let forgotten = forgotten.as_ref().map_or(0, |chat| chat.received);
-            if bounded_count(parted.received, "received")? < forgotten {
+            if bounded_count(parted.received, "received")? < chat.received {
                 return Err(ItemError::Range("received"));
             }
-            bounded_count(parted.unread, "unread")?;
-            owner.parted.insert(peer, parted);
+            chat.received = parted.received;
+            chat.unread = bounded_count(parted.unread, "unread")?;
+        }
+        if owner.row.last_seq > owner.forgotten || owner.chats.insert(peer, chat).is_some() {
+            return Err(ItemError::Order);
         }
         owner.row.listed += u32::from(item.listed);
         let user = owner.user;
@@ -373,12 +371,12 @@ impl Builder {
         }
         let peer = if from == user { to } else { from };
         let chat = owner.chats.get_mut(&peer).ok_or(ItemError::NoChat)?;
-        let parted = owner.parted.get(&peer).filter(|_| from != user);
+        let is_parted = from != user && chat.is_parted;
         let count = if from == user { &mut chat.sent } else { &mut chat.received };
-        // Where some came twice they are any of those that were counted.
-        let is_counted = match parted {
-            Some(parted) => (1..=parted.received).contains(&item.ordinal),
-            None => item.ordinal == *count + 1,
+        // Where some came twice they are any of those that were counted before.
+        let is_counted = match is_parted {
+            true => (1..=*count).contains(&item.ordinal),
+            false => item.ordinal == *count + 1,
         };
         if seq != owner.row.last_seq + 1 || !is_counted {
             return Err(ItemError::Gap);
@@ -386,9 +384,11 @@ impl Builder {
         if from == user && item.waits {
             return Err(ItemError::Range("waits"));
         }
-        *count = item.ordinal.max(*count);
-        let is_unread = from != user && row_is_content(&row) && item.ordinal > chat.read_up_to;
-        chat.unread += u64::from(is_unread);
+        if !is_parted {
+            *count = item.ordinal;
+            let is_unread = from != user && row_is_content(&row) && item.ordinal > chat.read_up_to;
+            chat.unread += u64::from(is_unread);
+        }
         let waits = item.waits;
         chat.unacked += u64::from(waits);
         owner.row.offline += u64::from(waits);
@@ -433,10 +433,6 @@ impl Builder {
     fn end_user(&mut self, put: Put<'_>) {
         let Some(mut owner) = self.owner.take() else { return };
         let user = owner.user;
-        for (peer, PartedItem { received, unread }) in std::mem::take(&mut owner.parted) {
-            let chat = owner.chats.get_mut(&peer).expect("they came together");
-            (chat.received, chat.unread) = (received, unread);
-        }
         for (peer, chat) in &owner.chats {
             owner.row.unread = owner.row.unread.saturating_add(chat.unread);
             let key = match chat.listed {

@@ -14,7 +14,7 @@
 //!
 //! Left to others: the names of folders (`data_folder`), which rows agree (`chat::audit`).
 
-use crate::chat::audit::{self, Finding};
+use crate::chat::audit;
 use crate::ids::ShardId;
 use crate::limits::{RESHARD_BYTES_MAX, STORE_NEW_TABLES_CALM};
 use crate::node::data_folder::{self, DataFolderError};
@@ -341,14 +341,8 @@ fn refuse_more(from: &[OfflineShard], parted: u64) -> Result<(), ReshardError> {
 pub(super) fn check(data: &Path, new: &Manifest, rows: u64) -> Result<u64, ReshardError> {
     let shards = open_shards(data, new)?;
     let stores: Vec<_> = shards.iter().collect();
-    let mut first: Option<Finding> = None;
-    let mut report = |finding: Finding| {
-        if !finding.is_parted {
-            first.get_or_insert(finding);
-        }
-    };
-    let counts = audit::run(&stores, &mut report);
-    let counts = counts.map_err(|error| ReshardError::Store(ShardId(0), error))?;
+    let audited = audit::damage(&stores);
+    let (counts, first) = audited.map_err(|error| ReshardError::Store(ShardId(0), error))?;
     match first {
         Some(finding) => Err(ReshardError::Findings(finding.to_string())),
         None if counts.rows != rows => {

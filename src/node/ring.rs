@@ -24,10 +24,9 @@ mod buffers;
 mod completion;
 mod write;
 
-pub use write::Ends;
-
 pub use buffers::{BUFFER_BYTES, BUFFERS, Filled};
 pub use completion::Completion;
+pub use write::Ends;
 
 use buffers::{Buffers, GROUP};
 use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};

@@ -19,6 +19,7 @@ mod tests;
 mod watch;
 mod worker;
 
+use crate::running::watch;
 use anyhow::{Context, bail, ensure};
 use case::{Target, Trail, hash};
 use clap::Args;
@@ -125,14 +126,10 @@ fn fuzz(target: &dyn Target, arguments: &Arguments, until: Until) -> anyhow::Res
     let (is_over, done) = (AtomicBool::new(false), mpsc::channel::<()>());
     let outcomes: Vec<(Worker<'_>, Result<(), Found>)> = std::thread::scope(|scope| {
         let (ended, watching) = done;
-        scope.spawn(|| watch(name, &watched, watching));
+        scope.spawn(|| watch(&watched, CASE_TIME_MAX, watching, |case| hangs(name, &case)));
         let workers = watched.iter().zip(0..).map(|(watched, number)| {
-            let worker = Worker::new(
-                target,
-                watched,
-                &given,
-                arguments.seed.wrapping_mul(jobs).wrapping_add(number),
-            );
+            let seed = arguments.seed.wrapping_mul(jobs).wrapping_add(number);
+            let worker = Worker::new(target, watched, &given, seed);
             scope.spawn(|| work(worker, until.shared(jobs), &is_over))
         });
         let workers = workers.collect::<Vec<_>>().into_iter();
@@ -200,16 +197,11 @@ fn work<'t>(
     (worker, outcome)
 }
 
-/// Ends the process when a case does not end.
-fn watch(name: &str, watched: &[Watched], done: mpsc::Receiver<()>) {
-    while done.recv_timeout(Duration::from_secs(1)) == Err(mpsc::RecvTimeoutError::Timeout) {
-        let overdue = |watched: &Watched| watched.overdue(CASE_TIME_MAX);
-        let Some(case) = watched.iter().find_map(overdue) else { continue };
-        println!("fuzz {name}: a case has been running for {} s", CASE_TIME_MAX.as_secs());
-        if let Err(error) = keep(name, &case) {
-            eprintln!("fuzz {name}: it cannot be kept: {error:#}");
-        }
-        std::process::exit(1);
+/// A case does not end: it is told and kept.
+fn hangs(name: &str, case: &[u8]) {
+    println!("fuzz {name}: a case has been running for {} s", CASE_TIME_MAX.as_secs());
+    if let Err(error) = keep(name, case) {
+        eprintln!("fuzz {name}: it cannot be kept: {error:#}");
     }
 }
 

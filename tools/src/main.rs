@@ -15,6 +15,7 @@ mod planted;
 mod profile;
 mod readings;
 mod restore;
+mod running;
 mod simulate;
 mod spans;
 mod tidy;

@@ -1,5 +1,6 @@
 //! `anser-tools simulate`: towns under seeds, one after the other on each core, until one fails.
 
+use crate::running::{Running, watch};
 use anser::sim::coverage::Coverage;
 use anser::sim::town::{self, Report};
 use anyhow::{Context, bail};
@@ -8,7 +9,7 @@ use std::io::{BufWriter, Write, stdout};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{LazyLock, Mutex};
 use std::thread::{self, ThreadId};
@@ -18,8 +19,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 const SEEDS_FOR_ALL_STAGES: u64 = 300;
 /// A seed that takes longer does not end: the slowest take seconds on a busy machine.
 const SEED_TIME_MAX: Duration = Duration::from_secs(120);
-/// Between two looks at how long seeds take.
-const WATCH: Duration = Duration::from_millis(100);
 /// Failures that are told before the rest is only counted.
 const FAILURES_TOLD: usize = 5;
 
@@ -175,17 +174,17 @@ fn run_many(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let threads = arguments.threads.unwrap_or(cores).max(1);
     let bar = bar(arguments);
     let (sender, news) = channel();
-    let running: Vec<Running> = (0..threads).map(|_| Running::default()).collect();
-    let is_over = AtomicBool::new(false);
+    let running: Vec<Running<u64>> = (0..threads).map(|_| Running::default()).collect();
+    let (ended, watching) = channel();
     let sums = thread::scope(|scope| {
         for running in &running {
             let (seeds, sender) = (&seeds, sender.clone());
             scope.spawn(move || work(seeds, running, &sender));
         }
-        scope.spawn(|| watch(&running, &is_over));
+        scope.spawn(|| watch(&running, SEED_TIME_MAX, watching, hangs));
         drop(sender);
         let sums = gather(&news, &bar);
-        is_over.store(true, Ordering::Relaxed);
+        drop(ended);
         sums
     });
     bar.finish_and_clear();
@@ -202,42 +201,20 @@ fn bar(arguments: &Arguments) -> ProgressBar {
     bar.with_style(style.expect("the template is a constant"))
 }
 
-/// The seed that a thread runs, and since when.
-#[derive(Default)]
-struct Running(Mutex<Option<(u64, Instant)>>);
-
-impl Running {
-    fn set(&self, now: Option<(u64, Instant)>) {
-        *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = now;
-    }
-
-    /// The seed, if it takes too long.
-    fn overdue(&self, most: Duration) -> Option<u64> {
-        let now = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        now.filter(|(_, since)| since.elapsed() > most).map(|(seed, _)| seed)
-    }
-}
-
-fn work(seeds: &Seeds, running: &Running, sender: &Sender<News>) {
+fn work(seeds: &Seeds, running: &Running<u64>, sender: &Sender<News>) {
     while let Some(seed) = seeds.next() {
-        running.set(Some((seed, Instant::now())));
+        running.begin(seed);
         let news = attempt(seed, None);
-        running.set(None);
+        running.end();
         // The main thread outlives this one.
         let _ = sender.send(news);
     }
 }
 
-/// Ends the program when a seed does not end: no thread can be made to.
-fn watch(running: &[Running], is_over: &AtomicBool) {
-    while !is_over.load(Ordering::Relaxed) {
-        if let Some(seed) = running.iter().find_map(|one| one.overdue(SEED_TIME_MAX)) {
-            println!("seed {seed} FAILED [hangs] for {} s", SEED_TIME_MAX.as_secs());
-            println!("  replay: anser-tools simulate --seed {seed} --trace");
-            std::process::exit(1);
-        }
-        thread::sleep(WATCH);
-    }
+/// A seed does not end: it is told.
+fn hangs(seed: u64) {
+    println!("seed {seed} FAILED [hangs] for {} s", SEED_TIME_MAX.as_secs());
+    println!("  replay: anser-tools simulate --seed {seed} --trace");
 }
 
 /// What many seeds have shown.
@@ -318,14 +295,5 @@ mod tests {
             News::Wrong(wrong) => assert!(wrong.words.starts_with("[panic]"), "{}", wrong.words),
             News::Well(_) => panic!("it was to panic"),
         }
-    }
-
-    #[test]
-    fn a_seed_that_takes_too_long_is_known() {
-        let running = Running::default();
-        assert_eq!(running.overdue(Duration::ZERO), None);
-        running.set(Some((7, Instant::now() - Duration::from_secs(1))));
-        assert_eq!(running.overdue(Duration::from_millis(999)), Some(7));
-        assert_eq!(running.overdue(Duration::from_secs(60)), None);
     }
 }

@@ -207,6 +207,19 @@ impl Target {
         Ok((sockets, sessions))
     }
 
+    /// What waits for each of these users, in order.
+    ///
+    /// # Errors
+    /// When one is refused, and whatever `each` says.
+    pub fn offline_lists(
+        &self,
+        users: &[i64],
+        each: impl FnMut(Value) -> Result<()>,
+    ) -> Result<()> {
+        let bodies = users.iter().map(|user| json!({"userId": user}));
+        self.post_all("/im/message/offline", bodies, each)
+    }
+
     /// Waits until nothing waits for these users: Acks have no answer, and what was acked leaves
     /// the lists soon.
     ///
@@ -216,8 +229,7 @@ impl Target {
         let deadline = Instant::now() + SETTLE_WITHIN;
         loop {
             let mut left = 0;
-            let bodies = users.iter().map(|user| json!({"userId": user}));
-            self.post_all("/im/message/offline", bodies, |list| {
+            self.offline_lists(users, |list| {
                 left += list.as_array().map_or(0, Vec::len);
                 Ok(())
             })?;

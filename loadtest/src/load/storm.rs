@@ -14,7 +14,7 @@ use crate::arguments;
 use crate::outcome::{Outcome, Run, Scenario};
 use anyhow::{Result, bail, ensure};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::time::{Duration, Instant};
 
 /// Those who write to the absent, at most.
@@ -180,7 +180,7 @@ impl Storm {
     /// What waits for each user is the message that he was sent, unchanged, and nothing else.
     fn check_lists(&self, authors: &[i64], users: &[i64], ids: MessageIds) -> Result<()> {
         let mut index = 0;
-        self.lists(users, |list| {
+        self.target.offline_lists(users, |list| {
             let (user, author) = (users[index], authors[index % authors.len()]);
             let mut content = Vec::new();
             words::content(&mut content, author, index as u64);
@@ -195,10 +195,5 @@ impl Storm {
             index += 1;
             Ok(())
         })
-    }
-
-    fn lists(&self, users: &[i64], each: impl FnMut(Value) -> Result<()>) -> Result<()> {
-        let bodies = users.iter().map(|user| json!({"userId": user}));
-        self.target.post_all("/im/message/offline", bodies, each)
     }
 }

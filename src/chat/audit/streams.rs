@@ -171,20 +171,19 @@ impl<S: Store> Audit<'_, S> {
             if ordinal <= self.horizon(from, to)? {
                 continue;
             }
-            let (end, seq, key) = match ends {
+            let (end, seq, key, may_differ) = match ends {
                 Ends { sent: Some(one), arrived: Some(other), .. } if one.1 == other.1 => continue,
                 Ends { sent: Some(_), arrived: None, is_on_its_way: true } => continue,
-                Ends { sent: Some((seq, _)), arrived: None, .. } => ("arrived", seq, from),
-                Ends { sent: None, arrived: Some((seq, _)), .. } => ("sent", seq, to),
-                Ends { arrived: Some((seq, _)), .. } => ("as it was sent", seq, to),
+                Ends { sent: Some((seq, _)), arrived: None, .. } => ("arrived", seq, from, false),
+                Ends { sent: None, arrived: Some((seq, _)), .. } => ("sent", seq, to, true),
+                Ends { arrived: Some((seq, _)), is_on_its_way, .. } => {
+                    ("as it was sent", seq, to, is_on_its_way)
+                }
                 Ends { sent: None, arrived: None, .. } => continue,
             };
             // Only where numbers came twice, or are about to, another one is known under it there.
-            let is_parted = match end {
-                "sent" => true,
-                "as it was sent" if ends.is_on_its_way => true,
-                _ => chat(self.home(to), to, from)?.is_some_and(|chat| chat.is_parted),
-            };
+            let is_parted =
+                may_differ || chat(self.home(to), to, from)?.is_some_and(|chat| chat.is_parted);
             let (shard, key) = (key.home(self.count()), Key::message(key, seq).to_vec());
             let (from, to) = (from.number(), to.number());
             let expected = format!("{end}: number {ordinal} of {from} to {to}");

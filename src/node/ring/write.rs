@@ -41,8 +41,13 @@ pub(super) struct Writing {
     at: usize,
     offset: u64,
     ends: Ends,
-    /// All is written, and the flush behind it is on its way.
-    is_flushing: bool,
+}
+
+impl Writing {
+    /// All is written: what is still on its way is the flush behind it.
+    fn is_whole(&self) -> bool {
+        self.at == self.buffer.len()
+    }
 }
 
 impl Ring {
@@ -58,15 +63,13 @@ impl Ring {
         assert!(self.writing.is_none(), "one write at a time");
         assert!(from < buffer.len(), "a write writes something");
         let file = file.as_raw_fd();
-        let is_flushing = false;
-        self.writing = Some(Writing { file, buffer, at: from, offset, ends, is_flushing });
+        self.writing = Some(Writing { file, buffer, at: from, offset, ends });
         self.push_write()
     }
 
     /// Puts what was written to a file on disk.
     pub fn sync_data(&mut self, file: BorrowedFd<'_>) -> io::Result<()> {
-        let entry = opcode::Fsync::new(Fd(file.as_raw_fd())).flags(FsyncFlags::DATASYNC);
-        self.push(entry.build(), Kind::Sync, NO_TOKEN)
+        self.push_sync(file.as_raw_fd(), Kind::Sync)
     }
 
     /// Hands all requests to the kernel now.
@@ -87,12 +90,15 @@ impl Ring {
 
     /// Puts all that was written on disk; the write completes with it.
     fn push_flush(&mut self) -> io::Result<()> {
-        let writing = self.writing.as_mut().expect("only a live write is flushed");
-        writing.is_flushing = true;
-        let entry = opcode::Fsync::new(Fd(writing.file)).flags(FsyncFlags::DATASYNC);
-        self.push(entry.build(), Kind::Write, NO_TOKEN)?;
+        let file = self.writing.as_ref().expect("only a live write is flushed").file;
+        self.push_sync(file, Kind::Write)?;
         // It should not wait for the rest of the round.
         self.enter()
+    }
+
+    fn push_sync(&mut self, file: RawFd, kind: Kind) -> io::Result<()> {
+        let entry = opcode::Fsync::new(Fd(file)).flags(FsyncFlags::DATASYNC);
+        self.push(entry.build(), kind, NO_TOKEN)
     }
 
     /// A part of the write, or all of it, is done, or the flush behind it.
@@ -101,7 +107,7 @@ impl Ring {
         result: Result<u32, Errno>,
     ) -> io::Result<Option<Completion>> {
         let writing = self.writing.as_mut().expect("a completion belongs to a live write");
-        if writing.is_flushing {
+        if writing.is_whole() {
             if matches!(result, Err(Errno::INTR | Errno::AGAIN)) {
                 self.push_flush()?;
                 return Ok(None);
@@ -112,7 +118,7 @@ impl Ring {
         let bytes = result.unwrap_or(0) as usize;
         writing.at += bytes;
         writing.offset += bytes as u64;
-        let is_whole = writing.at == writing.buffer.len();
+        let is_whole = writing.is_whole();
         if matches!(result, Err(Errno::INTR | Errno::AGAIN)) || is_partly_done(bytes, is_whole) {
             self.push_write()?;
             return Ok(None);

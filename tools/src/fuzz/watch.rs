@@ -1,10 +1,11 @@
 //! Whoever runs cases: panics become findings, and a case that does not end is told.
 
 use crate::fuzz::case::{Target, Trail, Wrong};
+use crate::running::Running;
 use std::cell::{Cell, RefCell};
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::{Mutex, MutexGuard, Once, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Once;
+use std::time::Duration;
 
 /// A case that takes longer does not end. The slowest take some 50 ms on a busy machine.
 pub const CASE_TIME_MAX: Duration = Duration::from_secs(30);
@@ -15,42 +16,18 @@ thread_local! {
     static IS_RUNNING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// The case that a worker runs.
-#[derive(Default)]
-struct Running {
-    since: Option<Instant>,
-    case: Vec<u8>,
-}
-
 /// A worker's case, for whoever watches.
-#[derive(Default)]
-pub struct Watched(Mutex<Running>);
+pub type Watched = Running<Vec<u8>>;
 
 impl Watched {
-    fn lock(&self) -> MutexGuard<'_, Running> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The case that has been running for longer.
-    pub fn overdue(&self, limit: Duration) -> Option<Vec<u8>> {
-        let running = self.lock();
-        (running.since?.elapsed() > limit).then(|| running.case.clone())
-    }
-
-    fn begin(&self, case: &[u8]) {
-        let mut running = self.lock();
-        running.since = Some(Instant::now());
-        case.clone_into(&mut running.case);
-    }
-
     /// Runs a case; a panic is as wrong as anything.
     pub fn run(&self, target: &dyn Target, case: &[u8], trail: &mut Trail) -> Result<(), Wrong> {
         hear_panics();
-        self.begin(case);
+        self.begin(case.to_vec());
         IS_RUNNING.set(true);
         let outcome = panic::catch_unwind(AssertUnwindSafe(|| target.run(case, trail)));
         IS_RUNNING.set(false);
-        self.lock().since = None;
+        self.end();
         outcome.unwrap_or_else(|_| {
             let said = PANIC.take().unwrap_or_default();
             let (place, words) = said.split_once('\n').unwrap_or((&said, ""));

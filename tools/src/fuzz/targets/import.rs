@@ -14,7 +14,7 @@ use anser::store::keys::{Key, Kind};
 use anser::store::memory::MemoryStore;
 use anser::store::rows::{NumberRow, RowWriter};
 use anser::store::{Batch, Store};
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use indicatif::ProgressBar;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -163,13 +163,10 @@ fn take(case: &[u8]) -> anyhow::Result<MemoryStore> {
     }
     let mut store = MemoryStore::default();
     store.write(&batch)?;
-    let mut first = None;
-    let counts = audit::run(&[&store], &mut |finding| {
-        if !finding.is_parted {
-            first.get_or_insert(finding.to_string());
-        }
-    })?;
-    ensure!(first.is_none(), "rows do not agree: {}", first.unwrap_or_default());
+    let (counts, first) = audit::damage(&[&store])?;
+    if let Some(finding) = first {
+        bail!("rows do not agree: {finding}");
+    }
     ensure!(counts.rows == rows, "rows do not agree: {} of {rows}", counts.rows);
     Ok(store)
 }
