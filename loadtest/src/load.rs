@@ -27,6 +27,7 @@ pub mod process;
 pub mod progress;
 pub mod reach;
 pub mod scale;
+pub mod schedule;
 pub mod seconds;
 pub mod sockets;
 pub mod stages;

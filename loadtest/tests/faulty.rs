@@ -7,6 +7,7 @@ use anser_loadtest::load::accounts::Target;
 use anser_loadtest::load::driver::peer::Peer;
 use anser_loadtest::load::open::Open;
 use anser_loadtest::load::pingpong::PingPong;
+use anser_loadtest::load::schedule::Arrivals;
 use anser_loadtest::outcome::{Outcome, Run};
 use anser_loadtest::relay::{self, Relayed};
 use anser_loadtest::server::{Server, Setup, eventually};
@@ -200,6 +201,7 @@ fn open(target: Target) -> Open {
         peer: Peer::seed(),
         users: 4,
         rate: 200,
+        arrivals: Arrivals::InTurn,
         seconds: 2,
         warm_seconds: 0,
         no_limit: false,

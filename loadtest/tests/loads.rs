@@ -10,6 +10,7 @@ use anser_loadtest::load::limit::{Frames, Limit};
 use anser_loadtest::load::offline::Offline;
 use anser_loadtest::load::open::Open;
 use anser_loadtest::load::pingpong::PingPong;
+use anser_loadtest::load::schedule::Arrivals;
 use anser_loadtest::load::storm::Storm;
 use anser_loadtest::outcome::{Outcome, Run, Scenario};
 use anser_loadtest::relay::{self, Relayed};
@@ -61,6 +62,7 @@ fn every_scenario_runs_and_reports() {
         peer: Peer::seed(),
         users: 10,
         rate: 500,
+        arrivals: Arrivals::InTurn,
         seconds: 2,
         warm_seconds: 0,
         no_limit: true,

@@ -5,6 +5,7 @@ use anser_loadtest::load::accounts::Target;
 use anser_loadtest::load::driver::peer::{Peer, Protocol};
 use anser_loadtest::load::open::Open;
 use anser_loadtest::load::pingpong::PingPong;
+use anser_loadtest::load::schedule::Arrivals;
 use anser_loadtest::outcome::{Outcome, Run, Scenario};
 use anser_loadtest::peers;
 use anser_loadtest::programs::say_skipped;
@@ -60,6 +61,7 @@ fn measure(protocol: Protocol, port: SocketAddr, server_pid: u32) {
         peer,
         users,
         rate,
+        arrivals: Arrivals::InTurn,
         seconds,
         warm_seconds,
         no_limit: false,

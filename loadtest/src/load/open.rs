@@ -8,11 +8,13 @@ use super::driver::Driver;
 use super::driver::peer::{Peer, Play};
 use super::limit::{Frames, Measured};
 use super::players::Players;
+use super::schedule::{Arrivals, Schedule};
 use super::usage::{Counted, Usage};
 use crate::arguments;
 use crate::outcome::{Outcome, Run, Scenario};
 use anyhow::Result;
 use serde::Serialize;
+use std::iter::Peekable;
 use std::time::Duration;
 
 /// What to run.
@@ -36,6 +38,9 @@ pub struct Open {
     /// Messages a second, of all together.
     #[arg(long, default_value_t = 20_000, value_parser = arguments::up_to::<10_000_000>)]
     pub rate: u64,
+    /// When each is sent, and by whom.
+    #[arg(long, value_enum, default_value = "in-turn")]
+    pub arrivals: Arrivals,
     /// How long to measure.
     #[arg(long, default_value_t = 30, value_parser = arguments::up_to::<1_000_000>)]
     pub seconds: u64,
@@ -87,13 +92,13 @@ impl Play for Open {
             .then(|| Measured::before(Frames::Messages, self.users / 2, WINDOW))
             .transpose()?;
         let mut players = Players::join(&self.target, driver, self.users)?;
+        let Open { arrivals, users, rate, run: Run { seed, .. }, .. } = *self;
         let start_us = players.now_us();
-        let warm = self.warm_seconds * self.rate;
-        let last = warm + self.seconds * self.rate;
-        self.play(&mut players, start_us, 0..warm)?;
+        let mut schedule = Schedule::new(arrivals, users, rate, start_us, seed).peekable();
+        self.play(&mut players, &mut schedule, self.warm_seconds)?;
         players.begin();
         let usage = Usage::begin(&self.target);
-        let played = self.play(&mut players, start_us, warm..last);
+        let played = self.play(&mut players, &mut schedule, self.seconds);
         let waiting = players.missing() / 2;
         if waiting > HELD_SECONDS * self.rate {
             outcome.flag(format!(
@@ -112,27 +117,28 @@ impl Play for Open {
 }
 
 impl Open {
-    /// Sends the messages of these numbers, each at its time; ends early when far too much waits.
+    /// Sends the messages of so many seconds, each at its time; ends early when far too much waits.
     fn play<D: Driver>(
         &self,
         players: &mut Players<D>,
-        start_us: u64,
-        numbers: std::ops::Range<u64>,
+        schedule: &mut Peekable<Schedule>,
+        seconds: u64,
     ) -> Result<()> {
-        let due_us = |number: u64| start_us + number * 1_000_000 / self.rate;
-        let mut next = numbers.start;
-        while next < numbers.end {
+        let mut left = seconds * self.rate;
+        while left > 0 {
             let now_us = players.now_us();
-            while next < numbers.end && due_us(next) <= now_us {
-                let index = (next % self.users as u64) as usize;
-                players.throw(index, due_us(next))?;
-                next += 1;
-                let is_counted = next.is_multiple_of(COUNTED_EACH);
+            while left > 0
+                && let Some(due) = schedule.next_if(|due| due.at_us <= now_us)
+            {
+                players.throw_late(due.index, due.at_us, now_us)?;
+                left -= 1;
+                let is_counted = left.is_multiple_of(COUNTED_EACH);
                 if is_counted && players.missing() / 2 > BEHIND_SECONDS * self.rate {
                     return Ok(());
                 }
             }
-            let wait_us = due_us(next).saturating_sub(players.now_us()).min(WAIT_US);
+            let next_us = schedule.peek().map_or(0, |due| due.at_us);
+            let wait_us = next_us.saturating_sub(players.now_us()).min(WAIT_US);
             players.round(Duration::from_micros(wait_us), |_, _, _| Ok(()))?;
         }
         Ok(())

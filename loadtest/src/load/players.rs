@@ -21,6 +21,9 @@ const SILENCE: Duration = Duration::from_secs(10);
 /// How long is listened on when all has come: what comes then is too much.
 const AFTERWARDS: Duration = Duration::from_millis(300);
 
+/// Of the p99 of a delivery, what the generator's own lateness may be before it is told.
+const LATE_SHARE_MAX: f64 = 0.25;
+
 /// One user of a pair: what he sent, and what he got from the other.
 struct Player {
     user: i64,
@@ -44,8 +47,13 @@ impl Player {
 struct Score {
     players: Vec<Player>,
     begun: Instant,
+    /// When measuring began: what was sent before is in no latency.
+    since_us: u64,
     acks: Latencies,
     deliveries: Latencies,
+    /// How much later than intended messages were sent.
+    lateness: Latencies,
+    delivered: u64,
     seconds: Seconds,
     delivered_at_us: u64,
     longest_pause_us: u64,
@@ -91,8 +99,11 @@ impl<D: Driver> Players<D> {
         let score = Score {
             players: (0..users.len()).map(player).collect(),
             begun: Instant::now(),
+            since_us: 0,
             acks: Latencies::default(),
             deliveries: Latencies::default(),
+            lateness: Latencies::default(),
+            delivered: 0,
             seconds: Seconds::begin(target, "delivered"),
             delivered_at_us: 0,
             longest_pause_us: 0,
@@ -124,6 +135,15 @@ impl<D: Driver> Players<D> {
         let message = Message { from: player.user, to: player.peer, number: player.sent };
         player.sent += 1;
         self.driver.send(&mut self.sessions[index], message, self.sockets.outbound(index))
+    }
+
+    /// The same for one that was intended at `since_us`, and how much later it is sent is told, too.
+    ///
+    /// # Errors
+    /// As [`Players::throw`].
+    pub fn throw_late(&mut self, index: usize, since_us: u64, now_us: u64) -> Result<()> {
+        self.score.lateness.record(now_us - since_us);
+        self.throw(index, since_us)
     }
 
     /// Waits for the server, at most so long; checks whatever came, acks it, and lets `respond`
@@ -175,14 +195,15 @@ impl<D: Driver> Players<D> {
     pub fn begin(&mut self) {
         let now_us = self.now_us();
         let score = &mut self.score;
-        (score.acks, score.deliveries) = Default::default();
+        score.since_us = now_us;
+        (score.acks, score.deliveries, score.lateness, score.delivered) = Default::default();
         score.seconds = Seconds::begin(&self.target, "delivered");
         (score.delivered_at_us, score.longest_pause_us) = (now_us, 0);
     }
 
     /// Messages delivered since [`Players::begin`].
     pub fn delivered(&self) -> u64 {
-        self.score.deliveries.total()
+        self.score.delivered
     }
 
     /// Gives the outcome what was measured since [`Players::begin`]; the seconds end here.
@@ -197,6 +218,9 @@ impl<D: Driver> Players<D> {
         std::mem::replace(&mut score.seconds, fresh).end(outcome);
         for (name, latencies) in [("ack", &score.acks), ("delivery", &score.deliveries)] {
             outcome.latencies.insert(name.to_owned(), latencies.clone());
+        }
+        if score.lateness.total() > 0 {
+            report_lateness(score, outcome);
         }
     }
 
@@ -236,6 +260,18 @@ impl<D: Driver> Players<D> {
         let users: Vec<i64> = self.score.players.iter().map(|player| player.user).collect();
         self.driver.check_nothing_is_left(&self.target, &users)
     }
+}
+
+/// Tells how much later than intended messages were sent: what of it is the load generator's own.
+fn report_lateness(score: &Score, outcome: &mut Outcome) {
+    let p99 = |latencies: &Latencies| latencies.quantile_ms(0.99);
+    let (late, whole) = (p99(&score.lateness), p99(&score.deliveries));
+    if late > LATE_SHARE_MAX * whole {
+        outcome.flag(format!(
+            "the load generator was late itself: p99 {late:.3} of {whole:.3} ms until delivery"
+        ));
+    }
+    outcome.latencies.insert("lateness".to_owned(), score.lateness.clone());
 }
 
 impl Score {
@@ -280,8 +316,10 @@ impl Score {
             self.gap = Some(Gap::new(index, Kind::Ack, expected, number));
             return Ok(());
         }
-        let took = self.now_us().saturating_sub(player.sent_at(player.acked, seen));
-        self.acks.record(took);
+        let (now_us, sent_at) = (self.now_us(), player.sent_at(player.acked, seen));
+        if sent_at >= self.since_us {
+            self.acks.record(now_us.saturating_sub(sent_at));
+        }
         let player = &mut self.players[index];
         if player.acked < seen {
             player.sent_at.pop_front();
@@ -318,7 +356,10 @@ impl Score {
     fn note(&mut self, sent_at: u64) {
         let now_us = self.now_us();
         let took = now_us.saturating_sub(sent_at);
-        self.deliveries.record(took);
+        self.delivered += 1;
+        if sent_at >= self.since_us {
+            self.deliveries.record(took);
+        }
         self.longest_pause_us = self.longest_pause_us.max(now_us - self.delivered_at_us);
         self.delivered_at_us = now_us;
         self.seconds.record(took);
