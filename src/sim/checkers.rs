@@ -15,14 +15,16 @@
 //! 5. `offline`: what waits is what was received and not acked, only an Ack ends that, for good;
 //!    who comes, or has acked all of a part that was given, is told when anything waits.
 //! 6. `lists`: pages and chat lists are what the model's one map of rows says; states do not go
-//!    back.
+//!    back; who is registered is found, under the last name that he was given.
 //! 7. `ids`: minted ids are unique and rise, over shards, crashes and clocks; an identity is one
-//!    user, a pair one chat.
+//!    user, for ever once its registration was answered, and a pair one chat.
 //! 8. `forged`: nothing appears that its author has not sent so, or before those whom it does not
 //!    concern.
 //! 9. `bounds`: what the server holds is within the limits.
 //! 10. `arrives`: when faults have ended, all that was said is answered, and every message is where
-//!     it is to be, on every connection that was there. Who says what is right is not shut out.
+//!     it is to be, on every connection that was there. Who says what is right is not shut out, and
+//!     of a user's connections the oldest alone when there are too many. What is not acked is
+//!     pushed again.
 
 use crate::chat::audit::{self, Finding};
 use crate::ids::UserId;
@@ -70,6 +72,8 @@ struct Line {
     auth: Option<(Option<i64>, Step)>,
     /// Its Auth was acked.
     welcomed: Option<Step>,
+    /// Ids of later Auths, and whether they said the same.
+    again: Vec<(i64, bool)>,
     /// Frames said before Auth.
     early: Vec<(Said, Step)>,
     /// Ids of what was said here and must be refused.
@@ -87,6 +91,8 @@ struct Line {
     babbles: bool,
     /// Messages pushed here, in turn.
     pushed: Vec<Key>,
+    /// Those pushed here again.
+    pushed_again: BTreeSet<Key>,
     /// Calls that are not answered.
     calls: VecDeque<Step>,
     is_ended: bool,
@@ -103,6 +109,8 @@ pub struct Checkers {
     minted: BTreeSet<i64>,
     /// The highest id minted so far, by the step at which it was known.
     highest: BTreeMap<Step, i64>,
+    /// When the server went down last.
+    crashed: Step,
     evening: Option<Step>,
     /// Whose whole history was shown since the evening.
     walked: BTreeSet<UserId>,
@@ -128,6 +136,7 @@ impl Checkers {
             texts: BTreeMap::new(),
             minted: BTreeSet::new(),
             highest: BTreeMap::new(),
+            crashed: 0,
             evening: None,
             walked: BTreeSet::new(),
         }
@@ -152,12 +161,17 @@ impl Checkers {
                 Ok(())
             }
             Observation::Crashed { crash, durable } => {
+                self.crashed = step;
                 self.model.crashed(*crash, *durable);
+                if self.model.may_lose(*crash) {
+                    self.people.keep_answered();
+                }
                 // What was left out is remembered in memory only.
                 self.parts = Parts::default();
                 self.lines.values_mut().for_each(|line| line.is_ended = true);
                 Ok(())
             }
+            Observation::Morning => self.morning_came(at, step),
             Observation::Evening => self.evening_came(step),
             Observation::Sizes(sizes) => bounds::check(sizes, self.evening.is_some()),
             Observation::Recovered

@@ -12,6 +12,7 @@ mod life;
 
 use crate::api::{Identity, Request};
 use crate::ids::{ChatId, UserId};
+use crate::limits::CONNECTIONS_PER_USER_MAX;
 use crate::sim::checkers::Checkers;
 use crate::sim::host::Ground;
 use crate::sim::network::SocketId;
@@ -82,6 +83,8 @@ pub struct Crowd {
     checkers: Checkers,
     /// Counts what was said: no two messages are the same.
     numbers: i64,
+    /// People who were registered by others, and never come.
+    guests: u64,
     /// Messages said, heard and asked for.
     pub messages: u64,
     /// Nobody does anything by himself any more.
@@ -99,6 +102,7 @@ impl Crowd {
             prng,
             checkers,
             numbers: 0,
+            guests: 0,
             messages: 0,
             is_evening: false,
             answers: VecDeque::new(),
@@ -120,17 +124,16 @@ impl Crowd {
             },
             is_eager: prng.once_in(3),
             is_careful: !prng.once_in(4),
-            devices: 1 + prng.below(3) as usize,
+            // Who has more than a user may hold loses the oldest, over and over.
+            devices: match prng.below(24) {
+                0 => CONNECTIONS_PER_USER_MAX + 1,
+                chosen => 1 + chosen as usize % 3,
+            },
         };
         // One of them works for another company: nobody can write to him.
         let company = if index == 5 { "other" } else { "acme" };
-        let third_user_id = format!("person {index}");
         Person {
-            identity: Identity {
-                company: company.into(),
-                app: "shop".into(),
-                third_user_id: third_user_id.into(),
-            },
+            identity: identity(company, format!("person {index}")),
             user: None,
             traits,
             outbox: BTreeMap::new(),
@@ -347,7 +350,7 @@ impl Crowd {
         let id = |item: &OwnedValue| item.get_i64("id");
         match &call {
             _ if status != 200 => {}
-            Request::Register { .. } => {
+            Request::Register { identity, .. } if *identity == person.identity => {
                 person.user = body.get_i64("userId").and_then(UserId::new);
             }
             Request::MintIds(None) => person.minted.extend(id(&body)),
@@ -381,10 +384,14 @@ impl Crowd {
         self.note(&Observation::Ended { device: id, code }, ground)
     }
 
-    fn authenticate(&mut self, socket: SocketId, ground: &mut Ground<'_>) -> Result<(), Failure> {
+    /// No message has such an id.
+    fn auth_id(&mut self) -> i64 {
         self.numbers += 1;
-        // No message has such an id.
-        let id = 7_000_000_000 + self.numbers;
+        7_000_000_000 + self.numbers
+    }
+
+    fn authenticate(&mut self, socket: SocketId, ground: &mut Ground<'_>) -> Result<(), Failure> {
+        let id = self.auth_id();
         let Some(device) = self.devices.get_mut(&socket) else { return Ok(()) };
         device.auth = Some(id);
         let person = &self.people[device.id.person as usize];
@@ -394,6 +401,10 @@ impl Crowd {
         device.is_welcome = id.is_none();
         self.say(socket, &Said::Auth { user, id }, ground)
     }
+}
+
+fn identity(company: &'static str, third_user_id: String) -> Identity<'static> {
+    Identity { company: company.into(), app: "shop".into(), third_user_id: third_user_id.into() }
 }
 
 fn unasked(device: DeviceId, status: u16) -> Failure {

@@ -56,8 +56,16 @@ impl Disk {
     /// What the disk holds when the machine is back.
     pub fn crash(mut self, crash: Crash, prng: &mut Prng) -> Disk {
         for write in &self.pending {
-            let all = crash == Crash::Kill || prng.below(3) == 0;
-            put(&mut self.files, write, |_| all || prng.below(2) == 0);
+            let sectors = write.bytes.len().div_ceil(SECTOR_BYTES) as u64;
+            // Where it is whole no longer, or the one sector that is missing.
+            let place = prng.below(sectors.max(1)) as usize;
+            let way = if crash == Crash::Kill { 0 } else { prng.below(4) };
+            put(&mut self.files, write, |sector| match way {
+                0 => true,
+                1 => sector < place,
+                2 => sector != place,
+                _ => prng.once_in(2),
+            });
         }
         self.pending.clear();
         self

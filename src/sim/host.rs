@@ -84,6 +84,8 @@ pub enum Want {
     Sync,
     /// The indexer will apply what it was handed.
     Index,
+    /// The LSM will sync what was applied.
+    SyncTables,
     /// A segment will be made.
     Segment,
     /// Rows will be fetched.
@@ -134,6 +136,8 @@ pub struct Host {
     is_tick_due: bool,
     sync_asked_ms: u64,
     begun_files: Vec<u32>,
+    /// The LSM will sync.
+    is_lsm_syncing: bool,
     body: Vec<u8>,
 }
 
@@ -187,6 +191,7 @@ impl Host {
             is_tick_due: false,
             sync_asked_ms: 0,
             begun_files: Vec::new(),
+            is_lsm_syncing: false,
             body: Vec::new(),
         };
         host.sync_whole();
@@ -285,7 +290,7 @@ impl Host {
     /// What this shard holds.
     pub fn sizes(&mut self) -> Sizes {
         let unsent = |line: &crate::sim::lines::Line| line.unsent();
-        let held = self.lines.iter().map(|line| line.session.held_bytes()).sum();
+        let held = |line: &crate::sim::lines::Line| line.session.held_bytes();
         let session_unsent_bytes = self.lines.iter().map(unsent).max().unwrap_or(0);
         let unsent_bytes = self.lines.iter().map(unsent).sum();
         let parked = self.parking.count();
@@ -296,7 +301,8 @@ impl Host {
             lane_parcels: 0,
             session_unsent_bytes,
             unsent_bytes,
-            held_bytes: held,
+            session_held_bytes: self.lines.iter().map(held).max().unwrap_or(0),
+            held_bytes: self.lines.iter().map(held).sum(),
             parked,
             outbox_rows: self.outbox_rows(),
         }

@@ -333,10 +333,15 @@ impl Model {
             chat.clears.iter_mut().chain(&mut chat.deletes).for_each(close);
             chat.top.crashed(step);
         }
-        if crash == Crash::PowerCut && self.terms.durability == Durability::Async {
+        if self.may_lose(crash) {
             let before = self.moments.range(..=durable).next_back();
             self.take_back(before.map_or(0, |(_, step)| *step));
         }
+    }
+
+    /// What a crash takes was acked before it was on disk.
+    pub fn may_lose(&self, crash: Crash) -> bool {
+        crash == Crash::PowerCut && self.terms.durability == Durability::Async
     }
 
     fn take_back(&mut self, durable: Step) {

@@ -102,6 +102,8 @@ pub enum Observation<'a> {
     DiskFailed(ShardId),
     /// The wall clock jumps by so many ms, either way.
     ClockJumped(i64),
+    /// All faults have ended, and for as long as anybody waits for an Ack nothing was done since.
+    Morning,
     /// All faults have ended, everything has come to rest: from now on answers are exact.
     Evening,
     /// What the server holds: the only look inside.
@@ -218,7 +220,9 @@ pub struct Sizes {
     pub session_unsent_bytes: usize,
     /// The same of a whole shard.
     pub unsent_bytes: usize,
-    /// Frames held before Auth.
+    /// Frames held before Auth, and fragments, of one session.
+    pub session_held_bytes: usize,
+    /// The same of a whole shard.
     pub held_bytes: usize,
     /// Events that wait for rows.
     pub parked: usize,

@@ -31,6 +31,8 @@ pub struct Plan {
     pub faults: Vec<Fault>,
     /// Ms between two faults, about.
     pub fault_every_ms: u64,
+    /// A night comes before the evening's questions: long enough to push again what was not acked.
+    pub has_night: bool,
 }
 
 /// Those that a seed may choose.
@@ -68,6 +70,7 @@ impl Plan {
             // Some together find what all of them would hide.
             faults: CHOICES.iter().copied().filter(|_| prng.below(5) < 3).collect(),
             fault_every_ms: 40 + prng.below(400),
+            has_night: prng.once_in(6),
         }
     }
 

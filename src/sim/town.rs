@@ -86,6 +86,7 @@ enum Deed {
     Written(Outcome),
     Synced,
     Index,
+    SyncTables,
     Segment,
     Fetched(Fetch),
 }
@@ -297,6 +298,8 @@ impl<'a> Town<'a> {
                 let chunks = 1 + self.prng.below(3) as usize;
                 host.index(chunks, ground)?;
             }
+            Deed::SyncTables if ground.is_disk_full => self.want(shard, Want::SyncTables),
+            Deed::SyncTables => host.sync_tables(ground)?,
             Deed::Segment if ground.is_disk_full => self.want(shard, Want::Segment),
             Deed::Segment => host.make_segment(ground)?,
             Deed::Fetched(fetch) => {
@@ -330,6 +333,9 @@ impl<'a> Town<'a> {
             }
             Want::Sync => ((100 + prng.below(900)) * slow, Deed::Synced),
             Want::Index => (1_000 + prng.below(200_000), Deed::Index),
+            // Mostly at once; or much is applied meanwhile.
+            Want::SyncTables if prng.once_in(4) => (prng.below(400_000), Deed::SyncTables),
+            Want::SyncTables => (prng.below(3_000), Deed::SyncTables),
             Want::Segment => (500 + prng.below(20_000), Deed::Segment),
             Want::Fetch(fetch) => (200 + prng.below(20_000), Deed::Fetched(fetch)),
         };

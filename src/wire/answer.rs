@@ -41,7 +41,7 @@ impl Fault {
             Fault::UnknownCoding => (501, "the only transfer coding is chunked"),
             Fault::NoTunnel => (501, "this server is no proxy"),
             Fault::Unavailable => (503, "the server is busy or stopping: try again"),
-            Fault::UnknownVersion => (505, "the version must be HTTP/1.0 or HTTP/1.1"),
+            Fault::UnknownVersion => (505, "the version must be HTTP/1"),
         }
     }
 }

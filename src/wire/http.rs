@@ -58,9 +58,14 @@ pub(super) fn read_head(input: &[u8], port: Port, dialect: Dialect) -> Result<Op
         }
         Ok(httparse::Status::Partial) => partial(front),
         Err(httparse::Error::TooManyHeaders) => Err(Fault::HeadTooLarge),
-        Err(httparse::Error::Version) => match version_fault(front) {
-            Some(fault) => Err(fault),
-            None => partial(front),
+        Err(httparse::Error::Version) => match (later_minor(front), version_fault(front)) {
+            (Some(at), _) => {
+                let mut known = front.to_vec();
+                known[at] = b'1';
+                read_head(&known, port, dialect)
+            }
+            (None, Some(fault)) => Err(fault),
+            (None, None) => partial(front),
         },
         Err(_) => Err(Fault::Malformed),
     }
@@ -87,12 +92,25 @@ fn too_long(front: &[u8]) -> Fault {
     if first_line.contains(&b'\n') { Fault::HeadTooLarge } else { Fault::TargetTooLong }
 }
 
+/// What stands in the request line where the version does, from there on.
+fn version(front: &[u8]) -> &[u8] {
+    let line = front.trim_ascii_start();
+    line.splitn(3, |byte| *byte == b' ').nth(2).unwrap_or(b"?")
+}
+
+/// Where a version of HTTP/1 says that it is a later one than is known here: that is read as the
+/// last which is (RFC 9110, 2.5).
+fn later_minor(front: &[u8]) -> Option<usize> {
+    let version = version(front);
+    let [minor, b'\r', ..] = version.strip_prefix(b"HTTP/1.")? else { return None };
+    let at = front.len() - version.len() + b"HTTP/1.".len();
+    (b'2'..=b'9').contains(minor).then_some(at)
+}
+
 /// Another version of HTTP, or no HTTP; `None` while that cannot be told.
 fn version_fault(front: &[u8]) -> Option<Fault> {
-    let line = front.trim_ascii_start();
-    let version = line.splitn(3, |byte| *byte == b' ').nth(2).unwrap_or(b"?");
     let mut pattern = b"HTTP/0.0\r".iter();
-    for byte in version {
+    for byte in version(front) {
         match pattern.next() {
             Some(b'0') if byte.is_ascii_digit() => {}
             Some(expected) if expected == byte => {}

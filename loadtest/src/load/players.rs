@@ -137,7 +137,7 @@ impl<D: Driver> Players<D> {
         self.driver.send(&mut self.sessions[index], message, self.sockets.outbound(index))
     }
 
-    /// The same for one that was intended at `since_us`, and how much later it is sent is told, too.
+    /// The same for one that was intended at `since_us`; how much later it is sent is told, too.
     ///
     /// # Errors
     /// As [`Players::throw`].

@@ -1,8 +1,9 @@
 //! What the server holds is bounded.
 
 use crate::limits::{
-    LOG_WAITING_BYTES_MAX, MESH_PARCELS_MAX, OVERLAY_BYTES_MAX, PARKED_MAX, SHARD_HELD_BYTES_MAX,
-    SHARD_UNSENT_BYTES_MAX, TURN_BYTES_MAX, UNSENT_BYTES_MAX, WINDOW_BYTES_MAX,
+    FRAME_BYTES_MAX, HELD_BYTES_MAX, LOG_WAITING_BYTES_MAX, MESH_PARCELS_MAX, OVERLAY_BYTES_MAX,
+    PARKED_MAX, SHARD_HELD_BYTES_MAX, SHARD_UNSENT_BYTES_MAX, TURN_BYTES_MAX, UNSENT_BYTES_MAX,
+    WINDOW_BYTES_MAX,
 };
 use crate::sim::observation::{Failure, Sizes};
 
@@ -15,6 +16,7 @@ pub(super) fn check(sizes: &Sizes, is_evening: bool) -> Result<(), Failure> {
         ("parcels in a lane", sizes.lane_parcels, MESH_PARCELS_MAX),
         ("unsent bytes of a session", sizes.session_unsent_bytes, session_unsent_max()),
         ("unsent bytes of a shard", sizes.unsent_bytes, SHARD_UNSENT_BYTES_MAX),
+        ("bytes that a session holds", sizes.session_held_bytes, HELD_BYTES_MAX + FRAME_BYTES_MAX),
         ("bytes held before Auth", sizes.held_bytes, SHARD_HELD_BYTES_MAX),
         ("parked events", sizes.parked, PARKED_MAX),
         ("relays in outboxes at rest", sizes.outbox_rows, outbox_max),

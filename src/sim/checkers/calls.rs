@@ -36,7 +36,7 @@ impl Checkers {
         self.lines.entry(device).or_default().calls.push_back(begun);
         match call {
             Call::Register { identity, name } => {
-                self.people.registers(identity, name.as_deref());
+                self.people.registers(identity, name.as_deref(), begun);
             }
             Call::Offline { user, .. } => self.parts.asked(*user),
             _ => {}
@@ -121,6 +121,7 @@ impl Checkers {
             }
             Call::PairPage { owner, peer, .. } if self.people.knows(peer) => known(owner),
             Call::UnreadCount(user) => known(user),
+            Call::Find(ref identity) => self.people.found(identity, asked),
             // What is deleted cannot be put on top.
             Call::ClearUnread(id) | Call::DeleteChat(id) => {
                 let pair = self.model.chat_ids.get(&id.number());
@@ -143,8 +144,14 @@ impl Checkers {
     fn see_answer(&mut self, call: &Call, body: &OwnedValue, span: Span) -> Result<(), Failure> {
         let text = || body.encode();
         match *call {
-            Call::Register { ref identity, .. } | Call::Find(ref identity) => {
-                self.is_registered(identity, body)
+            Call::Register { ref identity, .. } => {
+                self.is_registered(identity, body)?;
+                self.people.is_answered(identity, span);
+                Ok(())
+            }
+            Call::Find(ref identity) => {
+                self.is_registered(identity, body)?;
+                self.see_name(identity, body, span)
             }
             Call::MintIds(count) => {
                 let ids = answers::ids(body);

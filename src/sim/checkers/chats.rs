@@ -78,7 +78,7 @@ impl Checkers {
             }
             self.see_entry(owner, entry, span)?;
         }
-        self.check_ranks(owner, entries, span)?;
+        let ranks = self.check_ranks(owner, entries, span)?;
         let is_whole = entries.len() < limit as usize;
         for peer in self.peers_of(owner) {
             let is_listed = peers.contains(&peer);
@@ -89,6 +89,9 @@ impl Checkers {
             if is_whole && !is_listed && self.is_surely_listed(owner, peer, span) {
                 let words = format!("expected an entry with {peer:?}, found none");
                 return Err(failure("lists", owner, words));
+            }
+            if !is_whole && !is_listed && self.is_surely_listed(owner, peer, span) {
+                self.check_left_out(owner, peer, &ranks, span)?;
             }
         }
         Ok(())
@@ -215,7 +218,13 @@ impl Checkers {
     }
 
     /// `top` first, then by the last message, newest first, as far as nothing can have changed.
-    fn check_ranks(&self, owner: UserId, entries: &[Entry], span: Span) -> Result<(), Failure> {
+    /// The ranks of which that is sure.
+    fn check_ranks(
+        &self,
+        owner: UserId,
+        entries: &[Entry],
+        span: Span,
+    ) -> Result<Vec<(bool, u64)>, Failure> {
         let rank = |entry: &Entry| {
             let chat = &self.model.chats[&(owner, entry.peer)];
             let key = self.key_of(owner, entry.peer, entry.last.as_ref()?)?;
@@ -226,6 +235,27 @@ impl Checkers {
         let ranks: Vec<(bool, u64)> = entries.iter().filter_map(rank).collect();
         if ranks.windows(2).any(|two| two[0] < two[1]) {
             let words = format!("expected top chats, then the newest, first; found {ranks:?}");
+            return Err(failure("lists", owner, words));
+        }
+        Ok(ranks)
+    }
+
+    /// What a limit leaves out is not newer than what it lets through.
+    fn check_left_out(
+        &self,
+        owner: UserId,
+        peer: UserId,
+        shown: &[(bool, u64)],
+        span: Span,
+    ) -> Result<(), Failure> {
+        let last = self.model.messages_of(owner).filter(|message| {
+            let is_surely_his = message.is_between(owner, peer) && !message.is_of_two();
+            is_surely_his && message.is_surely_in(owner, span.asked)
+        });
+        // It may be a top chat, too: then it ranks even higher.
+        let rank = (false, last.filter_map(|message| message.seq(owner)).max().unwrap_or(0));
+        if let Some(lower) = shown.iter().find(|shown| **shown < rank) {
+            let words = format!("expected the entry with {peer:?} before {lower:?}, found it cut");
             return Err(failure("lists", owner, words));
         }
         Ok(())

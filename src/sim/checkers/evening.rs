@@ -1,18 +1,44 @@
 //! When faults have ended: everything is answered, and everything is where it is to be.
 
 use super::frames::is_due;
-use super::{Checkers, about, failure};
+use super::{Checkers, Span, about, failure};
 use crate::chat::forget::Retention;
 use crate::ids::UserId;
+use crate::limits::{CONNECTIONS_PER_USER_MAX, REDELIVER_AFTER_MS, REDELIVERIES_MAX};
 use crate::sim::model::Step;
-use crate::sim::observation::Failure;
+use crate::sim::observation::{Failure, Moment};
+use std::collections::BTreeMap;
 
 impl Checkers {
+    /// Nobody has acked anything for a while: what still waits was pushed again wherever it had
+    /// been pushed, and where Acks come from.
+    pub(super) fn morning_came(&self, at: Moment, step: Step) -> Result<(), Failure> {
+        // Who has been pushed it so often already is not any more.
+        if at.ms > u64::from(REDELIVERIES_MAX) * REDELIVER_AFTER_MS {
+            return Ok(());
+        }
+        let span = Span { asked: step, answered: step };
+        let live = self.lines.iter().filter(|(_, line)| !line.is_ended && line.has_acked);
+        for (device, line) in live {
+            let Some(user) = line.user.filter(|_| line.welcomed.is_some()) else { continue };
+            let forgotten = line.pushed.iter().find(|key| {
+                let message = &self.model.messages[key];
+                self.waits_surely(message, user, span) && !line.pushed_again.contains(key)
+            });
+            if let Some(key) = forgotten {
+                let words = format!("expected it again on {device}, for nobody has acked it");
+                return Err(about("arrives", user, *key, words));
+            }
+        }
+        Ok(())
+    }
+
     /// All has come to rest: whoever is still connected has been told everything.
     pub(super) fn evening_came(&mut self, step: Step) -> Result<(), Failure> {
         self.evening = Some(step);
         self.model.came_to_rest();
         let live = self.lines.iter().filter(|(_, line)| !line.is_ended);
+        let mut connections: BTreeMap<UserId, usize> = BTreeMap::new();
         for (device, line) in live {
             let user = line.user.unwrap_or(UserId::SYSTEM);
             if let Some(asked) = line.calls.front() {
@@ -21,6 +47,16 @@ impl Checkers {
             }
             if line.welcomed.is_none() {
                 continue;
+            }
+            if let Some((id, _)) = line.again.first() {
+                let words = format!("expected an answer on {device} to Auth again, {id}");
+                return Err(failure("arrives", user, words));
+            }
+            let held = connections.entry(user).or_default();
+            *held += 1;
+            if *held > CONNECTIONS_PER_USER_MAX {
+                let words = format!("expected at most {CONNECTIONS_PER_USER_MAX} connections");
+                return Err(failure("bounds", user, words));
             }
             for message in self.model.messages_of(user) {
                 let mut sendings = message.sendings.iter();

@@ -1,8 +1,9 @@
 //! Frames: messages that are said and acked, and those that are pushed.
 
 use super::sights::Looks;
-use super::{Checkers, Span, about, failure};
+use super::{Checkers, Line, Span, about, failure};
 use crate::ids::UserId;
+use crate::limits::CONNECTIONS_PER_USER_MAX;
 use crate::sim::model::message::{Draft, Message, Sending};
 use crate::sim::model::{Deed, Key, Named, Nameless, Step};
 use crate::sim::observation::{DeviceId, Failure, Heard, Said};
@@ -17,20 +18,20 @@ impl Checkers {
     ) -> Result<(), Failure> {
         let line = self.lines.entry(device).or_default();
         line.babbles |= *frame == Said::Garbage;
-        if let Said::Auth { user, id } = frame {
-            line.auth.get_or_insert((*id, begun));
-            if line.user.is_none() {
+        match (frame, line.user) {
+            (Said::Auth { user, id }, None) => {
+                line.auth = Some((*id, begun));
                 line.user = Some(*user);
                 for (frame, begun) in std::mem::take(&mut line.early) {
                     self.said_as(*user, device, &frame, begun);
                 }
             }
-            return Ok(());
-        }
-        match line.user {
-            Some(user) => self.said_as(user, device, frame, begun),
+            (Said::Auth { user, id }, Some(before)) => {
+                line.again.extend(id.map(|id| (id, *user == before)));
+            }
+            (_, Some(user)) => self.said_as(user, device, frame, begun),
             // It is held until Auth.
-            None => line.early.push((frame.clone(), begun)),
+            (_, None) => line.early.push((frame.clone(), begun)),
         }
         Ok(())
     }
@@ -97,9 +98,15 @@ impl Checkers {
                     self.lines.entry(device).or_default().owes_notice = owes;
                     return Ok(());
                 }
+                if self.answers_again(device, *source, true)? {
+                    return Ok(());
+                }
                 self.heard_ack(user, device, *source, step)
             }
             Heard::Error { source: Some(source), code, words } => {
+                if self.answers_again(device, *source, false)? {
+                    return Ok(());
+                }
                 self.heard_error(device, (user, *source), (*code, words), step)
             }
             Heard::Message { .. } => self.heard_message(user, device, frame, step),
@@ -113,10 +120,53 @@ impl Checkers {
                     format!("expected to be heard on {device}, found it closed with {code}");
                 Err(failure("arrives", user, words))
             }
+            Heard::Close { code: Some(4409) } => self.replaced(user, device),
             Heard::Error { source: None, .. } | Heard::Ping | Heard::Pong | Heard::Close { .. } => {
                 Ok(())
             }
         }
+    }
+
+    /// Whether it was an Auth that was answered, on a connection that had one: who says the same
+    /// again is acked, who says that he is another is refused.
+    fn answers_again(
+        &mut self,
+        device: DeviceId,
+        source: i64,
+        is_acked: bool,
+    ) -> Result<bool, Failure> {
+        let line = self.lines.get_mut(&device).expect("it has heard this");
+        let Some(at) = line.again.iter().position(|(id, _)| *id == source) else {
+            return Ok(false);
+        };
+        let (_, is_same) = line.again.remove(at);
+        let user = line.user.expect("it has said Auth before");
+        if is_same != is_acked {
+            let found = if is_acked { "an Ack" } else { "an Error" };
+            let words = format!("Auth again on {device}, the same user: {is_same}; found {found}");
+            return Err(failure(if is_acked { "forged" } else { "arrives" }, user, words));
+        }
+        Ok(true)
+    }
+
+    /// A connection had to make room for a newer one: only where too many others were there.
+    fn replaced(&self, user: UserId, device: DeviceId) -> Result<(), Failure> {
+        // It was replaced before the server went down, and hears of it only now.
+        if self.lines[&device].is_ended {
+            return Ok(());
+        }
+        let may_be_seated = |line: &Line| {
+            line.user == Some(user) && line.auth.is_some_and(|(_, said)| said > self.crashed)
+        };
+        let others =
+            self.lines.iter().filter(|(other, line)| **other != device && may_be_seated(line));
+        let others = others.count();
+        if others < CONNECTIONS_PER_USER_MAX {
+            let most = CONNECTIONS_PER_USER_MAX;
+            let words = format!("expected {device} replaced beside {most} others, found {others}");
+            return Err(failure("arrives", user, words));
+        }
+        Ok(())
     }
 
     /// A message was acked: it is kept, and all that was said before it was done.
@@ -266,8 +316,9 @@ impl Checkers {
         }
     }
 
-    fn pushed_again(&self, user: UserId, device: DeviceId, key: Key) -> Result<(), Failure> {
-        let line = &self.lines[&device];
+    fn pushed_again(&mut self, user: UserId, device: DeviceId, key: Key) -> Result<(), Failure> {
+        let line = self.lines.get_mut(&device).expect("it has heard this");
+        line.pushed_again.insert(key);
         if !line.has_acked || key.0 == user {
             let words = "expected nothing again on a connection that acks nothing".to_owned();
             return Err(about("once", user, key, words));

@@ -2,6 +2,7 @@
 
 use super::{Checkers, Span, about, failure};
 use crate::api::PageStart;
+use crate::chat::forget::Retention;
 use crate::ids::UserId;
 use crate::sim::answers::Row;
 use crate::sim::model::Key;
@@ -156,7 +157,10 @@ impl Checkers {
         if self.evening.is_some() {
             self.walked.insert(owner);
         }
-        self.model.nameless.retain(|one| one.author != owner || one.deed.over > span.asked);
+        // One that is not there, and cannot have been forgotten, was never taken in.
+        if self.model.terms.retention == Retention::default() {
+            self.model.nameless.retain(|one| one.author != owner || one.deed.over > span.asked);
+        }
         let missing = self.model.messages_of(owner).filter(|message| message.seq(owner).is_none());
         let missing: Vec<Key> = missing.map(|message| message.key).collect();
         for key in missing {

@@ -6,6 +6,7 @@ use crate::chat::forget::Retention;
 use crate::ids::{ChatId, UserId};
 use crate::sim::disk::Crash;
 use crate::sim::observation::{Call, DeviceId, Failure, Heard, Moment, Observation, Said, Sizes};
+use crate::sim::users::identity;
 use crate::store::log::Durability;
 use simd_json::OwnedValue;
 
@@ -115,11 +116,8 @@ impl Story {
     fn new(terms: Terms) -> Story {
         let mut story = Story { checkers: Checkers::new(terms), ms: 0, devices: 0 };
         for (user, company) in [(ann(), "c"), (bob(), "c"), (eve(), "other")] {
-            let identity = Identity {
-                company: company.into(),
-                app: "a".into(),
-                third_user_id: user.number().to_string().into(),
-            };
+            let name = user.number().to_string();
+            let identity = Identity { company: company.into(), ..identity(&name) };
             let call = Call::Register { identity, name: None };
             story.call(call, &json(format!(r#"{{"userId":{}}}"#, user.number()))).expect("new");
         }
@@ -207,6 +205,10 @@ impl Story {
 
     fn answer(&mut self, device: DeviceId, call: &Call, body: &OwnedValue) -> Judged {
         self.note(&Observation::Answered { device, call, status: 200, body })
+    }
+
+    fn refuse(&mut self, device: DeviceId, call: &Call, status: u16) -> Judged {
+        self.note(&Observation::Answered { device, call, status, body: &OwnedValue::from(()) })
     }
 
     fn call(&mut self, call: Call, body: &OwnedValue) -> Judged {
@@ -346,10 +348,70 @@ fn ids_that_come_twice_or_fall_are_found() {
 #[test]
 fn an_identity_with_two_users_is_found() {
     let mut story = Story::new(SYNC);
-    let identity = Identity { company: "c".into(), app: "a".into(), third_user_id: "5".into() };
-    let call = Call::Find(identity);
+    let call = Call::Find(identity("5"));
     holds(story.call(call.clone(), &json(r#"{"userId":5,"name":null}"#.to_owned())));
     fails(story.call(call, &json(r#"{"userId":6,"name":null}"#.to_owned())), "ids", None);
+}
+
+/// Invariant 6 of sim::checkers.
+#[test]
+fn a_name_that_is_not_the_last_given_is_found() {
+    let start = || {
+        let mut story = Story::new(SYNC);
+        for name in ["Ann", "Anna"] {
+            let call = Call::Register { identity: identity("guest"), name: Some(name.into()) };
+            holds(story.call(call, &json(r#"{"userId":9}"#.to_owned())));
+        }
+        story
+    };
+    let found = |story: &mut Story, name: &str| {
+        let body = json(format!(r#"{{"userId":9,"name":{name}}}"#));
+        story.call(Call::Find(identity("guest")), &body)
+    };
+    holds(found(&mut start(), r#""Anna""#));
+    fails(found(&mut start(), r#""Ann""#), "lists", None);
+    fails(found(&mut start(), "null"), "lists", None);
+    // What is on its way may be there, and may be not.
+    let mut story = start();
+    let call = Call::Register { identity: identity("guest"), name: Some("Anne".into()) };
+    story.calls(&call);
+    holds(found(&mut story, r#""Anne""#));
+    holds(found(&mut story, r#""Anna""#));
+}
+
+/// Invariant 7 of sim::checkers.
+#[test]
+fn a_registration_that_is_lost_is_found() {
+    let guest = || identity("guest");
+    let mut story = Story::new(SYNC);
+    let (find, register) = (Call::Find(guest()), Call::Register { identity: guest(), name: None });
+    let (early, call) = (story.calls(&find), story.calls(&register));
+    holds(story.answer(call, &register, &json(r#"{"userId":9}"#.to_owned())));
+    // He was asked for before.
+    holds(story.refuse(early, &find, 500));
+    story.kill();
+    let late = story.calls(&find);
+    holds(story.refuse(late, &find, 503));
+    let late = story.calls(&find);
+    fails(story.refuse(late, &find, 500), "lists", None);
+}
+
+/// Invariant 7 of sim::checkers.
+#[test]
+fn who_was_only_found_may_be_lost_where_acks_do_not_wait_for_the_disk() {
+    let find = |name| Call::Find(identity(name));
+    let nine = || json(r#"{"userId":9,"name":null}"#.to_owned());
+    for (durability, may_be_lost) in [(Durability::Async, true), (Durability::Sync, false)] {
+        let mut story = Story::new(Terms { durability, ..SYNC });
+        holds(story.call(find("guest"), &nine()));
+        story.crash(Crash::PowerCut, Moment { ms: 0 });
+        let judged = story.call(find("other guest"), &nine());
+        if may_be_lost {
+            holds(judged);
+        } else {
+            fails(judged, "ids", None);
+        }
+    }
 }
 
 /// Invariant 7 of sim::checkers.

@@ -65,7 +65,7 @@ impl Crowd {
 
     fn hostile_bytes(&mut self) -> Vec<u8> {
         let somebody = self.anybody().map_or(7, UserId::number);
-        match self.prng.below(9) {
+        match self.prng.below(10) {
             0 => (0..self.prng.below(600)).map(|_| self.prng.below(256) as u8).collect(),
             1 => {
                 b"POST /im/message/get/id HTTP/1.1\r\nContent-Length: 99999999999\r\n\r\n".to_vec()
@@ -95,6 +95,15 @@ impl Crowd {
                 [bytes::UPGRADE.as_bytes(), &frame.repeat(80)].concat()
             }
             7 => {
+                // The same, few and large.
+                let text = format!(
+                    "{{\"msgType\":\"Text\",\"toUserId\":{somebody},\"id\":1,\"content\":\"{}\"}}",
+                    "x".repeat(9_000)
+                );
+                let frame = bytes::frame(0x80 | bytes::TEXT, text.as_bytes(), [1, 2, 3, 4]);
+                [bytes::UPGRADE.as_bytes(), &frame.repeat(30)].concat()
+            }
+            8 => {
                 let mut all = bytes::UPGRADE.as_bytes().to_vec();
                 (0..30).for_each(|_| all.extend(self.broken_frame()));
                 all

@@ -1,7 +1,7 @@
 //! What people do next: chosen by the seed.
 
 use super::{Crowd, bytes};
-use crate::api::{EventType, MessageType, PageStart, Request};
+use crate::api::{EventType, Identity, MessageType, PageStart, Request};
 use crate::ids::UserId;
 use crate::sim::host::Ground;
 use crate::sim::network::SocketId;
@@ -32,6 +32,10 @@ impl Crowd {
             let device = &self.devices[&device];
             device.is_welcome || device.auth.is_some() && self.people[who].traits.is_eager
         };
+        if is_ready && self.prng.once_in(1_500) {
+            let Some(peer) = self.anybody() else { return Ok(()) };
+            return self.flood(who, device, peer, ground);
+        }
         match self.prng.below(100) {
             0..46 if is_ready => {
                 let said = self.compose(who);
@@ -44,6 +48,7 @@ impl Crowd {
             70..72 if is_ready => self.say(device, &Said::Ping, ground),
             72..74 => self.leave(device, ground),
             74..75 => self.babble(device, ground),
+            75..77 if is_ready => self.authenticate_again(who, device, ground),
             _ => self.ask(who, ground),
         }
     }
@@ -73,7 +78,7 @@ impl Crowd {
             return Ok(());
         }
         let identity = self.people[who].identity.clone();
-        let name = self.prng.once_in(2).then(|| format!("Name \"{who}\"").into());
+        let name = self.new_name();
         self.call(caller, Request::Register { identity, name }, ground)
     }
 
@@ -92,6 +97,19 @@ impl Crowd {
             self.tell(who, socket, said, ground)?;
         }
         self.authenticate(socket, ground)
+    }
+
+    /// Somebody says again who he is, or that he is another.
+    fn authenticate_again(
+        &mut self,
+        who: usize,
+        socket: SocketId,
+        ground: &mut Ground<'_>,
+    ) -> Result<(), Failure> {
+        let other = if self.prng.once_in(2) { self.anybody() } else { None };
+        let Some(user) = other.or(self.people[who].user) else { return Ok(()) };
+        let id = Some(self.auth_id());
+        self.say(socket, &Said::Auth { user, id }, ground)
     }
 
     /// A connection ends, with or without a word.
@@ -177,6 +195,38 @@ impl Crowd {
             }
         }
         self.say(socket, &said, ground)
+    }
+
+    /// Somebody tells another everything at once: more than a page, and than a parcel of relays.
+    fn flood(
+        &mut self,
+        who: usize,
+        socket: SocketId,
+        peer: UserId,
+        ground: &mut Ground<'_>,
+    ) -> Result<(), Failure> {
+        let (count, filler_max) = match self.prng.below(4) {
+            0 => (10 + self.prng.below(40), 12_000),
+            _ => (100 + self.prng.below(500), 900),
+        };
+        for _ in 0..count {
+            self.numbers += 1;
+            let filler = "y".repeat(self.prng.below(filler_max) as usize);
+            let content = format!("{} of person {who} {filler}", self.numbers);
+            let id = 1_000_000 + self.numbers;
+            let kind = MessageType::Text;
+            let said = Said::Message {
+                id,
+                from: None,
+                to: peer,
+                kind,
+                event: None,
+                timestamp: None,
+                content,
+            };
+            self.tell(who, socket, said, ground)?;
+        }
+        Ok(())
     }
 
     fn say_again(
@@ -286,7 +336,7 @@ impl Crowd {
             _ => PageStart::Number(1 + self.prng.below(3)),
         };
         let size = [200, 200, 10, 3][self.prng.below(4) as usize];
-        Some(match self.prng.below(14) {
+        Some(match self.prng.below(16) {
             0 => Request::MintIds(None),
             1 => Request::MintIds(Some(1 + self.prng.below(9) as u16)),
             2 | 3 => Request::Page { user, start, size },
@@ -296,14 +346,38 @@ impl Crowd {
                 let limit = if self.prng.once_in(4) { 3 } else { 10_000 };
                 Request::Offline { user, after_seq, limit }
             }
-            8 => Request::ChatList { user: self.people[who].user?, limit: 100 },
+            8 => {
+                let limit = [100, 100, 1, 3][self.prng.below(4) as usize];
+                Request::ChatList { user: self.people[who].user?, limit }
+            }
             9 => Request::UnreadCount(user),
             10 => Request::ClearUnread(chat?),
             11 => Request::ClearUnreadOf { owner: user, peer: self.anybody()? },
             12 if self.prng.once_in(2) => Request::DeleteChat(chat?),
             12 => Request::Top { chat: chat?, top: self.prng.once_in(2) },
-            _ => Request::Find(self.people[who].identity.clone()),
+            13 => Request::Find(self.people[who].identity.clone()),
+            14 => Request::Find(self.guest(false)),
+            _ => {
+                let is_himself = self.prng.once_in(4);
+                let own = self.people[who].identity.clone();
+                let identity = if is_himself { own } else { self.guest(true) };
+                Request::Register { identity, name: self.new_name() }
+            }
         })
+    }
+
+    /// Some bring a name, which nobody had before.
+    fn new_name(&mut self) -> Option<std::borrow::Cow<'static, str>> {
+        self.numbers += 1;
+        self.prng.once_in(2).then(|| format!("Name \"{}\"", self.numbers).into())
+    }
+
+    /// Somebody who never comes; mostly, where one may, of whom nobody has heard before.
+    fn guest(&mut self, may_be_new: bool) -> Identity<'static> {
+        let is_new = self.guests == 0 || may_be_new && !self.prng.once_in(4);
+        self.guests += u64::from(is_new);
+        let number = if is_new { self.guests } else { 1 + self.prng.below(self.guests) };
+        guest(number)
     }
 
     /// Everybody who has no device gets one, and nobody does anything else any more.
@@ -368,8 +442,40 @@ impl Crowd {
         self.people.iter().filter_map(|person| person.user).collect()
     }
 
+    /// Everybody's names, and those of guests.
+    pub fn identities(&self) -> Vec<Identity<'static>> {
+        let people = self.people.iter().map(|person| person.identity.clone());
+        people.chain((1..=self.guests).map(guest)).collect()
+    }
+
+    /// Somebody tells everything to one of those who are `at_home` where he is not.
+    pub fn flood_those(
+        &mut self,
+        at_home: impl Fn(UserId) -> bool,
+        ground: &mut Ground<'_>,
+    ) -> Result<(), Failure> {
+        let peers: Vec<UserId> = self.users().into_iter().filter(|user| at_home(*user)).collect();
+        let is_ready = |device: &super::Device| {
+            let author = self.people.get(device.id.person as usize).and_then(|one| one.user);
+            device.is_welcome && author.is_some_and(|author| !at_home(author))
+        };
+        let ready = self.devices.iter().find(|(_, device)| is_ready(device));
+        let Some((socket, who)) = ready.map(|(socket, device)| (*socket, device.id.person)) else {
+            return Ok(());
+        };
+        if peers.is_empty() {
+            return Ok(());
+        }
+        let peer = peers[self.prng.below(peers.len() as u64) as usize];
+        self.flood(who as usize, socket, peer, ground)
+    }
+
     /// Tells of something that befell the server.
     pub fn witness(&mut self, what: Observation<'_>, ground: &Ground<'_>) -> Result<(), Failure> {
         self.note(&what, ground)
     }
+}
+
+fn guest(number: u64) -> Identity<'static> {
+    super::identity("acme", format!("guest {number}"))
 }

@@ -78,19 +78,27 @@ impl Host {
         Ok(())
     }
 
-    /// The indexer applies chunks, and then the LSM syncs them.
+    /// The indexer applies chunks.
     pub fn index(&mut self, chunks: usize, ground: &mut Ground<'_>) -> Result<(), Halt> {
         let shard = self.place.shard;
         if self.storage.apply(self.shard.store_mut(), chunks) {
             ground.chronicle.tell(shard, format_args!("the LSM gets chunks"));
+            if !std::mem::replace(&mut self.is_lsm_syncing, true) {
+                self.wants.push(Want::SyncTables);
+            }
             ground.chronicle.pass(shard, Stage::Indexed)?;
-            self.storage.sync_lsm(self.shard.store_mut());
-            ground.chronicle.pass(shard, Stage::TableSynced)?;
         }
         if !self.storage.chunks.is_empty() {
             self.wants.push(Want::Index);
         }
         Ok(())
+    }
+
+    /// The LSM has synced all that was applied.
+    pub fn sync_tables(&mut self, ground: &mut Ground<'_>) -> Result<(), Halt> {
+        self.is_lsm_syncing = false;
+        self.storage.sync_lsm(self.shard.store_mut());
+        ground.chronicle.pass(self.place.shard, Stage::TableSynced)
     }
 
     /// A segment is made.

@@ -3,7 +3,7 @@
 use super::Town;
 use crate::api::{PageStart, Request};
 use crate::ids::UserId;
-use crate::limits::PAGE_SIZE_MAX;
+use crate::limits::{PAGE_SIZE_MAX, REDELIVER_AFTER_MS};
 use crate::sim::chronicle::Halt;
 use crate::sim::network::SocketId;
 use crate::sim::observation::{Failure, Observation, Sizes};
@@ -28,6 +28,22 @@ impl Town<'_> {
             Err(halt) => unreachable!("peace breaks nothing: {halt:?}"),
             Ok(()) => {}
         }
+        self.come_to_rest()?;
+        if self.plan.has_night {
+            self.pass(REDELIVER_AFTER_MS * 1_000)?;
+            self.come_to_rest()?;
+            self.crowd.witness(Observation::Morning, &self.ground)?;
+        }
+        let sizes = self.sizes();
+        self.crowd.witness(Observation::Evening, &self.ground)?;
+        self.crowd.witness(Observation::Sizes(&sizes), &self.ground)?;
+        self.ask_everything()?;
+        self.audit()?;
+        self.crowd.checkers().end()
+    }
+
+    /// All that is under way ends, and everybody is there.
+    fn come_to_rest(&mut self) -> Result<(), Failure> {
         let end = self.ground.chronicle.now_us + REST_US;
         loop {
             self.pass(300_000)?;
@@ -39,13 +55,7 @@ impl Town<'_> {
                 return Err(restless(self.unrest()));
             }
         }
-        self.pass(QUIET_US)?;
-        let sizes = self.sizes();
-        self.crowd.witness(Observation::Evening, &self.ground)?;
-        self.crowd.witness(Observation::Sizes(&sizes), &self.ground)?;
-        self.ask_everything()?;
-        self.audit()?;
-        self.crowd.checkers().end()
+        self.pass(QUIET_US)
     }
 
     /// Lets time pass.
@@ -86,6 +96,7 @@ impl Town<'_> {
             most.log_waiting_bytes = most.log_waiting_bytes.max(one.log_waiting_bytes);
             most.session_unsent_bytes = most.session_unsent_bytes.max(one.session_unsent_bytes);
             most.unsent_bytes = most.unsent_bytes.max(one.unsent_bytes);
+            most.session_held_bytes = most.session_held_bytes.max(one.session_held_bytes);
             most.held_bytes = most.held_bytes.max(one.held_bytes);
             most.parked = most.parked.max(one.parked);
             most.outbox_rows += one.outbox_rows;
@@ -97,6 +108,9 @@ impl Town<'_> {
     /// The clerk asks for everything of everybody.
     fn ask_everything(&mut self) -> Result<(), Failure> {
         let mut clerk = None;
+        for identity in self.crowd.identities() {
+            self.ask(&mut clerk, Request::Find(identity))?;
+        }
         let users = self.crowd.users();
         for user in &users {
             self.ask_pages(&mut clerk, &|start, size| Request::Page { user: *user, start, size })?;

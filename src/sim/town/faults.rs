@@ -26,6 +26,8 @@ impl Town<'_> {
             return Ok(());
         }
         self.ground.chronicle.pass(ShardId(0), Stage::Idle)?;
+        let sizes = self.sizes();
+        self.crowd.witness(Observation::Sizes(&sizes), &self.ground)?;
         let chosen = self.prng.below(self.plan.faults.len() as u64) as usize;
         match self.plan.faults[chosen] {
             Fault::Kill => return self.lay_ambush(Crash::Kill),
@@ -77,6 +79,9 @@ impl Town<'_> {
         let is_rare = self.plan.lanes_may_fill() && self.prng.once_in(3);
         let stages = if is_rare { &[Stage::PutOff, Stage::CaughtUp] } else { Stage::ALL };
         let chosen = stages[self.prng.below(stages.len() as u64) as usize];
+        // What is torn was on its way.
+        let tears = !is_rare && crash == Crash::PowerCut && self.prng.once_in(3);
+        let chosen = if tears { Stage::Writing } else { chosen };
         let is_of_start = [Stage::Replayed, Stage::Opened].contains(&chosen);
         let has_waited = self.ground.chronicle.ambush.is_some();
         let chronicle = &mut self.ground.chronicle;
@@ -106,6 +111,11 @@ impl Town<'_> {
         self.ground.chronicle.begin(Fault::Stall);
         self.ground.chronicle.tell(shard, format_args!("stands still"));
         self.crowd.witness(Observation::Stalled(shard), &self.ground)?;
+        // Much waits for it then, at times.
+        if self.plan.lanes_may_fill() && self.prng.once_in(2) {
+            let shards = self.plan.shards;
+            self.crowd.flood_those(|user| user.home(shards) == shard, &mut self.ground)?;
+        }
         let micros = 1_000 + self.prng.below(400_000);
         let era = self.era;
         self.after(micros, Happening::Shard(era, shard, Deed::Resume));

@@ -161,7 +161,6 @@ fn bounds_are_judged_before_the_bytes_are_there() {
 #[test]
 fn other_versions_are_told_from_none() {
     for (version, status) in [
-        ("HTTP/1.2", 505),
         ("HTTP/2.0", 505),
         ("HTTP/9.9", 505),
         ("HTTP/1", 400),
@@ -340,6 +339,9 @@ fn keep_alive_follows_the_version_and_the_connection_line() {
         ("1.1", "Connection: close\r\n", false),
         ("1.0", "", false),
         ("1.0", "Connection: Keep-Alive\r\n", true),
+        // Later versions of HTTP/1 are read as the last that is known.
+        ("1.2", "", true),
+        ("1.9", "Connection: close\r\n", false),
     ] {
         let raw = format!("GET /im/test HTTP/{version}\r\nHost: h\r\n{line}\r\n");
         assert_eq!(outcome(raw.as_bytes()), (200, !stays), "{version} {line}");

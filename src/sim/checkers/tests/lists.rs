@@ -154,6 +154,24 @@ fn a_chat_whose_date_changes_without_a_message_is_found() {
     holds(story.chats(&[Entry { unread: 4, last: 13, ..later }]));
 }
 
+/// Invariant 6 of sim::checkers.
+#[test]
+fn a_limit_that_leaves_out_the_newest_chat_is_found() {
+    let carl = UserId::new(8).expect("positive");
+    let first_is = |entry: Entry| {
+        let (mut story, ..) = three();
+        let register = Call::Register { identity: identity("8"), name: None };
+        holds(story.call(register, &json(r#"{"userId":8}"#.to_owned())));
+        let device = story.connect(carl);
+        story.sent(device, 13, bob());
+        let newest = Shown { from: carl, ..shown(13, 4) };
+        holds(story.page(bob(), &[&[newest][..], &all()].concat()));
+        story.call(Call::ChatList { user: bob(), limit: 1 }, &entries(&[entry]))
+    };
+    holds(first_is(Entry { id: 2054, peer: carl, unread: 1, last: 13, ..CHAT }));
+    fails(first_is(chat()), "lists", None);
+}
+
 /// Invariant 5 of sim::checkers.
 #[test]
 fn what_is_pushed_again_though_it_was_acked_is_found() {

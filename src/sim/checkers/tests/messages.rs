@@ -205,6 +205,68 @@ fn what_was_kept_before_is_acked_whatever_the_disk_lacks() {
 
 /// Invariant 10 of sim::checkers.
 #[test]
+fn who_says_auth_again_is_answered_by_who_he_says_he_is() {
+    let again = |user, answer: fn(i64) -> Heard| {
+        let mut story = Story::new(SYNC);
+        let a = story.connect(ann());
+        story.say(a, Said::Auth { user, id: Some(77) });
+        story.hear(a, answer(77))
+    };
+    let ack = |source| Heard::Ack { id: 1, source };
+    let error = |source| Heard::Error { source: Some(source), code: 409, words: String::new() };
+    holds(again(ann(), ack));
+    holds(again(bob(), error));
+    fails(again(bob(), ack), "forged", None);
+    fails(again(ann(), error), "arrives", None);
+    let mut story = Story::new(SYNC);
+    let a = story.connect(ann());
+    story.say(a, Said::Auth { user: ann(), id: Some(77) });
+    fails(story.note(&Observation::Evening), "arrives", None);
+}
+
+/// Invariant 10 of sim::checkers.
+#[test]
+fn a_connection_that_makes_room_where_there_was_enough_is_found() {
+    let replaced_beside = |others| {
+        let mut story = Story::new(SYNC);
+        let first = story.connect(ann());
+        for _ in 0..others {
+            story.connect(ann());
+        }
+        story.hear(first, Heard::Close { code: Some(4409) })
+    };
+    holds(replaced_beside(16));
+    fails(replaced_beside(15), "arrives", None);
+    let mut story = Story::new(SYNC);
+    for _ in 0..17 {
+        story.connect(ann());
+    }
+    fails(story.note(&Observation::Evening), "bounds", None);
+}
+
+/// Invariant 10 of sim::checkers.
+#[test]
+fn what_nobody_acks_is_missed_where_it_is_not_pushed_again() {
+    let night = |has_acked: bool, is_pushed_again: bool| {
+        let mut story = Story::new(SYNC);
+        let (a, b) = (story.connect(ann()), story.connect(bob()));
+        story.sent(a, 10, bob());
+        holds(story.pushed(b, 10));
+        if has_acked {
+            story.say(b, Said::Ack(vec![99]));
+        }
+        if is_pushed_again {
+            holds(story.pushed_at(b, 10, Some(1)));
+        }
+        story.note(&Observation::Morning)
+    };
+    holds(night(true, true));
+    holds(night(false, false));
+    fails(night(true, false), "arrives", Some(10));
+}
+
+/// Invariant 10 of sim::checkers.
+#[test]
 fn whoever_says_what_is_right_is_not_shut_out() {
     let start = || {
         let mut story = Story::new(SYNC);

@@ -180,7 +180,7 @@ fn head(input: &[u8]) -> Result<Head<'_>, Lack> {
         faults.push(400);
     }
     match version {
-        b"HTTP/1.1" | b"HTTP/1.0" => {}
+        [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'0'..=b'9'] => {}
         [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
             if major.is_ascii_digit() && minor.is_ascii_digit() =>
         {
