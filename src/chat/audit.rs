@@ -71,6 +71,8 @@ pub struct Counts {
     pub messages: u64,
     /// Chats, listed or not.
     pub chats: u64,
+    /// Of these, how many have been found to be parted: their owner was sent what he had already.
+    pub parted_chats: u64,
     /// Messages that wait for an ack.
     pub waiting: u64,
     /// Messages on their way between shards.

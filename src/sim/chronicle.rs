@@ -20,14 +20,23 @@ pub enum Halt {
     /// The whole server goes down, here.
     Crash(Crash),
     /// The shard's disk has failed; the server ends, as it would by a kill.
-    Disk(StoreError),
+    Disk,
     /// Something is as it must not be.
     Failed(Failure),
 }
 
 impl From<StoreError> for Halt {
     fn from(error: StoreError) -> Halt {
-        Halt::Disk(error)
+        match error {
+            StoreError::Failed => Halt::Disk,
+            // No fault makes rows unreadable, or loses some that others name.
+            error => Halt::Failed(Failure {
+                checker: "rows",
+                user: None,
+                message: None,
+                words: error.to_string(),
+            }),
+        }
     }
 }
 

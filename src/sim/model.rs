@@ -173,6 +173,13 @@ impl Model {
         keys.map(|key| &self.messages[key]).filter(move |message| message.may_be_of(owner))
     }
 
+    /// The same of one author.
+    pub fn messages_from(&self, author: UserId, owner: UserId) -> impl Iterator<Item = &Message> {
+        let keys = self.of.get(&owner).into_iter();
+        let keys = keys.flat_map(move |keys| keys.range((author, i64::MIN)..=(author, i64::MAX)));
+        keys.map(|key| &self.messages[key]).filter(move |message| message.may_be_of(owner))
+    }
+
     /// The same, to learn something of them.
     fn each_of(&mut self, owner: UserId, mut act: impl FnMut(&mut Message)) {
         for key in self.of.get(&owner).into_iter().flatten() {

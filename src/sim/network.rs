@@ -49,7 +49,11 @@ impl Stream {
     /// Takes at most so many bytes.
     pub fn take(&mut self, count: usize) -> Vec<u8> {
         let count = count.min(self.bytes.len());
-        self.bytes.drain(..count).collect()
+        let (front, back) = self.bytes.as_slices();
+        let of_front = count.min(front.len());
+        let taken = [&front[..of_front], &back[..count - of_front]].concat();
+        self.bytes.drain(..count);
+        taken
     }
 
     /// Something is to be carried, the end included.

@@ -53,16 +53,15 @@ impl Plan {
     /// The plan of a seed.
     pub fn of(seed: u64) -> Plan {
         let prng = &mut Prng::new(seed);
-        let is_narrow = prng.once_in(5);
+        let messages = prng.once_in(6).then(|| 5 + prng.below(60));
+        // What is forgotten while it waits shows only where something waits.
+        let is_narrow = prng.once_in(if messages.is_some() { 2 } else { 5 });
         Plan {
             seed,
             shards: 1 + prng.below(4) as u16,
             people: 6 + prng.below(5) as u32,
             durability: if prng.once_in(4) { Durability::Async } else { Durability::Sync },
-            retention: Retention {
-                messages: prng.once_in(6).then(|| 5 + prng.below(60)),
-                days: None,
-            },
+            retention: Retention { messages, days: None },
             is_cold: prng.once_in(4),
             lane_room: if is_narrow { 1 + prng.below(2) as usize } else { MESH_PARCELS_MAX },
             turn_events: [1, 4, 32, 1024][prng.below(4) as usize],

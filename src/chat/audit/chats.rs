@@ -162,6 +162,7 @@ impl<S: Store> Audit<'_, S> {
             let at = (shard, &key[..]);
             let mut expected = pair.expected;
             if found.is_parted {
+                self.counts.parted_chats += 1;
                 // Numbers that came twice do not tell what is read.
                 expected.unread = found.unread;
             }

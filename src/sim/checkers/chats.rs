@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 impl Checkers {
     /// Which of a peer's messages are unread for sure, and how many may be.
     fn unread_of(&self, owner: UserId, peer: UserId, span: Span) -> (Vec<Key>, u64) {
-        let his = || self.model.messages_of(owner).filter(|message| message.key.0 == peer);
+        let his = || self.model.messages_from(peer, owner);
         let sure = his().filter(|message| {
             message.is_received_by(owner)
                 && message.is_content()

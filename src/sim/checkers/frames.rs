@@ -342,18 +342,17 @@ impl Checkers {
             return Err(about("once", user, key, words));
         }
         let message = &self.model.messages[&key];
-        let earlier = line.pushed.iter().map(|other| &self.model.messages[other]);
-        let mut of_author =
-            earlier.filter(|other| other.key.0 == key.0 && are_alike(other, message));
+        let of_author = line.pushed.iter().filter(|other| other.0 == key.0);
+        let of_author = of_author.map(|other| &self.model.messages[other]);
+        let mut of_author = of_author.filter(|other| are_alike(other, message));
         if let Some(other) = of_author.find(|other| message.precedes(other)) {
             let words = format!("expected it on {device} before {}, found it after", other.key.1);
             return Err(about("order", user, key, words));
         }
         line.pushed.push(key);
         let line = &self.lines[&device];
-        let passed_over = self.model.messages_of(user).find(|other| {
-            other.key.0 == key.0
-                && are_alike(other, message)
+        let passed_over = self.model.messages_from(key.0, user).find(|other| {
+            are_alike(other, message)
                 && is_due(other, user, device, welcomed)
                 && other.precedes(message)
                 && !line.pushed.contains(&other.key)

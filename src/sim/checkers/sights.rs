@@ -204,8 +204,8 @@ impl Checkers {
         let message = &self.model.messages[&key];
         let seq = message.seq(owner);
         let is_to = |draft: &Draft| draft.to == to;
-        let same_way = |other: &&Message| other.key.0 == key.0 && other.candidates().all(is_to);
-        for other in self.model.messages_of(owner).filter(same_way) {
+        let same_way = |other: &&Message| other.candidates().all(is_to);
+        for other in self.model.messages_from(key.0, owner).filter(same_way) {
             let Some(there) = other.seq(owner) else { continue };
             if Some(there) == seq || message.is_shaken || other.is_shaken {
                 continue;

@@ -48,13 +48,18 @@ pub fn frame(head: u8, payload: &[u8], mask: [u8; 4]) -> Vec<u8> {
 /// A string as JSON has it.
 pub fn quoted(text: &str) -> String {
     let mut quoted = String::from("\"");
-    for letter in text.chars() {
-        match letter {
-            '"' | '\\' => quoted.extend(['\\', letter]),
-            '\n' => quoted.push_str("\\n"),
-            _ => quoted.push(letter),
-        }
+    let mut rest = text;
+    while let Some(at) = rest.find(['"', '\\', '\n']) {
+        let (plain, special) = rest.split_at(at);
+        quoted.push_str(plain);
+        quoted.push_str(match special.as_bytes()[0] {
+            b'"' => "\\\"",
+            b'\\' => "\\\\",
+            _ => "\\n",
+        });
+        rest = &special[1..];
     }
+    quoted.push_str(rest);
     quoted.push('"');
     quoted
 }
@@ -261,8 +266,9 @@ fn json(mut body: Vec<u8>) -> Result<OwnedValue, String> {
     if body.is_empty() {
         return Ok(OwnedValue::null());
     }
-    let text = String::from_utf8_lossy(&body).into_owned();
-    simd_json::to_owned_value(&mut body).map_err(|error| format!("no JSON ({error}): {text}"))
+    let before = body.clone();
+    simd_json::to_owned_value(&mut body)
+        .map_err(|error| format!("no JSON ({error}): {}", String::from_utf8_lossy(&before)))
 }
 
 fn frame_at(bytes: &[u8]) -> Result<Option<(Item, usize)>, String> {

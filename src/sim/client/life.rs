@@ -32,7 +32,7 @@ impl Crowd {
             let device = &self.devices[&device];
             device.is_welcome || device.auth.is_some() && self.people[who].traits.is_eager
         };
-        if is_ready && self.prng.once_in(1_500) {
+        if is_ready && self.prng.once_in(2_000) {
             let Some(peer) = self.anybody() else { return Ok(()) };
             return self.flood(who, device, peer, ground);
         }

@@ -75,12 +75,11 @@ impl Town<'_> {
     /// A crash that waits for a stage; or comes now, if one has waited in vain, or waits for a
     /// stage of the start that follows.
     fn lay_ambush(&mut self, crash: Crash) -> Result<(), Halt> {
-        // Relays are put off nowhere but where lanes are narrow, and seldom there.
-        let is_rare = self.plan.lanes_may_fill() && self.prng.once_in(3);
-        let stages = if is_rare { &[Stage::PutOff, Stage::CaughtUp] } else { Stage::ALL };
+        let is_rare = self.prng.once_in(if self.plan.lanes_may_fill() { 3 } else { 6 });
+        let stages = if is_rare { self.seldom_passed() } else { Stage::ALL };
         let chosen = stages[self.prng.below(stages.len() as u64) as usize];
         // What is torn was on its way.
-        let tears = !is_rare && crash == Crash::PowerCut && self.prng.once_in(3);
+        let tears = !is_rare && crash == Crash::PowerCut && self.prng.once_in(4);
         let chosen = if tears { Stage::Writing } else { chosen };
         let is_of_start = [Stage::Replayed, Stage::Opened].contains(&chosen);
         let has_waited = self.ground.chronicle.ambush.is_some();
@@ -94,11 +93,22 @@ impl Town<'_> {
             }
             return halt;
         }
-        let after = self.prng.below(if is_rare { 2 } else { 6 });
+        let after = if is_rare { 0 } else { self.prng.below(6) };
         chronicle.ambush = Some(Ambush { stage: chosen, after, crash });
         let words = format_args!("{crash:?} waits for: {}", chosen.word());
         chronicle.tell_of(format_args!("town"), words);
         Ok(())
+    }
+
+    /// Stages that few towns pass, or seldom, and this one may.
+    fn seldom_passed(&self) -> &'static [Stage] {
+        if self.plan.lanes_may_fill() {
+            &[Stage::PutOff, Stage::CaughtUp]
+        } else if self.plan.retention.messages.is_some() {
+            &[Stage::Forgotten, Stage::SegmentReused]
+        } else {
+            &[Stage::SegmentReused]
+        }
     }
 
     fn stall(&mut self) -> Result<(), Halt> {
