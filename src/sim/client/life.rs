@@ -157,7 +157,8 @@ impl Crowd {
             _ => 1_000_000 + number,
         };
         let filler = match self.prng.below(120) {
-            0 => 18_000,
+            // A turn that holds it, and it twice, fits into a segment.
+            0 => 12_000,
             1..10 => 200 + self.prng.below(3_000) as usize,
             _ => self.prng.below(30) as usize,
         };
