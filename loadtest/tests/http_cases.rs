@@ -75,7 +75,6 @@ fn request_lines_that_are_none_are_refused() {
         ("GET / HTTP/ 1.1", &[400]),
         ("GET / HTTP/1.11", &[400]),
         ("GET / HTTPS/1.1", &[400]),
-        ("GET / HTTP/1.2", &[505]),
         ("GET / HTTP/2.0", &[505]),
         ("GET / HTTP/9.9", &[505]),
     ] {

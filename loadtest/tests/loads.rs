@@ -55,7 +55,9 @@ fn every_scenario_runs_and_reports() {
         no_limit: true,
     });
     assert!(number(&report, "delivered_per_second") > 0.0);
-    assert_eq!(report["delivery"]["count"], report["delivered"]);
+    // What was in flight when measuring began is delivered, and in no latency.
+    let before = number(&report, "delivered") - number(&report["delivery"], "count");
+    assert!((0.0..=20.0).contains(&before), "{report}");
     let report = run(&Open {
         target: target.clone(),
         run: options.clone(),
