@@ -96,7 +96,7 @@ impl Play for Open {
         let start_us = players.now_us();
         let mut schedule = Schedule::new(arrivals, users, rate, start_us, seed).peekable();
         self.play(&mut players, &mut schedule, self.warm_seconds)?;
-        players.begin();
+        players.begin_from(schedule.peek().map_or(start_us, |due| due.at_us));
         let usage = Usage::begin(&self.target);
         let played = self.play(&mut players, &mut schedule, self.seconds);
         let waiting = players.missing() / 2;

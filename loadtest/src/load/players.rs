@@ -193,9 +193,14 @@ impl<D: Driver> Players<D> {
 
     /// Begins to measure: what was before is forgotten.
     pub fn begin(&mut self) {
+        self.begin_from(self.now_us());
+    }
+
+    /// The same; what was to be sent before `since_us` is in no latency.
+    pub fn begin_from(&mut self, since_us: u64) {
         let now_us = self.now_us();
         let score = &mut self.score;
-        score.since_us = now_us;
+        score.since_us = since_us;
         (score.acks, score.deliveries, score.lateness, score.delivered) = Default::default();
         score.seconds = Seconds::begin(&self.target, "delivered");
         (score.delivered_at_us, score.longest_pause_us) = (now_us, 0);
