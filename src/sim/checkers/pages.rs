@@ -157,8 +157,8 @@ impl Checkers {
         if self.evening.is_some() {
             self.walked.insert(owner);
         }
-        // One that is not there, and cannot have been forgotten, was never taken in.
-        if self.model.terms.retention == Retention::default() {
+        // One that is not there, and cannot have been forgotten or lost, was never taken in.
+        if self.model.terms.retention == Retention::default() && !self.model.is_parted {
             self.model.nameless.retain(|one| one.author != owner || one.deed.over > span.asked);
         }
         let missing = self.model.messages_of(owner).filter(|message| message.seq(owner).is_none());
