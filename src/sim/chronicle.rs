@@ -30,12 +30,7 @@ impl From<StoreError> for Halt {
         match error {
             StoreError::Failed => Halt::Disk,
             // No fault makes rows unreadable, or loses some that others name.
-            error => Halt::Failed(Failure {
-                checker: "rows",
-                user: None,
-                message: None,
-                words: error.to_string(),
-            }),
+            error => Halt::Failed(Failure::of("rows", error.to_string())),
         }
     }
 }

@@ -409,7 +409,7 @@ fn identity(company: &'static str, third_user_id: String) -> Identity<'static> {
 
 fn unasked(device: DeviceId, status: u16) -> Failure {
     let words = format!("{device} read an answer {status} to nothing that it had asked");
-    Failure { checker: "bytes", user: None, message: None, words }
+    Failure::of("bytes", words)
 }
 
 /// What was heard, in a line: of a list the ids of what is in it.

@@ -243,6 +243,13 @@ pub struct Failure {
     pub words: String,
 }
 
+impl Failure {
+    /// One that is about nobody in particular.
+    pub fn of(checker: &'static str, words: String) -> Failure {
+        Failure { checker, user: None, message: None, words }
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(to, "[{}] ", self.checker)?;

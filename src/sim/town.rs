@@ -117,13 +117,9 @@ pub struct Town<'a> {
     may_differ: bool,
 }
 
-fn found(checker: &'static str, words: String) -> Failure {
-    Failure { checker, user: None, message: None, words }
-}
-
 /// Rows that are on their way to the LSM are seen as they will be there.
 fn look_through(host: &mut Host) -> Result<(), Failure> {
-    sight::look(host.shard.store_mut()).map_err(|words| found("overlay", words))
+    sight::look(host.shard.store_mut()).map_err(|words| Failure::of("overlay", words))
 }
 
 /// Runs one seed to its end, and tells of it if somebody listens.
@@ -444,7 +440,7 @@ impl<'a> Town<'a> {
         let mut ruins = std::mem::take(&mut self.ruins).into_iter();
         while let Some(one) = ruins.next() {
             let shard = ShardId(self.unopened.len() as u16);
-            let refused = |why| found("recovery", format!("shard {shard}, its log: {why:?}"));
+            let refused = |why| Failure::of("recovery", format!("shard {shard}, its log: {why:?}"));
             let passed = self.ground.chronicle.pass(shard, Stage::Replayed);
             if let Err(Halt::Crash(crash)) = passed {
                 // What was replayed goes down with it.
@@ -476,7 +472,7 @@ impl<'a> Town<'a> {
         if counts.parted_chats > 0 && !self.may_differ {
             first = Some("a chat is parted, though nothing was lost".to_owned());
         }
-        first.map_or(Ok(()), |words| Err(found("audit", words)))
+        first.map_or(Ok(()), |words| Err(Failure::of("audit", words)))
     }
 
     /// Stands for all bytes that peers were sent, and all rows.

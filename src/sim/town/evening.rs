@@ -17,7 +17,7 @@ const ANSWER_US: u64 = 10_000_000;
 const QUIET_US: u64 = 2_000_000;
 
 fn restless(words: String) -> Failure {
-    Failure { checker: "rest", user: None, message: None, words }
+    Failure::of("rest", words)
 }
 
 impl Town<'_> {
