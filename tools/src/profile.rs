@@ -40,13 +40,15 @@ pub struct Arguments {
 
 /// Runs `profile`.
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    // Before anybody waits for nothing.
+    let first = readings::latency(arguments.admin)?;
+    // Before anybody waits for nothing, and not before there is anything to write.
     for path in [&arguments.json, &arguments.report].into_iter().flatten() {
         let opened = std::fs::OpenOptions::new().create(true).append(true).open(path);
         opened.with_context(|| format!("cannot write {}", path.display()))?;
     }
     let mut out = std::io::stdout().lock();
-    let account = watch(arguments.admin, arguments.seconds, Duration::from_secs(1), &mut out)?;
+    let (admin, every) = (arguments.admin, Duration::from_secs(1));
+    let account = watch(admin, first, arguments.seconds, every, &mut out)?;
     out.write_all(text::render(&account).as_bytes())?;
     let words = |path: &PathBuf| format!("cannot write {}", path.display());
     if let Some(path) = &arguments.json {
@@ -60,18 +62,18 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Looks on for so many intervals, and says each as it passes.
+/// Looks on for so many intervals after a first reading, and says each as it passes.
 fn watch(
     admin: SocketAddr,
+    first: Latency,
     intervals: u32,
     interval: Duration,
     out: &mut impl Write,
 ) -> anyhow::Result<Account> {
-    let first = readings::latency(admin)?;
     let begun = Instant::now();
     out.write_all(text::seconds_head().as_bytes())?;
     let mut times = Vec::new();
-    let mut last: Latency = first.clone();
+    let mut last = first.clone();
     for index in 1..=intervals {
         std::thread::sleep((begun + interval * index).saturating_duration_since(Instant::now()));
         let now = readings::latency(admin)?;
@@ -112,7 +114,8 @@ mod tests {
     fn a_server_is_watched_second_by_second_and_accounted_for() {
         let mut said = Vec::new();
         let admin = server(|reading| reading);
-        let account = watch(admin, 2, Duration::ZERO, &mut said).expect("it answers");
+        let first = readings::latency(admin).expect("it answers");
+        let account = watch(admin, first, 2, Duration::ZERO, &mut said).expect("it answers");
         assert_eq!(account.seconds, 2.0);
         let ends: Vec<_> = account.times.iter().map(|second| second.end_seconds).collect();
         assert_eq!(ends, [1.0, 2.0]);
@@ -124,7 +127,19 @@ mod tests {
     #[test]
     fn a_server_that_is_started_again_meanwhile_ends_it_in_words() {
         let admin = server(|reading| 5 - reading);
-        let told = watch(admin, 2, Duration::ZERO, &mut Vec::new()).expect_err("it is another run");
-        assert_eq!(told.to_string(), ANOTHER_RUN);
+        let first = readings::latency(admin).expect("it answers");
+        let told = watch(admin, first, 2, Duration::ZERO, &mut Vec::new());
+        assert_eq!(told.expect_err("it is another run").to_string(), ANOTHER_RUN);
+    }
+
+    #[test]
+    fn no_file_is_left_of_a_server_that_is_not_there() {
+        let nobody = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let admin = nobody.local_addr().expect("it is bound");
+        drop(nobody);
+        let json = std::env::temp_dir().join(format!("anser-profile-{}", std::process::id()));
+        let arguments = Arguments { admin, seconds: 1, json: Some(json.clone()), report: None };
+        run(&arguments).expect_err("nobody answers");
+        assert!(!json.exists());
     }
 }
