@@ -5,6 +5,7 @@
 //! 2. A kill loses nothing that was written.
 
 use crate::sim::prng::Prng;
+use crate::store::log::Durability;
 use std::collections::BTreeMap;
 
 /// What a disk writes whole.
@@ -17,6 +18,13 @@ pub enum Crash {
     Kill,
     /// The power goes; sectors that were not synced are there or not.
     PowerCut,
+}
+
+impl Crash {
+    /// Whether it may take what was acked.
+    pub fn may_lose(self, durability: Durability) -> bool {
+        (self, durability) == (Crash::PowerCut, Durability::Async)
+    }
 }
 
 /// A write that is with the disk and not yet on it.

@@ -170,13 +170,21 @@ impl Model {
     /// The messages that may be in a user's history.
     pub fn messages_of(&self, owner: UserId) -> impl Iterator<Item = &Message> {
         let keys = self.of.get(&owner).into_iter().flatten();
-        keys.map(|key| &self.messages[key]).filter(move |message| message.may_be_of(owner))
+        self.may_be_of(owner, keys)
     }
 
     /// The same of one author.
     pub fn messages_from(&self, author: UserId, owner: UserId) -> impl Iterator<Item = &Message> {
         let keys = self.of.get(&owner).into_iter();
         let keys = keys.flat_map(move |keys| keys.range((author, i64::MIN)..=(author, i64::MAX)));
+        self.may_be_of(owner, keys)
+    }
+
+    fn may_be_of<'a>(
+        &'a self,
+        owner: UserId,
+        keys: impl Iterator<Item = &'a Key>,
+    ) -> impl Iterator<Item = &'a Message> {
         keys.map(|key| &self.messages[key]).filter(move |message| message.may_be_of(owner))
     }
 
@@ -348,7 +356,7 @@ impl Model {
 
     /// What a crash takes was acked before it was on disk.
     pub fn may_lose(&self, crash: Crash) -> bool {
-        crash == Crash::PowerCut && self.terms.durability == Durability::Async
+        crash.may_lose(self.terms.durability)
     }
 
     fn take_back(&mut self, durable: Step) {

@@ -30,7 +30,7 @@ use crate::sim::plan::Plan;
 use crate::sim::prng::Prng;
 use crate::sim::sight;
 use crate::sim::storage::{Rows, Ruins, Storage};
-use crate::store::log::{Durability, Outcome};
+use crate::store::log::Outcome;
 use crate::store::{Direction, Range, Store};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -379,11 +379,10 @@ impl<'a> Town<'a> {
     fn go_down(&mut self, crash: Crash) -> Result<(), Failure> {
         let ground = &mut self.ground;
         let now = ground.chronicle.moment();
-        let durable = match (crash, self.plan.durability) {
-            (Crash::PowerCut, Durability::Async) => {
-                self.hosts.iter().map(|host| host.durable_ms(ground)).min().unwrap_or(now.ms)
-            }
-            _ => now.ms,
+        let may_lose = crash.may_lose(self.plan.durability);
+        let durable = match may_lose {
+            true => self.hosts.iter().map(|host| host.durable_ms(ground)).min().unwrap_or(now.ms),
+            false => now.ms,
         };
         ground.chronicle.tell_of(format_args!("server"), format_args!("goes down: {crash:?}"));
         let hosts = std::mem::take(&mut self.hosts).into_iter();
@@ -396,7 +395,6 @@ impl<'a> Town<'a> {
         }
         ground.mesh.crash();
         // A power cut may take back what had left: then nothing of it arrives later than that.
-        let may_lose = (crash, self.plan.durability) == (Crash::PowerCut, Durability::Async);
         ground.network.crash(&mut self.prng, !may_lose);
         self.may_differ |= may_lose;
         ground.chronicle.end_all(Fault::Stall);
@@ -406,6 +404,7 @@ impl<'a> Town<'a> {
         self.is_serving = false;
         let durable = Moment { ms: durable };
         self.crowd.witness(Observation::Crashed { crash, durable }, &self.ground)?;
+        self.start_clock()?;
         let pause = 1_000 + self.prng.below(200_000);
         self.after(pause, Happening::Start);
         Ok(())

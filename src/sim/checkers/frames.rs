@@ -388,13 +388,17 @@ fn is_open(sending: &Sending, device: DeviceId) -> bool {
     sending.device == device && !sending.is_answered
 }
 
-/// The sending that an Error answers: if an id is used, the first that is not the one kept.
+/// The sending that an Error answers: if an id is used, the first that is not the one kept, or
+/// the last, for what was kept and is forgotten is refused when it comes again.
 fn refused_sending(message: &Message, device: DeviceId, code: i64) -> Option<usize> {
     let open = || message.sendings.iter().enumerate().filter(|(_, it)| is_open(it, device));
     let (first, sending) = open().next()?;
+    if code != 409 {
+        return Some(first);
+    }
     let kept = message.taken.unwrap_or(sending.draft);
-    let mut others = open().filter(|(_, it)| code == 409 && it.draft != kept);
-    Some(others.next().map_or(first, |(at, _)| at))
+    let (at, _) = open().find(|(_, it)| it.draft != kept).or_else(|| open().last())?;
+    Some(at)
 }
 
 /// The sending that an Ack answers: the first open one, of the draft that is kept.

@@ -5,7 +5,7 @@ use crate::ids::ShardId;
 use crate::sim::chronicle::{Ambush, Halt};
 use crate::sim::coverage::{Fault, Stage};
 use crate::sim::disk::Crash;
-use crate::sim::observation::Observation;
+use crate::sim::observation::{Failure, Observation};
 
 /// Longer than redelivery takes, and shorter than what ends a silent connection.
 const NAP_US: u64 = 61_000_000;
@@ -43,7 +43,7 @@ impl Town<'_> {
                 self.crowd.witness(Observation::DiskFull(true), &self.ground)?;
                 self.last(Fault::DiskFull, 700_000);
             }
-            Fault::ClockJump => return self.set_clock(),
+            Fault::ClockJump => self.set_clock()?,
             Fault::Hostile => {
                 for _ in 0..1 + self.prng.below(3) {
                     self.crowd.stranger(&mut self.ground);
@@ -82,6 +82,8 @@ impl Town<'_> {
         let tears = !is_rare && crash == Crash::PowerCut && self.prng.once_in(4);
         let chosen = if tears { Stage::Writing } else { chosen };
         let is_of_start = [Stage::Replayed, Stage::Opened].contains(&chosen);
+        // Power that comes and goes: what a start writes first is on its way.
+        let is_of_start = is_of_start || tears && self.prng.once_in(3);
         let has_waited = self.ground.chronicle.ambush.is_some();
         let chronicle = &mut self.ground.chronicle;
         if has_waited || is_of_start {
@@ -132,7 +134,13 @@ impl Town<'_> {
         Ok(())
     }
 
-    fn set_clock(&mut self) -> Result<(), Halt> {
+    /// The clock of a machine that starts again may be wrong.
+    pub(super) fn start_clock(&mut self) -> Result<(), Failure> {
+        let may_jump = self.plan.faults.contains(&Fault::ClockJump) && !self.is_evening;
+        if may_jump && self.prng.once_in(3) { self.set_clock() } else { Ok(()) }
+    }
+
+    fn set_clock(&mut self) -> Result<(), Failure> {
         let most = [2_000_000, 20_000_000, 3_600_000_000, DAY_US][self.prng.below(4) as usize];
         let micros = self.prng.below(most) as i64;
         let micros = if self.prng.once_in(2) { micros } else { -micros };

@@ -175,6 +175,23 @@ fn messages_out_of_order_are_found() {
 
 /// Invariant 3 of sim::checkers.
 #[test]
+fn what_is_refused_after_it_was_forgotten_keeps_the_place_of_its_first_sending() {
+    let retention = Retention { messages: Some(2), days: None };
+    let mut story = Story::new(Terms { retention, ..SYNC });
+    let (a, b) = (story.connect(ann()), story.connect(bob()));
+    for id in [10, 11, 10] {
+        story.send(a, id, bob());
+    }
+    let words = "used".to_owned();
+    holds(story.hear(a, Heard::Error { source: Some(10), code: 409, words }));
+    holds(story.acked(a, 10));
+    holds(story.acked(a, 11));
+    holds(story.pushed(b, 10));
+    holds(story.pushed(b, 11));
+}
+
+/// Invariant 3 of sim::checkers.
+#[test]
 fn a_push_that_is_passed_over_is_found() {
     let mut story = Story::new(SYNC);
     let (a, b) = (story.connect(ann()), story.connect(bob()));
