@@ -56,18 +56,22 @@ impl Plan {
         let messages = prng.once_in(6).then(|| 5 + prng.below(60));
         // What is forgotten while it waits shows only where something waits.
         let is_narrow = prng.once_in(if messages.is_some() { 2 } else { 5 });
+        let (shards, people) = (1 + prng.below(4) as u16, 6 + prng.below(5) as u32);
+        let durability = if prng.once_in(4) { Durability::Async } else { Durability::Sync };
+        // Without cuts of power both are the same.
+        let is_cut = |fault| fault == Fault::PowerCut && durability == Durability::Async;
         Plan {
             seed,
-            shards: 1 + prng.below(4) as u16,
-            people: 6 + prng.below(5) as u32,
-            durability: if prng.once_in(4) { Durability::Async } else { Durability::Sync },
+            shards,
+            people,
+            durability,
             retention: Retention { messages, days: None },
             is_cold: prng.once_in(4),
             lane_room: if is_narrow { 1 + prng.below(2) as usize } else { MESH_PARCELS_MAX },
             turn_events: [1, 4, 32, 1024][prng.below(4) as usize],
             day_ms: 1_500 + prng.below(2_500),
             // Some together find what all of them would hide.
-            faults: CHOICES.iter().copied().filter(|_| prng.below(5) < 3).collect(),
+            faults: CHOICES.iter().copied().filter(|f| prng.below(5) < 3 || is_cut(*f)).collect(),
             fault_every_ms: 40 + prng.below(400),
             has_night: prng.once_in(6),
         }
