@@ -59,6 +59,8 @@ pub struct Nameless {
     pub draft: Draft,
     /// From when to when it may be taken in.
     pub deed: Deed,
+    /// A power cut may have taken it from one of its two homes.
+    pub is_parted: bool,
 }
 
 /// Which messages an Ack of a client names.
@@ -154,6 +156,17 @@ impl Model {
         });
         let deed = Deed::new(begun);
         message.sendings.push(Sending { device, draft, deed, is_answered: false });
+    }
+
+    /// It has shown which id a message without one was given.
+    pub fn adopted(&mut self, key: Key, nameless: Nameless) {
+        let Nameless { draft, device, deed, is_parted, .. } = nameless;
+        self.sent(key, draft, device, deed.begun);
+        let message = self.messages.get_mut(&key).expect("it was sent just now");
+        message.sendings.iter_mut().for_each(|sending| sending.deed.over = deed.over);
+        if is_parted {
+            message.take_back(deed.over);
+        }
     }
 
     /// Messages without an id that may be in a user's history.
@@ -362,6 +375,7 @@ impl Model {
     fn take_back(&mut self, durable: Step) {
         self.is_parted = true;
         self.messages.values_mut().for_each(|message| message.take_back(durable));
+        self.nameless.iter_mut().for_each(|one| one.is_parted = true);
         self.histories.retain(|_, (_, since)| *since <= durable);
         for chat in self.chats.values_mut() {
             chat.deleted = chat.deleted.filter(|deed| deed.over <= durable);

@@ -65,7 +65,7 @@ impl Checkers {
         let draft = Draft { to, kind, event, timestamp, content: content.clone() };
         if *id == 0 {
             let (author, deed) = (user, Deed::new(begun));
-            self.model.nameless.push(Nameless { author, device, draft, deed });
+            self.model.nameless.push(Nameless { author, device, draft, deed, is_parted: false });
         } else {
             self.model.sent((user, *id), draft, device, begun);
         }

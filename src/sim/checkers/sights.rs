@@ -99,10 +99,8 @@ impl Checkers {
     fn adopt(&mut self, key: Key, content: &str) {
         let is_it = |one: &Nameless| one.author == key.0 && one.draft.content == content;
         if let Some(at) = self.model.nameless.iter().position(is_it) {
-            let Nameless { device, draft, deed, .. } = self.model.nameless.remove(at);
-            self.model.sent(key, draft, device, deed.begun);
-            let message = self.model.messages.get_mut(&key).expect("it was sent just now");
-            message.sendings.iter_mut().for_each(|sending| sending.deed.over = deed.over);
+            let nameless = self.model.nameless.remove(at);
+            self.model.adopted(key, nameless);
         }
     }
 

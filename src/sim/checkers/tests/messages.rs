@@ -357,3 +357,19 @@ fn an_async_power_cut_takes_back_what_was_not_on_disk_and_nothing_else() {
         }
     }
 }
+
+/// Invariant 2 of sim::model.
+#[test]
+fn a_power_cut_may_take_a_message_without_an_id_from_its_author_alone() {
+    for (durability, may_lose) in [(Durability::Async, true), (Durability::Sync, false)] {
+        let mut story = Story::new(Terms { durability, ..SYNC });
+        let a = story.connect(ann());
+        let (from, to, event, kind) = (None, bob(), None, MessageType::Text);
+        let (content, timestamp) = (text(1000), Some(1000));
+        story.say(a, Said::Message { id: 0, from, to, kind, event, timestamp, content });
+        story.crash(Crash::PowerCut, Moment { ms: story.ms });
+        holds(story.page(bob(), &[shown(1000, 1)]));
+        let judged = story.page(ann(), &[]);
+        if may_lose { holds(judged) } else { fails(judged, "kept", Some(1000)) }
+    }
+}
