@@ -476,7 +476,9 @@ pub(crate) fn build(package: &str, name: &str) -> PathBuf {
     command.current_dir(root).args(["build", "--quiet", "--package", package, "--bin", name]);
     command.args(["--profile", if built == "debug" { "dev" } else { built }]);
     command.arg("--target-dir").arg(output_folder());
-    let status = command.status().expect("cargo runs these tests");
-    assert!(status.success(), "{name} does not build");
+    eprintln!("building {name}, where it is not up to date");
+    let built = command.status();
+    let is_built = built.as_ref().is_ok_and(|status| status.success());
+    assert!(is_built, "cargo does not build {name} in {}: {built:?}", root.display());
     profile.join(name)
 }

@@ -75,6 +75,14 @@ pub enum DataFolderError {
         /// The folder.
         folder: PathBuf,
     },
+    /// There is nothing to be read.
+    #[error("{} {why}: give the folder that the server has with its --data-dir", folder.display())]
+    NoData {
+        /// What was given.
+        folder: PathBuf,
+        /// What is wrong with it.
+        why: &'static str,
+    },
     /// What was there is gone.
     #[error(
         "{} is missing or empty, and messages were in it: nothing was changed; put it back from a \
@@ -86,12 +94,12 @@ pub enum DataFolderError {
         shard: PathBuf,
     },
     /// The manifest says no.
-    #[error("the data folder {}: {source}", folder.display())]
+    #[error("the data folder {}: {refusal}", folder.display())]
     Manifest {
         /// The data folder.
         folder: PathBuf,
         /// Why, and what to do.
-        source: ManifestError,
+        refusal: ManifestError,
     },
 }
 
@@ -103,7 +111,7 @@ pub fn open_or_create(
 ) -> Result<(Manifest, FolderLock), DataFolderError> {
     let system =
         |doing| move |source| DataFolderError::System { folder: folder.to_owned(), doing, source };
-    let refused = |source| DataFolderError::Manifest { folder: folder.to_owned(), source };
+    let refused = |refusal| DataFolderError::Manifest { folder: folder.to_owned(), refusal };
     // A count that no folder can have is refused before anything is made.
     let new = Manifest::new(shards.asked.unwrap_or(shards.default)).map_err(refused)?;
     fs::create_dir_all(folder).map_err(system("make it"))?;
@@ -167,8 +175,17 @@ fn refuse_missing(folder: &Path, manifest: &Manifest) -> Result<(), DataFolderEr
 
 /// Takes the lock of a data folder that is there and in nobody's use, and reads its manifest.
 pub fn open_stopped(folder: &Path) -> Result<(Manifest, FolderLock), DataFolderError> {
-    if !folder.join(MANIFEST).is_file() {
-        return Err(DataFolderError::Foreign { folder: folder.to_owned() });
+    let why = if !folder.exists() {
+        Some("is not there")
+    } else if !folder.is_dir() {
+        Some("is no folder")
+    } else if !folder.join(MANIFEST).is_file() {
+        Some("holds no manifest.toml, so it is no data folder")
+    } else {
+        None
+    };
+    if let Some(why) = why {
+        return Err(DataFolderError::NoData { folder: folder.to_owned(), why });
     }
     open_or_create(folder, Shards { asked: None, default: 1 })
 }

@@ -122,6 +122,7 @@ pub(super) struct Berth {
 pub fn serve(config: &Config) -> Result<(), ServeError> {
     refuse_unfit(&doctor::examine(config))?;
     let cores = allowed_cores();
+    refuse_taken_ports(config)?;
     let layout = lay_out(config, cores.len())?;
     let (http, http_sockets) = listen("http", config.http, layout.shards)?;
     let (ws, ws_sockets) = listen("ws", config.ws, layout.shards)?;
@@ -252,6 +253,20 @@ fn lay_out(config: &Config, cores: usize) -> Result<Layout, ServeError> {
     let (manifest, lock) = data_folder::open_or_create(&config.data_dir, shards)?;
     let Manifest { shards, lanes, .. } = manifest;
     Ok(Layout { shards, lanes, folder: Some((manifest, lock)) })
+}
+
+/// A folder that a start makes has its shard count for good: none is made by a start that fails
+/// because another server has the ports.
+fn refuse_taken_ports(config: &Config) -> Result<(), ServeError> {
+    let makes_folder =
+        config.store == StoreKind::Disk && !config.data_dir.join(data_folder::MANIFEST).exists();
+    if makes_folder {
+        let ports = [("http", config.http), ("ws", config.ws), ("admin", config.admin)];
+        for (setting, address) in ports {
+            listen(setting, address, 1)?;
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn listen(

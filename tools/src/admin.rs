@@ -34,6 +34,7 @@ pub fn ask(admin: SocketAddr, what: &str, patience: Duration) -> anyhow::Result<
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
     match head.split(' ').nth(1) {
         Some("200") => Ok(body.to_owned()),
+        Some("404") => bail!("{admin} says 404: is it the admin port? {}", body.trim()),
         Some(code) => bail!("the server on {admin} says {code}: {}", body.trim()),
         None => bail!("{admin} is no admin port of a server"),
     }
@@ -89,7 +90,8 @@ mod tests {
         let admin = stub::serve(|path| (path == "/metrics").then(|| "figures\n".to_owned()));
         assert_eq!(get(admin, "/metrics").expect("it is there"), "figures\n");
         let refused = get(admin, "/admin/latency").expect_err("it is not there").to_string();
-        assert_eq!(refused, format!("the server on {admin} says 404: there is no such page"));
+        let words = format!("{admin} says 404: is it the admin port? there is no such page");
+        assert_eq!(refused, words);
         let nobody = {
             let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
             listener.local_addr().expect("it listens")

@@ -48,6 +48,9 @@ pub struct Arguments {
     /// Read again what the folder has, and copy anew what is damaged
     #[arg(long)]
     check: bool,
+    /// Let go of the backup that is there, though it is of another server or of a later moment
+    #[arg(long)]
+    replace: bool,
 }
 
 /// Bytes copied and to be copied, and no faster than was asked for.
@@ -126,11 +129,11 @@ impl Source {
 
 /// Runs `backup`.
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let keep = Keep::open_to_write(&arguments.to)?;
     let source = match &arguments.data_dir {
         Some(data) => {
             let stopped = Stopped::open(data).context(
-                "if a server uses it, leave out --data-dir and give its admin port with --admin",
+                "--data-dir is for a server that is stopped; of one that runs give --admin, its \
+                 admin port",
             )?;
             Source::Stopped(Box::new(stopped))
         }
@@ -139,7 +142,9 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             Source::Running { admin, cut: admin::make_cut(admin)? }
         }
     };
-    let copied = copy_all(&source, &keep, arguments);
+    // A folder is made where there is something to put into it.
+    let keep = Keep::open_to_write(&arguments.to);
+    let copied = keep.and_then(|keep| copy_all(&source, &keep, arguments));
     // The copy's own error says more than that of letting go.
     let gone = source.let_go();
     let Copied { inventory, files, bytes } = copied?;
@@ -165,6 +170,9 @@ fn copy_all(source: &Source, keep: &Keep, arguments: &Arguments) -> anyhow::Resu
     let text = fs::read_to_string(&list)
         .with_context(|| format!("cannot read {}: is the server on this machine?", list.display()));
     let inventory = Inventory::parse(&text?).with_context(|| list.display().to_string())?;
+    if !arguments.replace {
+        keep.refuse_to_go_back(&inventory)?;
+    }
     let mut missing = BTreeMap::new();
     for file in &inventory.files {
         if !keep.has(file, arguments.check)? {

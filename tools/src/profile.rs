@@ -14,10 +14,13 @@ use crate::readings::{self, Latency};
 use account::{ANOTHER_RUN, Account, Second};
 use anyhow::Context;
 use clap::Args;
+use signal_hook::consts::SIGINT;
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// What `profile` is told.
@@ -38,17 +41,21 @@ pub struct Arguments {
     report: Option<PathBuf>,
 }
 
+/// What a profile that was broken off by Ctrl-C exits with, as shells have it.
+const INTERRUPTED: u8 = 130;
+
 /// Runs `profile`.
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let is_told_to_stop = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register_conditional_default(SIGINT, is_told_to_stop.clone())?;
+    signal_hook::flag::register(SIGINT, is_told_to_stop.clone())?;
     let first = readings::latency(arguments.admin)?;
-    // Before anybody waits for nothing, and not before there is anything to write.
-    for path in [&arguments.json, &arguments.report].into_iter().flatten() {
-        let opened = std::fs::OpenOptions::new().create(true).append(true).open(path);
-        opened.with_context(|| format!("cannot write {}", path.display()))?;
-    }
     let mut out = std::io::stdout().lock();
-    let (admin, every) = (arguments.admin, Duration::from_secs(1));
-    let account = watch(admin, first, arguments.seconds, every, &mut out)?;
+    let watch = Watch { admin: arguments.admin, every: Duration::from_secs(1), is_told_to_stop };
+    for path in [&arguments.json, &arguments.report].into_iter().flatten() {
+        look_whether_it_can_be_written(path)?;
+    }
+    let (account, ended) = watch.look_on(&first, arguments.seconds, &mut out)?;
     out.write_all(text::render(&account).as_bytes())?;
     let words = |path: &PathBuf| format!("cannot write {}", path.display());
     if let Some(path) = &arguments.json {
@@ -59,34 +66,81 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         std::fs::write(path, picture::render(&account)).with_context(|| words(path))?;
         writeln!(out, "\nthe page is {}", path.display())?;
     }
-    Ok(ExitCode::SUCCESS)
+    ended.map(|end| match end {
+        End::Whole => ExitCode::SUCCESS,
+        End::Interrupted => ExitCode::from(INTERRUPTED),
+    })
 }
 
-/// Looks on for so many intervals after a first reading, and says each as it passes.
-fn watch(
+/// Before anybody waits for nothing. What was not there before is not there afterwards.
+fn look_whether_it_can_be_written(path: &Path) -> anyhow::Result<()> {
+    let words = || format!("cannot write {}", path.display());
+    let is_there = path.exists();
+    let opened = std::fs::OpenOptions::new().create(true).append(true).open(path);
+    opened.with_context(words)?;
+    if is_there { Ok(()) } else { std::fs::remove_file(path).with_context(words) }
+}
+
+/// How looking on ended, if the server was there until then.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum End {
+    Whole,
+    Interrupted,
+}
+
+/// Looks on.
+struct Watch {
     admin: SocketAddr,
-    first: Latency,
-    intervals: u32,
-    interval: Duration,
-    out: &mut impl Write,
-) -> anyhow::Result<Account> {
-    let begun = Instant::now();
-    out.write_all(text::seconds_head().as_bytes())?;
-    let mut times = Vec::new();
-    let mut last = first.clone();
-    for index in 1..=intervals {
-        std::thread::sleep((begun + interval * index).saturating_duration_since(Instant::now()));
-        let now = readings::latency(admin)?;
-        let period = now.since(&last).context(ANOTHER_RUN)?;
-        let since_begin = now.steady_ns.saturating_sub(first.steady_ns) as f64 / 1e9;
-        let second = Second::of(&period, since_begin);
-        out.write_all(text::second(&second).as_bytes())?;
-        out.flush()?;
-        times.push(second);
-        last = now;
+    every: Duration,
+    is_told_to_stop: Arc<AtomicBool>,
+}
+
+impl Watch {
+    /// For so many intervals after a first reading; says each as it passes. A server that is gone
+    /// meanwhile leaves the account of what was seen until then.
+    fn look_on(
+        &self,
+        first: &Latency,
+        intervals: u32,
+        out: &mut impl Write,
+    ) -> anyhow::Result<(Account, anyhow::Result<End>)> {
+        let begun = Instant::now();
+        out.write_all(text::seconds_head().as_bytes())?;
+        let (mut times, mut last) = (Vec::new(), first.clone());
+        let mut ended = Ok(End::Whole);
+        for index in 1..=intervals {
+            let due = begun + self.every * index;
+            // A signal cuts a sleep short only as far as this.
+            while Instant::now() < due && !self.is_told_to_stop.load(Ordering::Relaxed) {
+                let left = due.saturating_duration_since(Instant::now());
+                std::thread::sleep(left.min(Duration::from_millis(50)));
+            }
+            let now = match readings::latency(self.admin) {
+                Ok(now) => now,
+                Err(error) if times.is_empty() => return Err(error),
+                Err(error) => {
+                    ended = Err(error.context("it was there until now"));
+                    break;
+                }
+            };
+            let period = now.since(&last).context(ANOTHER_RUN)?;
+            let since_begin = now.steady_ns.saturating_sub(first.steady_ns) as f64 / 1e9;
+            let second = Second::of(&period, since_begin);
+            out.write_all(text::second(&second).as_bytes())?;
+            out.flush()?;
+            times.push(second);
+            last = now;
+            if self.is_told_to_stop.load(Ordering::Relaxed) {
+                ended = Ok(End::Interrupted);
+                break;
+            }
+        }
+        let kept = match ended {
+            Ok(_) => (readings::slow(self.admin)?, readings::away(self.admin)?),
+            Err(_) => Default::default(),
+        };
+        Ok((Account::of(first, &last, times, kept)?, ended))
     }
-    let kept = (readings::slow(admin)?, readings::away(admin)?);
-    Account::of(&first, &last, times, kept)
 }
 
 #[cfg(test)]
@@ -94,7 +148,7 @@ mod tests {
     use super::*;
     use crate::admin::stub;
     use crate::fixture;
-    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::sync::atomic::AtomicU64;
 
     /// A server that ages by `step(n)` seconds at the n-th reading.
     fn server(age: fn(u64) -> u64) -> SocketAddr {
@@ -110,12 +164,43 @@ mod tests {
         })
     }
 
+    /// Looks on for two intervals.
+    fn look_on(
+        admin: SocketAddr,
+        is_told_to_stop: bool,
+        said: &mut Vec<u8>,
+    ) -> anyhow::Result<(Account, anyhow::Result<End>)> {
+        let first = readings::latency(admin).expect("it answers");
+        let is_told_to_stop = Arc::new(AtomicBool::new(is_told_to_stop));
+        Watch { admin, every: Duration::ZERO, is_told_to_stop }.look_on(&first, 2, said)
+    }
+
+    #[test]
+    fn who_is_told_to_stop_accounts_for_what_was_seen() {
+        let told = look_on(server(|reading| reading), true, &mut Vec::new());
+        let (account, ended) = told.expect("it answers");
+        assert_eq!((account.seconds, account.times.len()), (1.0, 1));
+        assert_eq!(ended.expect("it was there"), End::Interrupted);
+    }
+
+    #[test]
+    fn a_server_that_is_gone_is_accounted_for_until_then() {
+        let readings = AtomicU64::new(0);
+        let admin = stub::serve(move |path| {
+            let reading = readings.fetch_add(1, Ordering::Relaxed);
+            (path == "/admin/latency" && reading < 2).then(|| fixture::latency(reading).to_string())
+        });
+        let (account, ended) = look_on(admin, false, &mut Vec::new()).expect("it was there");
+        assert_eq!((account.seconds, account.times.len()), (1.0, 1));
+        assert_eq!(ended.expect_err("it is gone").to_string(), "it was there until now");
+    }
+
     #[test]
     fn a_server_is_watched_second_by_second_and_accounted_for() {
         let mut said = Vec::new();
         let admin = server(|reading| reading);
-        let first = readings::latency(admin).expect("it answers");
-        let account = watch(admin, first, 2, Duration::ZERO, &mut said).expect("it answers");
+        let (account, ended) = look_on(admin, false, &mut said).expect("it answers");
+        assert_eq!(ended.expect("it was there"), End::Whole);
         assert_eq!(account.seconds, 2.0);
         let ends: Vec<_> = account.times.iter().map(|second| second.end_seconds).collect();
         assert_eq!(ends, [1.0, 2.0]);
@@ -127,8 +212,7 @@ mod tests {
     #[test]
     fn a_server_that_is_started_again_meanwhile_ends_it_in_words() {
         let admin = server(|reading| 5 - reading);
-        let first = readings::latency(admin).expect("it answers");
-        let told = watch(admin, first, 2, Duration::ZERO, &mut Vec::new());
+        let told = look_on(admin, false, &mut Vec::new());
         assert_eq!(told.expect_err("it is another run").to_string(), ANOTHER_RUN);
     }
 

@@ -125,7 +125,9 @@ impl Target {
             for (client, part) in clients.iter_mut().zip(parts()) {
                 for _ in part {
                     let answer = client.answer();
-                    ensure!(answer.status == 200, "{path}: {answer:?}");
+                    let (http, status) = (self.http, answer.status);
+                    ensure!(status != 404, "{http} does not know {path}: is it the HTTP port?");
+                    ensure!(status == 200, "{path} says {status}: {}", answer.body.trim());
                     each(answer.json())?;
                 }
             }

@@ -397,7 +397,7 @@ fn refused_sending(message: &Message, device: DeviceId, code: i64) -> Option<usi
         return Some(first);
     }
     let kept = message.taken.unwrap_or(sending.draft);
-    let (at, _) = open().find(|(_, it)| it.draft != kept).or_else(|| open().last())?;
+    let (at, _) = open().find(|(_, it)| it.draft != kept).or_else(|| open().next_back())?;
     Some(at)
 }
 

@@ -53,15 +53,50 @@ impl Keep {
         Ok(Keep { folder: folder.to_owned(), _lock: Some(lock) })
     }
 
+    /// Refuses what would not be the next backup of the server whose backup is here: a server that
+    /// came up empty on a new disk would take with it the only copy of what was on the old one.
+    pub fn refuse_to_go_back(&self, next: &Inventory) -> anyhow::Result<()> {
+        let list = self.folder.join(LIST);
+        let text = match fs::read_to_string(&list) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            read => read.with_context(|| list.display().to_string())?,
+        };
+        let advice = "nothing was changed; give another folder, or let go of that backup with \
+                      --replace";
+        let here = Inventory::parse(&text)
+            .with_context(|| format!("the backup in {}: {advice}", self.shown()))?;
+        if next.shards != here.shards {
+            let (old, new) = (here.shards, next.shards);
+            bail!("the backup in {} has {old} shards, the server {new}: {advice}", self.shown());
+        }
+        let turns = here.positions.iter().zip(&next.positions);
+        if let Some((shard, (old, new))) = turns.enumerate().find(|(_, (old, new))| old > new) {
+            bail!(
+                "the backup in {} is of another server, or of a later moment: shard {shard} was at \
+                 its turn {old} and is at {new}; {advice}",
+                self.shown()
+            );
+        }
+        Ok(())
+    }
+
+    fn shown(&self) -> std::path::Display<'_> {
+        self.folder.display()
+    }
+
     /// A folder to read a backup from, and its list.
     pub fn open_to_read(folder: &Path) -> anyhow::Result<(Keep, Inventory)> {
         let list = folder.join(LIST);
         let text = fs::read_to_string(&list).with_context(|| {
-            format!(
-                "{} cannot be read: no backup was ever finished there; run `anser-tools backup` \
-                 again, it goes on where it was broken off",
-                list.display()
-            )
+            let why = if !folder.is_dir() {
+                "there is no such folder"
+            } else if folder.join(FILES).is_dir() {
+                "no backup was ever finished there; run `anser-tools backup` again, it goes on \
+                 where it was broken off"
+            } else {
+                "it is no backup"
+            };
+            format!("{}: {why}", folder.display())
         })?;
         let inventory = Inventory::parse(&text).with_context(|| list.display().to_string())?;
         Ok((Keep { folder: folder.to_owned(), _lock: None }, inventory))
@@ -233,6 +268,26 @@ mod tests {
         assert_eq!(fs::read_dir(folder.0.join(FILES)).expect("temporary").count(), 1);
         let (_, found) = Keep::open_to_read(&folder.0).expect("it is finished");
         assert_eq!(found.files, [file]);
+    }
+
+    #[test]
+    fn a_backup_that_would_go_back_in_time_is_refused() {
+        let folder = Temporary::new("back");
+        let keep = Keep::open_to_write(&folder.0).expect("it is new");
+        let at = |positions: &[u64]| Inventory {
+            shards: positions.len() as u16,
+            positions: positions.to_vec(),
+            ..inventory(Vec::new())
+        };
+        keep.refuse_to_go_back(&at(&[0, 0])).expect("there is none yet");
+        keep.finish(&at(&[10, 20])).expect("temporary");
+        keep.refuse_to_go_back(&at(&[10, 21])).expect("it has gone on");
+        for other in [at(&[11, 19]), at(&[0, 0]), at(&[30])] {
+            let told = keep.refuse_to_go_back(&other).expect_err("it goes back").to_string();
+            assert!(told.contains("--replace"), "{told}");
+        }
+        fs::write(folder.0.join(LIST), "format = 99").expect("temporary");
+        keep.refuse_to_go_back(&at(&[10, 21])).expect_err("it is of a later program");
     }
 
     /// Holds invariants 2 and 3 of `backup::keep`.
