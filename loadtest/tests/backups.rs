@@ -431,10 +431,33 @@ fn a_backup_that_fails_leaves_no_cut_and_says_why() {
     assert!(failed.said.contains(".part cannot be written"), "{}", failed.said);
     let cuts = fs::read_dir(server.data().join("backups")).expect("cuts were made").count();
     assert_eq!(cuts, 0);
-    let nobody = run_tools(&["backup", "--admin", "127.0.0.1:1", "--to", text(&to)]);
+    let none = backup.path().join("none");
+    let nobody = run_tools(&["backup", "--admin", "127.0.0.1:1", "--to", text(&none)]);
     assert!(nobody.said.contains("no server answers"), "{}", nobody.said);
+    assert!(!none.exists(), "nothing is made for nothing");
     let memory = Setup::shards(1).with("--store", "memory").start();
     let admin = memory.admin.to_string();
     let nothing = run_tools(&["backup", "--admin", &admin, "--to", text(&to)]);
     assert!(nothing.said.contains("nothing to back up"), "{}", nothing.said);
+}
+
+#[test]
+fn an_empty_server_does_not_take_the_place_of_the_only_copy_unless_told_to() {
+    let (server, bo, sent) = large();
+    let backup = Folder::new();
+    let to = backup.path().join("backup");
+    back_up(&server, &to);
+    let empty = Setup::shards(2).start();
+    let admin = empty.admin.to_string();
+    let again = ["backup", "--admin", &admin, "--to", text(&to)];
+    let refused = run_tools(&again);
+    assert_eq!(refused.code, Some(1), "{}", refused.said);
+    assert!(refused.said.contains("--replace"), "{}", refused.said);
+    drop(server);
+    let restored = Setup::shards(2).start_in(restore(&to));
+    assert_eq!(ids(&World::on(&restored, TENANT).offline(bo)), sent);
+    // What was restored goes on from there.
+    back_up(&restored, &to);
+    let told = run_tools(&[&again[..], &["--replace"]].concat());
+    assert_eq!(told.code, Some(0), "{}", told.said);
 }

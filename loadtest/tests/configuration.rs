@@ -264,3 +264,25 @@ fn a_shards_folder_that_is_missing_is_refused_and_not_made_anew() {
     std::fs::rename(&aside, &lost).expect("temporary");
     stopped.start();
 }
+
+#[test]
+fn a_start_whose_ports_are_taken_leaves_nothing_in_the_data_folder() {
+    let server = Setup::shards(1).start();
+    let folder = Folder::new();
+    let data = folder.path().join("data");
+    let given = data.to_string_lossy().into_owned();
+    for taken in [("--http", server.http), ("--ws", server.ws), ("--admin", server.admin)] {
+        let mut arguments = vec!["serve".to_owned(), "--data-dir".to_owned(), given.clone()];
+        for port in ["--http", "--ws", "--admin"] {
+            let free = "127.0.0.1:0".to_owned();
+            let address = if port == taken.0 { taken.1.to_string() } else { free };
+            arguments.extend([port.to_owned(), address]);
+        }
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let refused = run(&arguments, &[]);
+        assert_eq!(refused.code, Some(1), "{taken:?}: {}", refused.said);
+        assert!(refused.said.contains(&taken.1.to_string()), "{taken:?}: {}", refused.said);
+        let left = fs::read_dir(&data).map_or(0, Iterator::count);
+        assert_eq!(left, 0, "{taken:?}: it can be made with any number of shards");
+    }
+}
