@@ -76,7 +76,7 @@ pub enum DataFolderError {
         folder: PathBuf,
     },
     /// There is nothing to be read.
-    #[error("{} {why}: give the folder that the server has with its --data-dir", folder.display())]
+    #[error("{} {why}", folder.display())]
     NoData {
         /// What was given.
         folder: PathBuf,
@@ -94,12 +94,12 @@ pub enum DataFolderError {
         shard: PathBuf,
     },
     /// The manifest says no.
-    #[error("the data folder {}: {refusal}", folder.display())]
+    #[error("the data folder {}", folder.display())]
     Manifest {
         /// The data folder.
         folder: PathBuf,
         /// Why, and what to do.
-        refusal: ManifestError,
+        source: ManifestError,
     },
 }
 
@@ -111,7 +111,7 @@ pub fn open_or_create(
 ) -> Result<(Manifest, FolderLock), DataFolderError> {
     let system =
         |doing| move |source| DataFolderError::System { folder: folder.to_owned(), doing, source };
-    let refused = |refusal| DataFolderError::Manifest { folder: folder.to_owned(), refusal };
+    let refused = |source| DataFolderError::Manifest { folder: folder.to_owned(), source };
     // A count that no folder can have is refused before anything is made.
     let new = Manifest::new(shards.asked.unwrap_or(shards.default)).map_err(refused)?;
     fs::create_dir_all(folder).map_err(system("make it"))?;
@@ -175,17 +175,23 @@ fn refuse_missing(folder: &Path, manifest: &Manifest) -> Result<(), DataFolderEr
 
 /// Takes the lock of a data folder that is there and in nobody's use, and reads its manifest.
 pub fn open_stopped(folder: &Path) -> Result<(Manifest, FolderLock), DataFolderError> {
-    let why = if !folder.exists() {
-        Some("is not there")
-    } else if !folder.is_dir() {
-        Some("is no folder")
-    } else if !folder.join(MANIFEST).is_file() {
-        Some("holds no manifest.toml, so it is no data folder")
-    } else {
-        None
-    };
-    if let Some(why) = why {
-        return Err(DataFolderError::NoData { folder: folder.to_owned(), why });
+    let no_data = |why| Err(DataFolderError::NoData { folder: folder.to_owned(), why });
+    match fs::metadata(folder.join(MANIFEST)) {
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+            return no_data("is no folder");
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound && folder.is_dir() => {
+            return no_data(
+                "holds no manifest.toml: it is no data folder, or manifest.toml has to be put back \
+                 from a copy",
+            );
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return no_data("is not there"),
+        Err(source) => {
+            let doing = "read its manifest.toml";
+            return Err(DataFolderError::System { folder: folder.to_owned(), doing, source });
+        }
     }
     open_or_create(folder, Shards { asked: None, default: 1 })
 }
@@ -294,6 +300,7 @@ fn write_whole(folder: &Path, name: &str, text: &str) -> io::Result<()> {
 mod tests {
     use super::*;
     use crate::store::view::tests::TempFolder;
+    use std::error::Error;
 
     fn open(folder: &TempFolder, asked: Option<u16>) -> Result<Manifest, DataFolderError> {
         open_or_create(folder.path(), Shards { asked, default: 2 }).map(|(manifest, _)| manifest)
@@ -304,9 +311,10 @@ mod tests {
         let folder = TempFolder::new();
         assert_eq!(open(&folder, Some(4)).expect("new").shards, 4);
         assert_eq!(open(&folder, None).expect("made").shards, 4);
-        let refusal = open(&folder, Some(2)).expect_err("another count").to_string();
-        assert!(refusal.contains("--shards 4"), "{refusal}");
-        assert!(refusal.contains(&folder.path().display().to_string()), "{refusal}");
+        let refusal = open(&folder, Some(2)).expect_err("another count");
+        assert!(refusal.to_string().contains(&folder.path().display().to_string()), "{refusal}");
+        let cause = refusal.source().expect("the manifest's").to_string();
+        assert!(cause.contains("--shards 4"), "{cause}");
         let other = TempFolder::new();
         assert_eq!(open(&other, None).expect("new").shards, 2);
     }

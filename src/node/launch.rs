@@ -255,8 +255,8 @@ fn lay_out(config: &Config, cores: usize) -> Result<Layout, ServeError> {
     Ok(Layout { shards, lanes, folder: Some((manifest, lock)) })
 }
 
-/// A folder that a start makes has its shard count for good: none is made by a start that fails
-/// because another server has the ports.
+/// A folder that a start makes has its shard count until it is resharded: none is made by a start
+/// that fails because another server has the ports.
 fn refuse_taken_ports(config: &Config) -> Result<(), ServeError> {
     let makes_folder =
         config.store == StoreKind::Disk && !config.data_dir.join(data_folder::MANIFEST).exists();

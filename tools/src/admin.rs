@@ -34,7 +34,9 @@ pub fn ask(admin: SocketAddr, what: &str, patience: Duration) -> anyhow::Result<
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
     match head.split(' ').nth(1) {
         Some("200") => Ok(body.to_owned()),
-        Some("404") => bail!("{admin} says 404: is it the admin port? {}", body.trim()),
+        Some("404") if what.starts_with("GET") => {
+            bail!("{admin} says 404: is it the admin port? {}", body.trim())
+        }
         Some(code) => bail!("the server on {admin} says {code}: {}", body.trim()),
         None => bail!("{admin} is no admin port of a server"),
     }

@@ -129,6 +129,10 @@ impl Source {
 
 /// Runs `backup`.
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    // A folder that is there is looked at before the server has any work; a new one is made when
+    // there is something to put into it.
+    let is_there = arguments.to.exists();
+    let keep = is_there.then(|| Keep::open_to_write(&arguments.to)).transpose()?;
     let source = match &arguments.data_dir {
         Some(data) => {
             let stopped = Stopped::open(data).context(
@@ -142,9 +146,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             Source::Running { admin, cut: admin::make_cut(admin)? }
         }
     };
-    // A folder is made where there is something to put into it.
-    let keep = Keep::open_to_write(&arguments.to);
-    let copied = keep.and_then(|keep| copy_all(&source, &keep, arguments));
+    let copied = copy_all(&source, keep, arguments);
     // The copy's own error says more than that of letting go.
     let gone = source.let_go();
     let Copied { inventory, files, bytes } = copied?;
@@ -165,11 +167,12 @@ struct Copied {
     bytes: u64,
 }
 
-fn copy_all(source: &Source, keep: &Keep, arguments: &Arguments) -> anyhow::Result<Copied> {
+fn copy_all(source: &Source, keep: Option<Keep>, arguments: &Arguments) -> anyhow::Result<Copied> {
     let list = source.folder().join(LIST);
     let text = fs::read_to_string(&list)
         .with_context(|| format!("cannot read {}: is the server on this machine?", list.display()));
     let inventory = Inventory::parse(&text?).with_context(|| list.display().to_string())?;
+    let keep = keep.map_or_else(|| Keep::open_to_write(&arguments.to), Ok)?;
     if !arguments.replace {
         keep.refuse_to_go_back(&inventory)?;
     }
@@ -183,7 +186,7 @@ fn copy_all(source: &Source, keep: &Keep, arguments: &Arguments) -> anyhow::Resu
     let progress = Progress::new("copying", bytes, arguments.rate << 20);
     let mut progress = progress.stopped_by_signals()?;
     for file in missing.values() {
-        take(source.folder(), keep, file, &mut progress)?;
+        take(source.folder(), &keep, file, &mut progress)?;
     }
     progress.end();
     keep.finish(&inventory)?;

@@ -12,7 +12,7 @@ mod waterfall;
 
 use crate::readings::{self, Latency};
 use account::{ANOTHER_RUN, Account, Second};
-use anyhow::Context;
+use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use signal_hook::consts::SIGINT;
 use std::io::Write;
@@ -41,6 +41,8 @@ pub struct Arguments {
     report: Option<PathBuf>,
 }
 
+/// What is said of a server that stops answering.
+const GONE: &str = "it was there until now";
 /// What a profile that was broken off by Ctrl-C exits with, as shells have it.
 const INTERRUPTED: u8 = 130;
 
@@ -75,7 +77,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 /// Before anybody waits for nothing. What was not there before is not there afterwards.
 fn look_whether_it_can_be_written(path: &Path) -> anyhow::Result<()> {
     let words = || format!("cannot write {}", path.display());
-    let is_there = path.exists();
+    let is_there = path.symlink_metadata().is_ok();
     let opened = std::fs::OpenOptions::new().create(true).append(true).open(path);
     opened.with_context(words)?;
     if is_there { Ok(()) } else { std::fs::remove_file(path).with_context(words) }
@@ -110,7 +112,7 @@ impl Watch {
         let mut ended = Ok(End::Whole);
         for index in 1..=intervals {
             let due = begun + self.every * index;
-            // A signal cuts a sleep short only as far as this.
+            // A sleep goes on after a signal: so it is slept in short parts.
             while Instant::now() < due && !self.is_told_to_stop.load(Ordering::Relaxed) {
                 let left = due.saturating_duration_since(Instant::now());
                 std::thread::sleep(left.min(Duration::from_millis(50)));
@@ -119,11 +121,18 @@ impl Watch {
                 Ok(now) => now,
                 Err(error) if times.is_empty() => return Err(error),
                 Err(error) => {
-                    ended = Err(error.context("it was there until now"));
+                    ended = Err(error.context(GONE));
                     break;
                 }
             };
-            let period = now.since(&last).context(ANOTHER_RUN)?;
+            let period = match now.since(&last) {
+                Some(period) => period,
+                None if times.is_empty() => bail!(ANOTHER_RUN),
+                None => {
+                    ended = Err(anyhow!("it was started again; nothing is told of that run"));
+                    break;
+                }
+            };
             let since_begin = now.steady_ns.saturating_sub(first.steady_ns) as f64 / 1e9;
             let second = Second::of(&period, since_begin);
             out.write_all(text::second(&second).as_bytes())?;
@@ -135,9 +144,13 @@ impl Watch {
                 break;
             }
         }
-        let kept = match ended {
-            Ok(_) => (readings::slow(self.admin)?, readings::away(self.admin)?),
-            Err(_) => Default::default(),
+        let slow = readings::slow(self.admin);
+        let kept = match slow.and_then(|slow| Ok((slow, readings::away(self.admin)?))) {
+            Ok(kept) => kept,
+            Err(error) => {
+                ended = ended.and(Err(error.context(GONE)));
+                Default::default()
+            }
         };
         Ok((Account::of(first, &last, times, kept)?, ended))
     }
@@ -192,7 +205,7 @@ mod tests {
         });
         let (account, ended) = look_on(admin, false, &mut Vec::new()).expect("it was there");
         assert_eq!((account.seconds, account.times.len()), (1.0, 1));
-        assert_eq!(ended.expect_err("it is gone").to_string(), "it was there until now");
+        assert_eq!(ended.expect_err("it is gone").to_string(), GONE);
     }
 
     #[test]

@@ -126,8 +126,9 @@ impl Target {
                 for _ in part {
                     let answer = client.answer();
                     let (http, status) = (self.http, answer.status);
-                    ensure!(status != 404, "{http} does not know {path}: is it the HTTP port?");
-                    ensure!(status == 200, "{path} says {status}: {}", answer.body.trim());
+                    let advice = if status == 404 { ": is it the HTTP port?" } else { "" };
+                    let words = answer.body.trim();
+                    ensure!(status == 200, "{http} says {status} to {path}{advice} {words}");
                     each(answer.json())?;
                 }
             }

@@ -230,9 +230,9 @@ impl Checkers {
             let key = self.key_of(owner, entry.peer, entry.last.as_ref()?)?;
             let message = &self.model.messages[&key];
             let is_still = chat.top.is_still(span.asked) && message.is_surely_in(owner, span.asked);
-            // A parted one that was sent again may be twice in a history, and is here once.
-            let is_one = !message.is_of_two() && !message.is_parted;
-            (is_still && is_one).then_some((entry.top, message.seq(owner)?))
+            // One that was lost and sent again may be twice in a history, and is here once.
+            let may_be_two = message.is_of_two() || message.is_parted && message.is_shaken;
+            (is_still && !may_be_two).then_some((entry.top, message.seq(owner)?))
         };
         let ranks: Vec<(bool, u64)> = entries.iter().filter_map(rank).collect();
         if ranks.windows(2).any(|two| two[0] < two[1]) {

@@ -83,13 +83,13 @@ impl Town<'_> {
         let chosen = if tears { Stage::Writing } else { chosen };
         let is_of_start = [Stage::Replayed, Stage::Opened].contains(&chosen);
         // Power that comes and goes: what a start writes first is on its way.
-        let is_of_start = is_of_start || tears && self.prng.once_in(3);
+        let waits_for_start = is_of_start || tears && self.prng.once_in(3);
         let has_waited = self.ground.chronicle.ambush.is_some();
         let chronicle = &mut self.ground.chronicle;
-        if has_waited || is_of_start {
+        if has_waited || waits_for_start {
             chronicle.ambush = Some(Ambush { stage: Stage::Idle, after: 0, crash });
             let halt = chronicle.pass(ShardId(0), Stage::Idle);
-            if is_of_start {
+            if waits_for_start {
                 let after = self.prng.below(u64::from(self.plan.shards));
                 chronicle.ambush = Some(Ambush { stage: chosen, after, crash });
             }
@@ -134,7 +134,7 @@ impl Town<'_> {
         Ok(())
     }
 
-    /// The clock of a machine that starts again may be wrong.
+    /// While a server is down its machine's clock may be set, or start wrong.
     pub(super) fn start_clock(&mut self) -> Result<(), Failure> {
         let may_jump = self.plan.faults.contains(&Fault::ClockJump) && !self.is_evening;
         if may_jump && self.prng.once_in(3) { self.set_clock() } else { Ok(()) }

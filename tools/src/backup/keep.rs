@@ -53,8 +53,9 @@ impl Keep {
         Ok(Keep { folder: folder.to_owned(), _lock: Some(lock) })
     }
 
-    /// Refuses what would not be the next backup of the server whose backup is here: a server that
-    /// came up empty on a new disk would take with it the only copy of what was on the old one.
+    /// Refuses what would go back in time: a server that came up empty on a new disk would take
+    /// with it the only copy of what was on the old one. It is known by its turns, as long as it
+    /// has made fewer of them.
     pub fn refuse_to_go_back(&self, next: &Inventory) -> anyhow::Result<()> {
         let list = self.folder.join(LIST);
         let text = match fs::read_to_string(&list) {
@@ -87,17 +88,12 @@ impl Keep {
     /// A folder to read a backup from, and its list.
     pub fn open_to_read(folder: &Path) -> anyhow::Result<(Keep, Inventory)> {
         let list = folder.join(LIST);
-        let text = fs::read_to_string(&list).with_context(|| {
-            let why = if !folder.is_dir() {
-                "there is no such folder"
-            } else if folder.join(FILES).is_dir() {
-                "no backup was ever finished there; run `anser-tools backup` again, it goes on \
-                 where it was broken off"
-            } else {
-                "it is no backup"
-            };
-            format!("{}: {why}", folder.display())
-        })?;
+        let text = match fs::read_to_string(&list) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                bail!("{}: {}", folder.display(), why_no_list(folder))
+            }
+            read => read.with_context(|| format!("{} cannot be read", list.display()))?,
+        };
         let inventory = Inventory::parse(&text).with_context(|| list.display().to_string())?;
         Ok((Keep { folder: folder.to_owned(), _lock: None }, inventory))
     }
@@ -164,6 +160,18 @@ impl Keep {
             }
         }
         Ok(())
+    }
+}
+
+/// What a folder is that has no list.
+fn why_no_list(folder: &Path) -> &'static str {
+    if !folder.is_dir() {
+        "there is no such folder"
+    } else if folder.join(FILES).is_dir() {
+        "no backup was ever finished there; run `anser-tools backup` again, it goes on where it \
+         was broken off"
+    } else {
+        "it is no backup"
     }
 }
 
