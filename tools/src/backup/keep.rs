@@ -57,15 +57,11 @@ impl Keep {
     /// with it the only copy of what was on the old one. It is known by its turns, as long as it
     /// has made fewer of them.
     pub fn refuse_to_go_back(&self, next: &Inventory) -> anyhow::Result<()> {
-        let list = self.folder.join(LIST);
-        let text = match fs::read_to_string(&list) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            read => read.with_context(|| list.display().to_string())?,
-        };
         let advice = "nothing was changed; give another folder, or let go of that backup with \
                       --replace";
-        let here = Inventory::parse(&text)
+        let here = read_list(&self.folder)
             .with_context(|| format!("the backup in {}: {advice}", self.shown()))?;
+        let Some(here) = here else { return Ok(()) };
         if next.shards != here.shards {
             let (old, new) = (here.shards, next.shards);
             bail!("the backup in {} has {old} shards, the server {new}: {advice}", self.shown());
@@ -87,14 +83,9 @@ impl Keep {
 
     /// A folder to read a backup from, and its list.
     pub fn open_to_read(folder: &Path) -> anyhow::Result<(Keep, Inventory)> {
-        let list = folder.join(LIST);
-        let text = match fs::read_to_string(&list) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                bail!("{}: {}", folder.display(), why_no_list(folder))
-            }
-            read => read.with_context(|| format!("{} cannot be read", list.display()))?,
+        let Some(inventory) = read_list(folder)? else {
+            bail!("{}: {}", folder.display(), why_no_list(folder))
         };
-        let inventory = Inventory::parse(&text).with_context(|| list.display().to_string())?;
         Ok((Keep { folder: folder.to_owned(), _lock: None }, inventory))
     }
 
@@ -161,6 +152,16 @@ impl Keep {
         }
         Ok(())
     }
+}
+
+/// The list of the backup in a folder, if one was finished there.
+fn read_list(folder: &Path) -> anyhow::Result<Option<Inventory>> {
+    let list = folder.join(LIST);
+    let text = match fs::read_to_string(&list) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        read => read.with_context(|| format!("{} cannot be read", list.display()))?,
+    };
+    Ok(Some(Inventory::parse(&text).with_context(|| list.display().to_string())?))
 }
 
 /// What a folder is that has no list.
