@@ -121,9 +121,10 @@ impl Message {
         self.drafts_with(self.taken.filter(|_| !self.is_parted))
     }
 
-    /// The drafts that may be the one that is kept.
+    /// The drafts that may be the one that is kept. What a power cut took back may be seen as one
+    /// of them at a recipient whose copy is all that is left of it, and be kept as another since.
     pub fn candidates(&self) -> impl Iterator<Item = &Draft> {
-        self.drafts_with(self.taken)
+        self.drafts_with(self.taken.filter(|_| !(self.is_parted && self.is_shaken)))
     }
 
     /// Only the one that was taken, if that is known.

@@ -373,3 +373,22 @@ fn a_power_cut_may_take_a_message_without_an_id_from_its_author_alone() {
         if may_lose { holds(judged) } else { fails(judged, "kept", Some(1000)) }
     }
 }
+
+/// Invariant 2 of sim::model.
+#[test]
+fn what_a_recipient_alone_has_left_is_not_taken_for_what_its_author_has_sent_since() {
+    for (durability, may_lose) in [(Durability::Async, true), (Durability::Sync, false)] {
+        let mut story = Story::new(Terms { durability, ..SYNC });
+        let a = story.connect(ann());
+        story.sent(a, 10, bob());
+        story.crash(Crash::PowerCut, Moment { ms: 0 });
+        if may_lose {
+            let a = story.connect(ann());
+            story.send_text(a, 10, ann(), &text(10));
+            holds(story.acked(a, 10));
+        }
+        holds(story.page(bob(), &[shown(10, 1)]));
+        let judged = story.call(Call::ChatList { user: ann(), limit: 10 }, &rows(&[]));
+        if may_lose { holds(judged) } else { fails(judged, "lists", None) }
+    }
+}
