@@ -12,9 +12,11 @@
 
 mod error;
 mod flags;
+mod reach;
 mod sources;
 
 pub use error::ConfigError;
+pub use reach::reached_at;
 
 use crate::limits;
 use clap::FromArgMatches;
@@ -141,6 +143,11 @@ pub fn from_process() -> Result<(Command, Config), ConfigError> {
         environment: &|name| std::env::var_os(name),
         utc_offset_seconds: zone.to_offset(jiff::Timestamp::now()).seconds(),
     })
+}
+
+/// Variables of this process that are named as settings are, and name none.
+pub fn unknown_variables() -> Vec<String> {
+    sources::unknown(std::env::vars_os().map(|(name, _)| name))
 }
 
 /// Reads and checks everything.

@@ -19,6 +19,10 @@ fn main() -> ExitCode {
         Err(error) => return ExitCode::from(error.report()),
     };
     log_to_standard_error(&config);
+    // No mistake for sure: who runs many services sets variables that are named after them.
+    for variable in config::unknown_variables() {
+        tracing::warn!("{variable} is no setting (anser --help lists all): it is not looked at");
+    }
     match command {
         Command::Serve => serve(&config),
         Command::Doctor => examine(&config),

@@ -1,7 +1,6 @@
 //! Settings that the command line refuses: with them a run would measure nothing.
 
 use std::fmt::Display;
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::str::FromStr;
 
 /// A number of at least 1.
@@ -42,17 +41,6 @@ pub fn up_to<const MOST: u64>(text: &str) -> Result<u64, String> {
     if number <= MOST { Ok(number) } else { Err(format!("at most {MOST}")) }
 }
 
-/// An address, or a name and port such as `localhost:8093`.
-///
-/// # Errors
-/// When nobody knows the name.
-pub fn address(text: &str) -> Result<SocketAddr, String> {
-    let all: Vec<SocketAddr> = text.to_socket_addrs().map_err(|error| error.to_string())?.collect();
-    // Servers listen on 127.0.0.1 by default, and a name may be one of both kinds.
-    let first = all.iter().find(|it| it.is_ipv4()).or(all.first());
-    first.copied().ok_or_else(|| "a name without an address".to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,17 +55,5 @@ mod tests {
         assert!(paired("3").is_err() && several("1").is_err());
         assert!(positive::<u16>("65536").is_err());
         assert_eq!((up_to::<9>("9"), up_to::<9>("10")), (Ok(9), Err("at most 9".to_owned())));
-    }
-
-    #[test]
-    fn addresses_may_be_names() {
-        let expected = SocketAddr::from(([127, 0, 0, 1], 8093));
-        assert_eq!(
-            (address("127.0.0.1:8093"), address("localhost:8093")),
-            (Ok(expected), Ok(expected))
-        );
-        for text in ["localhost", "8093", "", "127.0.0.1:99999"] {
-            assert!(address(text).is_err(), "{text:?}");
-        }
     }
 }

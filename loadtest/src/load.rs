@@ -21,6 +21,7 @@ pub mod mixed;
 pub mod offline;
 pub mod open;
 pub mod pace;
+pub mod part;
 pub mod pingpong;
 pub mod players;
 pub mod process;

@@ -15,7 +15,6 @@ use anser_loadtest::load::pingpong::PingPong;
 use anser_loadtest::load::process;
 use anser_loadtest::load::scale::Scale;
 use anser_loadtest::load::storm::Storm;
-use anser_loadtest::load::worker;
 use anser_loadtest::outcome::Scenario;
 use anser_loadtest::report;
 use anser_loadtest::restart::Restart;
@@ -63,17 +62,12 @@ enum Command {
     Compare(Compare),
     /// Everything that the README shows, each row several times against a server of its own.
     Suite(Suite),
-    /// What `idle` and `storm` start for connections beyond one process's limit of open files.
-    #[command(hide = true)]
-    Worker,
 }
 
 fn main() -> anyhow::Result<ExitCode> {
     process::allow_all_files();
     let command = Command::parse();
-    if !matches!(command, Command::Worker) {
-        interrupt::heed()?;
-    }
+    interrupt::heed()?;
     let done = obey(command);
     if interrupt::is_asked() {
         done.err().iter().for_each(|error| eprintln!("{error:#}"));
@@ -98,7 +92,6 @@ fn obey(command: Command) -> anyhow::Result<()> {
         Command::Restart(restart) => perform(&restart),
         Command::Compare(compare) => say(&compare.run()?),
         Command::Suite(suite) => say(&suite.run()?),
-        Command::Worker => worker::work(),
     }
 }
 

@@ -3,10 +3,14 @@
 //! A scenario writes into an [`Outcome`] as it goes, so that a run that fails still tells what it
 //! had measured until then, and why it failed.
 
+mod parts;
+
 use crate::document::ServerFacts;
 use crate::interrupt;
 use crate::latencies::Latencies;
 use crate::load::accounts::Target;
+use crate::load::limit::Ceiling;
+use crate::load::part::Part;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -40,6 +44,11 @@ pub struct Run {
 }
 
 impl Run {
+    /// The same for a part of the run, whose chance is another.
+    pub fn of(&self, part: &Part) -> Run {
+        Run { seed: self.seed.wrapping_add(part.number() as u64), ..self.clone() }
+    }
+
     /// Looks whether the files can be written, before a run is made for nothing.
     ///
     /// # Errors
@@ -59,7 +68,7 @@ impl Run {
 
 /// One kind of load, with its settings: they are what `Serialize` gives, without addresses and
 /// without [`Run`], so that two runs of the same load have the same.
-pub trait Scenario: Serialize {
+pub trait Scenario: Serialize + Sized + Send {
     /// Its subcommand.
     const NAME: &'static str;
 
@@ -77,6 +86,20 @@ pub trait Scenario: Serialize {
     /// When it is not: what is missing, and what to do.
     fn check(&self) -> Result<()> {
         self.target().map_or(Ok(()), Target::check)
+    }
+
+    /// What each of several parts of it does, where it needs more connections than one thread may
+    /// have. By default all of it is one part.
+    ///
+    /// # Errors
+    /// When a thread may have too few.
+    fn divided(&self) -> Result<Vec<(Part, Self)>> {
+        Ok(Vec::new())
+    }
+
+    /// What to hold one of its rates against, if it is wanted.
+    fn ceiling(&self) -> Option<Ceiling> {
+        None
     }
 
     /// Runs it; what it measures goes into the outcome, also when it fails then.
@@ -127,7 +150,10 @@ impl Outcome {
         // The HTTP client, which the tests share, panics where a server breaks off.
         let run = AssertUnwindSafe(|| {
             outcome.server = scenario.target().map(ServerFacts::ask);
-            scenario.run(&mut outcome)
+            let ceiling = scenario.ceiling().map(Ceiling::measure).transpose()?;
+            let ran = outcome.run_in_parts(scenario);
+            ceiling.inspect(|ceiling| ceiling.beside(&mut outcome));
+            ran
         });
         outcome.error = match std::panic::catch_unwind(run) {
             Ok(Ok(())) => None,

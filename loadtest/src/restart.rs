@@ -89,7 +89,7 @@ impl Scenario for Restart {
 
 fn target(server: &Server) -> Target {
     let (http, ws, admin) = (server.http, server.ws, Some(server.admin));
-    Target { http, ws, server_pid: Some(server.id()), admin }
+    Target { server_pid: Some(server.id()), admin, ..Target::at(http, ws) }
 }
 
 /// The first of two users writes to the second, who is not there, and gets his Ack.

@@ -142,14 +142,15 @@ fn read(stream: &mut TcpStream, count: usize) -> Option<Vec<u8>> {
 
 fn target(server: &Server, fault: Fault, kind: &'static str) -> Target {
     let ws = between(server.ws, fault, kind);
-    Target { http: server.http, ws, server_pid: None, admin: None }
+    Target::at(server.http, ws)
 }
 
 /// How a run ends when one frame of a kind is meddled with.
 #[track_caller]
-fn error_of(server: &Server, fault: Fault, kind: &'static str) -> String {
+fn error_of(server: &Server, fault: Fault, kind: &'static str, parts: usize) -> String {
+    let connections_per_thread = Some(4 / parts);
     let pingpong = PingPong {
-        target: target(server, fault, kind),
+        target: Target { connections_per_thread, ..target(server, fault, kind) },
         run: Run::default(),
         peer: Peer::seed(),
         pairs: 2,
@@ -175,7 +176,7 @@ fn what_is_done_to_a_message_is_named() {
         (Fault::Alter, "CHANGED: message "),
         (Fault::Readdress, "CHANGED: message "),
     ] {
-        let error = error_of(&server, fault, MESSAGE);
+        let error = error_of(&server, fault, MESSAGE, 1);
         assert!(error.starts_with(name), "{fault:?}: {error}");
     }
 }
@@ -188,8 +189,12 @@ fn what_is_done_to_an_ack_is_named() {
         (Fault::Double, "DOUBLED: the Ack "),
         (Fault::Swap, "OUT OF ORDER: the Ack "),
     ] {
-        let error = error_of(&server, fault, ACK);
-        assert!(error.starts_with(name), "{fault:?}: {error}");
+        for parts in [1, 2] {
+            let begun = Instant::now();
+            let error = error_of(&server, fault, ACK, parts);
+            assert!(error.starts_with(name), "{fault:?}: {error}");
+            assert!(begun.elapsed() < Duration::from_secs(10), "all parts end at once");
+        }
     }
 }
 
@@ -237,12 +242,9 @@ fn a_server_that_does_not_hold_the_rate_has_lost_nothing() {
 #[test]
 fn a_server_that_dies_leaves_what_was_measured() {
     let server = Setup::shards(1).start();
-    let mut load = open(Target {
-        http: server.http,
-        ws: server.ws,
-        server_pid: Some(server.id()),
-        admin: Some(server.admin),
-    });
+    let (server_pid, admin) = (Some(server.id()), Some(server.admin));
+    let target = Target { server_pid, admin, ..Target::at(server.http, server.ws) };
+    let mut load = open(target);
     load.seconds = 60;
     let (begun, measured) = (Instant::now(), thread::spawn(move || Outcome::of(&load)));
     eventually("it is under load", || {

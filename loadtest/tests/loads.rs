@@ -20,7 +20,7 @@ use std::net::Shutdown;
 
 fn target(server: &Server) -> Target {
     let (http, ws, admin) = (server.http, server.ws, Some(server.admin));
-    Target { http, ws, server_pid: Some(server.id()), admin }
+    Target { server_pid: Some(server.id()), admin, ..Target::at(http, ws) }
 }
 
 /// Runs a scenario that must not fail, and gives what would stand on standard output.
@@ -77,7 +77,7 @@ fn every_scenario_runs_and_reports() {
         assert_eq!(length(&report, &format!("{name}_each_second")), seconds);
     }
     let report = run(&Idle {
-        target: target.clone(),
+        target: Target { connections_per_thread: Some(8), ..target.clone() },
         run: options.clone(),
         connections: 20,
         heartbeat_seconds: 1,
@@ -85,10 +85,73 @@ fn every_scenario_runs_and_reports() {
         warm_seconds: 1,
         rounds: 2,
         then_chat: true,
-        connections_per_process: Some(8),
     });
-    assert_eq!((length(&report, "rounds"), number(&report, "processes")), (2, 3.0));
+    assert_eq!((length(&report, "rounds"), number(&report, "threads")), (2, 3.0));
     run(&Handoff { target, run: options, connections: 20, frames: 5 });
+}
+
+/// Each thread has a few connections, and all together are one run.
+#[test]
+fn a_run_in_parts_is_one_run() {
+    let server = Setup::shards(2).start();
+    let (run_of, peer) = (Run::default(), Peer::seed());
+    let target = Target { connections_per_thread: Some(8), ..target(&server) };
+    let (pairs, window, seconds, warm_seconds, no_limit) = (10, 4, 2, 1, true);
+    let pingpong = PingPong {
+        target: target.clone(),
+        run: run_of.clone(),
+        peer,
+        pairs,
+        window,
+        seconds,
+        warm_seconds,
+        no_limit,
+    };
+    let report = run(&pingpong);
+    assert_eq!(number(&report, "pairs"), 10.0);
+    assert!(length(&report, "delivered_each_second") >= 1, "{report}");
+    let counted = report["delivered_each_second"].as_array().expect("a list");
+    let counted: f64 = counted.iter().filter_map(Value::as_f64).sum();
+    let delivered = number(&report, "delivered");
+    assert!((0.5..1.5).contains(&(counted / delivered)), "{report}");
+    let PingPong { peer, .. } = pingpong;
+    let report = run(&Open {
+        target: target.clone(),
+        run: run_of.clone(),
+        peer,
+        users: 20,
+        rate: 500,
+        arrivals: Arrivals::Random,
+        seconds,
+        warm_seconds,
+        no_limit,
+    });
+    // What was in flight when measuring began or ended is a few.
+    assert!((950.0..1050.0).contains(&number(&report, "delivered")), "{report}");
+    let (users, messages) = (20, 1_000);
+    let offline = Offline {
+        target: target.clone(),
+        run: run_of.clone(),
+        users,
+        messages,
+        window: 16,
+        seconds: 30,
+        warm_seconds: 0,
+    };
+    let report = run(&offline);
+    assert!(number(&report["drain"], "fetched_per_second") > 0.0, "{report}");
+    let ids = Ids {
+        target,
+        run: run_of,
+        connections: 20,
+        pipelined: 2,
+        seconds: 1,
+        warm_seconds: 0,
+        no_limit,
+        given: Default::default(),
+    };
+    let report = run(&ids);
+    assert!(number(&report, "given") > 0.0, "{report}");
 }
 
 #[test]
@@ -122,17 +185,16 @@ fn whoever_is_cut_comes_back_and_is_told_what_he_missed() {
     let storm = Storm {
         seconds: 30,
         warm_seconds: 0,
-        target: target(&server),
+        target: Target { connections_per_thread: Some(20), ..target(&server) },
         run: Run::default(),
         connections: 50,
         seconds_within: 1,
-        connections_per_process: Some(20),
     };
     let report = run(&storm);
     for name in ["back", "told_of_a_message", "tries"] {
         assert_eq!(number(&report, name), 50.0, "{name} in {report}");
     }
-    assert_eq!((number(&report, "processes"), number(&report, "gave_up")), (3.0, 0.0));
+    assert_eq!((number(&report, "threads"), number(&report, "gave_up")), (3.0, 0.0));
     assert_eq!(report["reconnect"]["count"], 50);
     let back = report["back_each_second"].as_array().expect("a list");
     assert_eq!(back.iter().filter_map(Value::as_f64).sum::<f64>(), 50.0);
@@ -164,7 +226,6 @@ fn whoever_is_turned_away_tries_again_after_three_seconds() {
         run: Run::default(),
         connections: CONNECTIONS,
         seconds_within: 1,
-        connections_per_process: None,
     };
     let report = run(&storm);
     let all = CONNECTIONS as f64;
@@ -188,6 +249,7 @@ fn ids_are_asked_for_one_by_one_and_pipelined() {
             seconds: 1,
             warm_seconds: 0,
             no_limit: pipelined != 16,
+            given: Default::default(),
         });
         assert!(number(&report, "ids_per_second") > 0.0);
         assert!(number(&report["answer"], "count") >= number(&report, "given"));

@@ -9,9 +9,19 @@ use anser_loadtest::server::Setup;
 
 #[test]
 fn a_day_of_coming_and_going_agrees_with_what_was_sent() {
+    a_day(None);
+}
+
+#[test]
+fn so_does_a_day_in_parts() {
+    a_day(Some(20));
+}
+
+fn a_day(connections_per_thread: Option<usize>) {
     let server = Setup::shards(2).start();
     let (http, ws, admin) = (server.http, server.ws, Some(server.admin));
-    let target = Target { http, ws, server_pid: Some(server.id()), admin };
+    let server_pid = Some(server.id());
+    let target = Target { server_pid, admin, connections_per_thread, ..Target::at(http, ws) };
     let mut day = Day::read(BUILT_IN_NAME).expect("it is ours");
     (day.users, day.seconds) = (40, 4);
     (day.sessions.seconds_min, day.sessions.seconds_mean) = (0.1, 0.5);

@@ -18,7 +18,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 fn target(server_pid: Option<u32>) -> Target {
     // Nobody listens where our own server would be.
     let nobody = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
-    Target { http: nobody, ws: nobody, server_pid, admin: None }
+    Target { server_pid, ..Target::at(nobody, nobody) }
 }
 
 fn peer(protocol: Protocol, port: SocketAddr) -> Peer {

@@ -11,7 +11,7 @@ use serde_json::json;
 fn every_row_has_its_users_its_messages_and_its_cost() {
     let server = Setup::shards(2).start();
     let (http, ws, admin) = (server.http, server.ws, None);
-    let target = Target { http, ws, server_pid: Some(server.id()), admin };
+    let target = Target { server_pid: Some(server.id()), admin, ..Target::at(http, ws) };
     let (users, stored) = (vec![4, 10], vec![0, 7, 33]);
     let (run, pairs, window, seconds, warm_seconds) = (Run::default(), 2, 2, 1, 0);
     let scale = Scale { target, run, users, stored, pairs, window, seconds, warm_seconds };

@@ -99,6 +99,19 @@ impl Sources {
     }
 }
 
+/// Those of these variables that begin as settings do, and name none.
+pub fn unknown(variables: impl Iterator<Item = OsString>) -> Vec<String> {
+    let is_known = |variable: &String| {
+        let mut names = SETTINGS.iter().chain(&["config"]);
+        names.any(|name| Spelled::Variable(name).to_string() == *variable)
+    };
+    let texts = variables.filter_map(|name| name.into_string().ok());
+    let mut unknown: Vec<String> =
+        texts.filter(|name| name.starts_with("ANSER_") && !is_known(name)).collect();
+    unknown.sort_unstable();
+    unknown
+}
+
 /// A flag's text. A subcommand knows some of them only.
 fn flag(flags: &ArgMatches, name: &str) -> Option<OsString> {
     flags.try_get_one::<OsString>(name).ok().flatten().cloned()

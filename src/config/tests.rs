@@ -92,6 +92,13 @@ fn retention_is_off_with_0() {
 }
 
 #[test]
+fn a_variable_that_is_spelled_as_a_setting_and_is_none_is_told() {
+    let variables = ["ANSER_SHARD", "ANSER_SHARDS", "PATH", "ANSER_CONFIG", "ANSER_HTPP"];
+    let unknown = sources::unknown(variables.into_iter().map(Into::into));
+    assert_eq!(unknown, ["ANSER_HTPP", "ANSER_SHARD"]);
+}
+
+#[test]
 fn an_empty_variable_is_not_set() {
     assert_eq!(config(&[], &[("ANSER_SHARDS", "")]).shards, None);
 }

@@ -13,6 +13,7 @@
 mod admin;
 mod keep;
 
+use anser::config::reached_at;
 use anser::node::cuts::LIST;
 use anser::node::stopped::Stopped;
 use anser::store::inventory::{Checksum, Inventory, Listed};
@@ -37,7 +38,8 @@ pub struct Arguments {
     #[arg(long, value_name = "FOLDER")]
     to: PathBuf,
     /// The admin port of the running server
-    #[arg(long, default_value = "127.0.0.1:8094", conflicts_with = "data_dir")]
+    #[arg(long, default_value = "127.0.0.1:8094", value_parser = reached_at,
+          conflicts_with = "data_dir")]
     admin: SocketAddr,
     /// The data folder of a server that is not running
     #[arg(long, value_name = "FOLDER")]

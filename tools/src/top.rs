@@ -6,6 +6,7 @@
 mod screen;
 mod snapshot;
 
+use anser::config::reached_at;
 use anyhow::{Context, bail};
 use clap::Args;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyModifiers};
@@ -29,7 +30,7 @@ const FRAME: (u16, u16) = (80, 24);
 #[derive(Args, Debug)]
 pub struct Arguments {
     /// The admin port of the running server
-    #[arg(long, default_value = "127.0.0.1:8094")]
+    #[arg(long, default_value = "127.0.0.1:8094", value_parser = reached_at)]
     admin: SocketAddr,
     /// How often to look
     #[arg(long, value_name = "MS", default_value_t = 1000,

@@ -2,6 +2,7 @@
 
 use super::driver::seed::Seed;
 use super::driver::{Driver, Heard};
+use super::part::Part;
 use super::sockets::{Opening, Said, Sockets, Transport};
 use super::stages::Stages;
 use super::{process, reach};
@@ -10,6 +11,7 @@ use crate::http::{Client, post};
 use crate::interrupt;
 use crate::outcome::Outcome;
 use crate::world::{EPOCH_MS, now_ms};
+use anser::config::reached_at;
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -35,23 +37,62 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub const SETTLE_WITHIN: Duration = Duration::from_secs(60);
 
 /// Where the server is and which process it is.
-#[derive(Clone, Debug, Serialize, Deserialize, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub struct Target {
     /// The server's HTTP port.
-    #[arg(long, default_value = "127.0.0.1:8093", value_parser = arguments::address)]
+    #[arg(long, default_value = "127.0.0.1:8093", value_parser = reached_at)]
     pub http: SocketAddr,
     /// The server's WebSocket port.
-    #[arg(long, default_value = "127.0.0.1:6666", value_parser = arguments::address)]
+    #[arg(long, default_value = "127.0.0.1:6666", value_parser = reached_at)]
     pub ws: SocketAddr,
     /// The server's process id: its CPU and memory are reported then.
     #[arg(long)]
     pub server_pid: Option<u32>,
     /// The server's admin port: where its time goes is reported then.
-    #[arg(long, value_parser = arguments::address)]
+    #[arg(long, value_parser = reached_at)]
     pub admin: Option<SocketAddr>,
+    /// Connections that one thread has at most, if not as many as it may have files open.
+    #[arg(long, value_parser = arguments::several)]
+    pub connections_per_thread: Option<usize>,
+    /// Which part of a run this is.
+    #[arg(skip)]
+    pub part: Part,
 }
 
 impl Target {
+    /// A server of which nothing else is known.
+    pub fn at(http: SocketAddr, ws: SocketAddr) -> Target {
+        let (server_pid, admin, connections_per_thread) = (None, None, None);
+        Target { http, ws, server_pid, admin, connections_per_thread, part: Part::default() }
+    }
+
+    /// The same for one part of a run.
+    pub fn with(&self, part: Part) -> Target {
+        Target { part, ..self.clone() }
+    }
+
+    /// What each of the parts of a run does, made for a target of that part.
+    ///
+    /// # Errors
+    /// When a thread may have too few files open.
+    pub fn divided<S>(
+        &self,
+        units: usize,
+        per_unit: usize,
+        make: impl Fn(Target) -> S,
+    ) -> Result<Vec<(Part, S)>> {
+        let parts = self.parts(units, per_unit)?.into_iter();
+        Ok(parts.map(|part| (part.clone(), make(self.with(part)))).collect())
+    }
+
+    /// The parts in which a run has so many connections, `per_unit` for each of so many units.
+    ///
+    /// # Errors
+    /// When a thread may have too few files open.
+    pub fn parts(&self, units: usize, per_unit: usize) -> Result<Vec<Part>> {
+        Part::all(units, per_unit, self.connections_per_thread)
+    }
+
     /// Looks whether the server and its process are there.
     ///
     /// # Errors
@@ -141,7 +182,8 @@ impl Target {
     /// # Errors
     /// When the server refuses.
     pub fn register(&self, count: usize) -> Result<Vec<i64>> {
-        let company = format!("load {} {}", std::process::id(), now_ms());
+        let part = self.part.number();
+        let company = format!("load {} {} {part}", std::process::id(), now_ms());
         let bodies = (0..count)
             .map(|number| json!({"company": company, "app": "load", "thirdUserId": number}));
         let mut users = Vec::with_capacity(count);

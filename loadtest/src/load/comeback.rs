@@ -5,8 +5,6 @@ use super::accounts::SETTLE_WITHIN;
 use super::sockets::{Said, Sockets};
 use super::words::{self, Word};
 use anyhow::{Result, bail, ensure};
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -22,7 +20,7 @@ const TELLS: Duration = Duration::from_millis(250);
 const TRIES_AT_ONCE: usize = 64;
 
 /// How it went, of one worker or of all.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default)]
 pub struct Return {
     /// How long the try that succeeded took, from connecting to the Ack of its Auth, µs.
     pub reconnect_us: Vec<u64>,
@@ -85,11 +83,7 @@ impl<'a> Comeback<'a> {
     ///
     /// # Errors
     /// When somebody is neither, is told twice, or hears what he should not.
-    pub fn run(
-        mut self,
-        sockets: &mut Sockets,
-        tell: impl Fn(u64, u64) -> Result<()>,
-    ) -> Result<Value> {
+    pub fn run(mut self, sockets: &mut Sockets, tell: impl Fn(u64, u64)) -> Result<Return> {
         let waits = AGAIN_AFTER * TRIES_MAX + Duration::from_millis(self.within_ms);
         self.begun = Instant::now();
         let deadline = self.begun + waits + SETTLE_WITHIN;
@@ -97,14 +91,14 @@ impl<'a> Comeback<'a> {
         loop {
             if told_at.elapsed() >= TELLS {
                 let now = (self.report.back_us.len() as u64, self.report.failures.values().sum());
-                tell(now.0 - told_before.0, now.1 - told_before.1)?;
+                tell(now.0 - told_before.0, now.1 - told_before.1);
                 (told_at, told_before) = (Instant::now(), now);
             }
             let (back, told) = (self.report.back_us.len(), self.report.told as usize);
             let gave_up = self.report.gave_up as usize;
             let all = self.users.len() - gave_up;
             if back == all && told == all {
-                return Ok(serde_json::to_value(self.report)?);
+                return Ok(self.report);
             }
             ensure!(
                 Instant::now() < deadline,

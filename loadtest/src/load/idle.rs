@@ -45,10 +45,6 @@ pub struct Idle {
     /// Afterwards everybody sends a message to his neighbour.
     #[arg(long)]
     pub then_chat: bool,
-    /// Connections that one process has at most, if not as many as it may have files.
-    #[arg(long, value_parser = arguments::several)]
-    #[serde(skip)]
-    pub connections_per_process: Option<usize>,
 }
 
 impl Scenario for Idle {
@@ -64,14 +60,14 @@ impl Scenario for Idle {
 
     fn run(&self, outcome: &mut Outcome) -> Result<()> {
         let users = self.target.register(self.connections)?;
-        let mut crew = Crew::start(self.connections, self.connections_per_process)?;
+        let mut crew = Crew::start(&self.target, self.connections / 2, 2)?;
         std::thread::sleep(CALM);
         let before = Memory::read(&self.target);
-        outcome.add(json!({"processes": crew.count()}));
+        outcome.add(json!({"threads": crew.count()}));
         if self.target.is_process_known(outcome) {
             outcome.add(json!({"resident_bytes_before": before.resident_bytes}));
         }
-        let mut seconds = Seconds::begin(&self.target, "heartbeats").with_workers(crew.ids());
+        let mut seconds = Seconds::begin(&self.target, "heartbeats");
         seconds.pause();
         let mut rounds = Vec::new();
         let ended = (1..=self.rounds).try_for_each(|round| -> Result<()> {
@@ -105,14 +101,13 @@ impl Idle {
         before: Memory,
         seconds: &mut Seconds,
     ) -> Result<Value> {
-        let own_ms = |crew: &Crew| process::own_cpu_ms() + crew.cpu_ms();
-        let (begun, own_before) = (Instant::now(), own_ms(crew));
-        crew.connect(&self.target, users)?;
+        let (begun, own_before) = (Instant::now(), process::own_cpu_ms());
+        crew.connect(users)?;
         let connecting = begun.elapsed().as_secs_f64();
-        let connecting_own_ms = own_ms(crew).saturating_sub(own_before);
+        let connecting_own_ms = process::own_cpu_ms().saturating_sub(own_before);
         let (heartbeat_seconds, warm_seconds) = (self.heartbeat_seconds, self.warm_seconds);
         crew.all(&Order::Idle { heartbeat_seconds, seconds: warm_seconds }, |_, _| {})?;
-        let (cpu_before, own_before) = (self.target.cpu_ms(), own_ms(crew));
+        let (cpu_before, own_before) = (self.target.cpu_ms(), process::own_cpu_ms());
         let (begun, mut beaten) = (Instant::now(), 0);
         seconds.resume();
         crew.all(&Order::Idle { heartbeat_seconds, seconds: self.seconds }, |_, _| {
@@ -125,7 +120,7 @@ impl Idle {
         seconds.pause();
         let took_ms = begun.elapsed().as_millis() as f64;
         let used_ms = self.target.cpu_ms().saturating_sub(cpu_before);
-        let used_own_ms = own_ms(crew).saturating_sub(own_before);
+        let used_own_ms = process::own_cpu_ms().saturating_sub(own_before);
         let now = Memory::read(&self.target);
         let each = |now: u64, before: u64| difference(now, before) / users.len() as i64;
         let mut report = json!({

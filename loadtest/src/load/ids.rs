@@ -5,7 +5,8 @@
 
 use super::accounts::{SETTLE_WITHIN, Target};
 use super::answers::{Answer, Answers};
-use super::limit::{Frames, Measured};
+use super::limit::{Ceiling, Frames};
+use super::part::Part;
 use super::seconds::Seconds;
 use super::streams::{Heard, Streams};
 use super::usage::{Counted, Usage};
@@ -17,6 +18,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// What to run.
@@ -47,6 +49,10 @@ pub struct Ids {
     #[arg(long)]
     #[serde(skip)]
     pub no_limit: bool,
+    /// What all parts of the run were given.
+    #[arg(skip)]
+    #[serde(skip)]
+    pub given: Arc<Mutex<Vec<i64>>>,
 }
 
 /// What a call answers.
@@ -86,35 +92,44 @@ impl Scenario for Ids {
         Some(&self.target)
     }
 
-    fn run(&self, outcome: &mut Outcome) -> Result<()> {
+    fn ceiling(&self) -> Option<Ceiling> {
         let (pairs, window) = (self.connections.div_ceil(2), 2 * self.pipelined as u64);
-        let limit = (!self.no_limit).then(|| Measured::before(Frames::Calls, pairs, window));
-        let limit = limit.transpose()?;
+        let rate = "ids_per_second";
+        (!self.no_limit).then_some(Ceiling { frames: Frames::Calls, pairs, window, rate })
+    }
+
+    fn divided(&self) -> Result<Vec<(Part, Ids)>> {
+        self.target.divided(self.connections, 1, |target| {
+            let connections = target.part.units().len();
+            Ids { connections, target, ..self.clone() }
+        })
+    }
+
+    fn run(&self, outcome: &mut Outcome) -> Result<()> {
         let mut asking = self.begin()?;
         asking.until(self.warm_seconds)?;
         let given_before = asking.ids.len();
         (asking.took, asking.seconds) =
             (Latencies::default(), Seconds::begin(&self.target, "given"));
         let usage = Usage::begin(&self.target);
-        let asked = asking.until(self.seconds);
+        let asked = self.target.part.for_all(asking.until(self.seconds));
         let given = asking.ids.len() - given_before;
         let counted = Counted { messages: given as u64, rate: "ids_per_second" };
         let used = usage.end(&self.target, counted, outcome);
         outcome.add(used);
         outcome.add(json!({"given": given}));
-        limit.inspect(|limit| limit.beside("ids_per_second", outcome));
         let settled = asked.and_then(|()| asking.settle());
         asking.seconds.end(outcome);
         outcome.latencies.insert("answer".to_owned(), asking.took);
         settled?;
-        check_unique(asking.ids)
+        check_unique(&self.given, asking.ids)
     }
 }
 
 impl Ids {
     /// Connects all and makes their first requests.
     fn begin(&self) -> Result<Asking> {
-        let mut streams = Streams::new()?;
+        let mut streams = Streams::of(&self.target.part)?;
         let request = post("/im/message/get/id", "{}");
         for _ in 0..self.connections {
             let place = streams.open(self.target.http)?;
@@ -189,9 +204,12 @@ fn given(answer: Answer<'_>) -> Result<i64> {
     Ok(given.id)
 }
 
-fn check_unique(mut ids: Vec<i64>) -> Result<()> {
-    ids.sort_unstable();
-    let twice = ids.windows(2).find(|pair| pair[0] == pair[1]);
+/// Whoever comes last looks at all.
+fn check_unique(given: &Mutex<Vec<i64>>, mut ids: Vec<i64>) -> Result<()> {
+    let mut all = given.lock().expect("nobody panics while he looks");
+    all.append(&mut ids);
+    all.sort_unstable();
+    let twice = all.windows(2).find(|pair| pair[0] == pair[1]);
     ensure!(twice.is_none(), "an id was given twice: {twice:?}");
     Ok(())
 }
@@ -217,7 +235,10 @@ mod tests {
         }
         assert_eq!(read(whole).expect("an answer and a part"), Some(123_000));
         assert!(read(b"HTTP/1.1 429 Slow\r\nContent-Length: 2\r\n\r\n{}").is_err());
-        assert!(check_unique(vec![3000, 1000, 2000]).is_ok());
-        assert!(check_unique(vec![3000, 1000, 2000, 1000]).is_err());
+        let given = Mutex::default();
+        assert!(check_unique(&given, vec![3000, 1000, 2000]).is_ok());
+        assert!(check_unique(&given, vec![5000, 4000]).is_ok());
+        assert!(check_unique(&given, vec![6000, 2000]).is_err(), "another part was given 2000");
+        assert!(check_unique(&Mutex::default(), vec![3000, 1000, 2000, 1000]).is_err());
     }
 }

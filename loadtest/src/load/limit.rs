@@ -23,6 +23,8 @@ mod thrower;
 
 pub use frames::Frames;
 
+use super::accounts::FILES_BESIDE;
+use super::process;
 use crate::arguments;
 use crate::cores;
 use crate::latencies::Latencies;
@@ -38,6 +40,8 @@ use thrower::Thrower;
 
 /// How long the limit is measured when it is asked for beside another result.
 const SECONDS_BESIDE: u64 = 2;
+/// Both ends of both connections of a pair.
+const FILES_PER_PAIR: usize = 4;
 /// Frames that are passed on for a message.
 const ECHOES_PER_MESSAGE: f64 = 2.0;
 /// The share of a core from which on it counts as full.
@@ -92,10 +96,63 @@ impl Scenario for Limit {
     }
 }
 
+/// What to measure before another run, to put it beside one of its rates.
+#[derive(Clone, Copy, Debug)]
+pub struct Ceiling {
+    /// What that run throws.
+    pub frames: Frames,
+    /// Its pairs of connections.
+    pub pairs: usize,
+    /// Messages in flight in each of its pairs, or calls.
+    pub window: u64,
+    /// The rate's name among its figures.
+    pub rate: &'static str,
+}
+
+impl Ceiling {
+    /// Measures it, with as many of the pairs as one thread may have files open for: they have both
+    /// ends here.
+    ///
+    /// # Errors
+    /// When a byte is changed, or the kernel refuses.
+    pub fn measure(self) -> Result<Beside> {
+        let most = process::files_max().saturating_sub(FILES_BESIDE) / FILES_PER_PAIR;
+        let (pairs, Ceiling { frames, window, rate, .. }) = (self.pairs.min(most.max(1)), self);
+        let (run, seconds, warm_seconds) = (Run::default(), SECONDS_BESIDE, 0);
+        let limit = Limit { run, frames, pairs, window, seconds, warm_seconds }.measure()?;
+        let fewer = (pairs < self.pairs).then_some(pairs);
+        Ok(Beside { limit, rate, fewer })
+    }
+}
+
+/// What was measured before another run.
+pub struct Beside {
+    limit: Measured,
+    rate: &'static str,
+    /// So many pairs, for there were no files for more.
+    fewer: Option<usize>,
+}
+
+impl Beside {
+    /// Puts it beside the rate, and the rate's share of it.
+    pub fn beside(&self, outcome: &mut Outcome) {
+        self.limit.warning().inspect(|it| outcome.flag(it));
+        if let Some(pairs) = self.fewer {
+            outcome
+                .flag(format!("limit: measured with {pairs} pairs: files for no more (ulimit -n)"));
+        }
+        let per_second = outcome.figures[self.rate].as_f64().unwrap_or(0.0);
+        outcome.add(json!({
+            "limit_per_second": self.limit.per_second.round(),
+            "share_of_limit": per_second / self.limit.per_second.max(1.0),
+        }));
+    }
+}
+
 /// What the machine can do.
-pub struct Measured {
+struct Measured {
     /// Messages or calls that came back a second.
-    pub per_second: f64,
+    per_second: f64,
     took: Latencies,
     echo_cores: f64,
     own_cores: f64,
@@ -103,25 +160,6 @@ pub struct Measured {
 }
 
 impl Measured {
-    /// Measures before another run with so many pairs and so much in flight.
-    ///
-    /// # Errors
-    /// When a byte is changed, or the kernel refuses.
-    pub fn before(frames: Frames, pairs: usize, window: u64) -> Result<Measured> {
-        let (run, seconds, warm_seconds) = (Run::default(), SECONDS_BESIDE, 0);
-        Limit { run, frames, pairs, window, seconds, warm_seconds }.measure()
-    }
-
-    /// Puts the limit beside a rate that was measured, by its name, and the share of it.
-    pub fn beside(&self, rate: &str, outcome: &mut Outcome) {
-        self.warning().inspect(|it| outcome.flag(it));
-        let per_second = outcome.figures[rate].as_f64().unwrap_or(0.0);
-        outcome.add(json!({
-            "limit_per_second": self.per_second.round(),
-            "share_of_limit": per_second / self.per_second.max(1.0),
-        }));
-    }
-
     /// What was the limit, if it was not the echo's core.
     fn warning(&self) -> Option<String> {
         let (echo, own) = (self.echo_cores, self.own_cores);

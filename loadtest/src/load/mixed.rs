@@ -14,6 +14,7 @@ mod people;
 mod plan;
 
 use super::accounts::{SETTLE_WITHIN, Target};
+use super::part::Part;
 use super::seconds::Seconds;
 use super::sockets::{Said, Sockets};
 use super::usage::{Counted, Usage};
@@ -74,6 +75,19 @@ impl Scenario for Mixed {
         Some(&self.target)
     }
 
+    fn divided(&self) -> Result<Vec<(Part, Mixed)>> {
+        let circle = self.day.circle;
+        let mut parts = self.target.divided(self.day.users / circle, circle, |target| {
+            let mut day = self.day.clone();
+            day.users = target.part.units().len() * circle;
+            day.sessions.arrivals_per_second *= day.users as f64 / self.day.users as f64;
+            Mixed { day, run: self.run.of(&target.part), target, ..self.clone() }
+        })?;
+        let http_connections = self.http_connections.div_ceil(parts.len());
+        parts.iter_mut().for_each(|(_, part)| part.http_connections = http_connections);
+        Ok(parts)
+    }
+
     fn run(&self, outcome: &mut Outcome) -> Result<()> {
         let mut day = self.day.clone();
         day.seconds = self.seconds.unwrap_or(day.seconds) + self.warm_seconds;
@@ -87,7 +101,7 @@ impl Scenario for Mixed {
         let sent_before = town.people.model.sent();
         let usage = Usage::begin(&self.target);
         let mut seconds = Seconds::begin(&self.target, "pushed");
-        let lived = town.live(&mut seconds, whole);
+        let lived = self.target.part.for_all(town.live(&mut seconds, whole));
         seconds.end(outcome);
         let messages = town.people.model.sent();
         let sent = messages - sent_before;
@@ -125,7 +139,7 @@ struct Town {
 
 impl Town {
     fn new(target: &Target, people: People, http_connections: usize) -> Result<Town> {
-        let mut sockets = Sockets::new()?;
+        let mut sockets = Sockets::of(&target.part)?;
         let calls = Calls::open(&mut sockets, target.http, http_connections)?;
         let places = vec![None; people.model.people()];
         let (target, owners, begun) = (target.clone(), Vec::new(), Instant::now());

@@ -5,6 +5,7 @@
 
 use super::accounts::{MessageIds, Target};
 use super::pace::Pace;
+use super::part::Part;
 use super::seconds::Seconds;
 use super::sockets::Sockets;
 use super::usage::{Counted, Usage};
@@ -69,6 +70,14 @@ impl Scenario for Offline {
         Some(&self.target)
     }
 
+    fn divided(&self) -> Result<Vec<(Part, Offline)>> {
+        self.check_even()?;
+        self.target.divided(self.users, 1, |target| {
+            let users = target.part.units().len();
+            Offline { users, messages: self.each() * users, target, ..self.clone() }
+        })
+    }
+
     fn run(&self, outcome: &mut Outcome) -> Result<()> {
         ensure!(self.messages / self.users <= LIMIT, "at most {LIMIT} messages a user");
         let (people, ids) = self.fill(outcome)?;
@@ -83,12 +92,18 @@ impl Offline {
     /// # Errors
     /// When an Ack is missing or wrong, or the server refuses.
     pub fn fill(&self, outcome: &mut Outcome) -> Result<(Vec<i64>, MessageIds)> {
-        ensure!(self.messages.is_multiple_of(self.users), "everybody gets as many messages");
+        self.check_even()?;
         let people = self.target.register(2 * self.users)?;
         let (authors, readers) = people.split_at(self.users);
         let ids = MessageIds::new();
         self.store(authors, readers, ids, outcome)?;
         Ok((people, ids))
+    }
+
+    fn check_even(&self) -> Result<()> {
+        let is_even = self.messages.is_multiple_of(self.users);
+        ensure!(is_even, "everybody gets as many messages");
+        Ok(())
     }
 
     fn deadline(&self) -> Instant {
@@ -107,7 +122,7 @@ impl Offline {
         ids: MessageIds,
         outcome: &mut Outcome,
     ) -> Result<()> {
-        let mut sockets = self.target.connect(Sockets::new()?, authors)?;
+        let mut sockets = self.target.connect(Sockets::of(&self.target.part)?, authors)?;
         std::thread::sleep(Duration::from_secs(self.warm_seconds));
         let usage = Usage::begin(&self.target);
         let write = |index: usize, number: usize, out: &mut Vec<u8>| {
@@ -158,7 +173,7 @@ impl Offline {
         ids: MessageIds,
         outcome: &mut Outcome,
     ) -> Result<()> {
-        let mut sockets = self.target.connect(Sockets::new()?, readers)?;
+        let mut sockets = self.target.connect(Sockets::of(&self.target.part)?, readers)?;
         std::thread::sleep(Duration::from_secs(self.warm_seconds));
         let usage = Usage::begin(&self.target);
         let mut client = Client::connect(self.target.http);

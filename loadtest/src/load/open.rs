@@ -6,7 +6,8 @@
 use super::accounts::Target;
 use super::driver::Driver;
 use super::driver::peer::{Peer, Play};
-use super::limit::{Frames, Measured};
+use super::limit::{Ceiling, Frames};
+use super::part::Part;
 use super::players::Players;
 use super::schedule::{Arrivals, Schedule};
 use super::usage::{Counted, Usage};
@@ -81,6 +82,20 @@ impl Scenario for Open {
         self.peer.check(&self.target)
     }
 
+    fn ceiling(&self) -> Option<Ceiling> {
+        let (pairs, window) = (self.users / 2, WINDOW);
+        let rate = "delivered_per_second";
+        (!self.no_limit).then_some(Ceiling { frames: Frames::Messages, pairs, window, rate })
+    }
+
+    fn divided(&self) -> Result<Vec<(Part, Open)>> {
+        self.target.divided(self.users / 2, 2, |target| {
+            let (users, rate) = (2 * target.part.units().len(), target.part.share_of(self.rate));
+            let run = self.run.of(&target.part);
+            Open { users, rate, run, target, ..self.clone() }
+        })
+    }
+
     fn run(&self, outcome: &mut Outcome) -> Result<()> {
         self.peer.play(self, &self.target, outcome)
     }
@@ -88,9 +103,6 @@ impl Scenario for Open {
 
 impl Play for Open {
     fn with(&self, driver: impl Driver, outcome: &mut Outcome) -> Result<()> {
-        let limit = (!self.no_limit)
-            .then(|| Measured::before(Frames::Messages, self.users / 2, WINDOW))
-            .transpose()?;
         let mut players = Players::join(&self.target, driver, self.users)?;
         let Open { arrivals, users, rate, run: Run { seed, .. }, .. } = *self;
         let start_us = players.now_us();
@@ -99,6 +111,7 @@ impl Play for Open {
         players.begin_from(schedule.peek().map_or(start_us, |due| due.at_us));
         let usage = Usage::begin(&self.target);
         let played = self.play(&mut players, &mut schedule, self.seconds);
+        let played = self.target.part.for_all(played);
         let waiting = players.missing() / 2;
         if waiting > HELD_SECONDS * self.rate {
             outcome.flag(format!(
@@ -109,7 +122,6 @@ impl Play for Open {
         }
         let used = usage.end(&self.target, Counted::delivered(players.delivered()), outcome);
         outcome.add(used);
-        limit.inspect(|limit| limit.beside("delivered_per_second", outcome));
         let drained = played.and_then(|()| players.drain());
         players.report(outcome);
         drained

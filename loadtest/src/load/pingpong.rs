@@ -6,7 +6,8 @@
 use super::accounts::Target;
 use super::driver::Driver;
 use super::driver::peer::{Peer, Play};
-use super::limit::{Frames, Measured};
+use super::limit::{Ceiling, Frames};
+use super::part::Part;
 use super::players::Players;
 use super::usage::{Counted, Usage};
 use crate::arguments;
@@ -64,6 +65,19 @@ impl Scenario for PingPong {
         self.peer.check(&self.target)
     }
 
+    fn ceiling(&self) -> Option<Ceiling> {
+        let (pairs, window) = (self.pairs, self.window);
+        let rate = "delivered_per_second";
+        (!self.no_limit).then_some(Ceiling { frames: Frames::Messages, pairs, window, rate })
+    }
+
+    fn divided(&self) -> Result<Vec<(Part, PingPong)>> {
+        self.target.divided(self.pairs, 2, |target| {
+            let pairs = target.part.units().len();
+            PingPong { pairs, target, ..self.clone() }
+        })
+    }
+
     fn run(&self, outcome: &mut Outcome) -> Result<()> {
         self.peer.play(self, &self.target, outcome)
     }
@@ -71,9 +85,6 @@ impl Scenario for PingPong {
 
 impl Play for PingPong {
     fn with(&self, driver: impl Driver, outcome: &mut Outcome) -> Result<()> {
-        let limit = (!self.no_limit)
-            .then(|| Measured::before(Frames::Messages, self.pairs, self.window))
-            .transpose()?;
         let mut players = Players::join(&self.target, driver, self.pairs * 2)?;
         let share = |index: usize| match index % 2 {
             0 => self.window.div_ceil(2),
@@ -87,9 +98,9 @@ impl Play for PingPong {
         players.begin();
         let usage = Usage::begin(&self.target);
         let played = self.play(&mut players, &mut owed, self.seconds);
+        let played = self.target.part.for_all(played);
         let used = usage.end(&self.target, Counted::delivered(players.delivered()), outcome);
         outcome.add(used);
-        limit.inspect(|limit| limit.beside("delivered_per_second", outcome));
         players.report(outcome);
         played?;
         players.drain()

@@ -87,7 +87,7 @@ impl<D: Driver> Players<D> {
     /// # Errors
     /// When the server refuses.
     pub fn among(target: &Target, driver: D, users: &[i64]) -> Result<Players<D>> {
-        let (sockets, sessions) = target.connect_as(&driver, Sockets::new()?, users)?;
+        let (sockets, sessions) = target.connect_as(&driver, Sockets::of(&target.part)?, users)?;
         let player = |index: usize| Player {
             user: users[index],
             peer: users[index ^ 1],

@@ -10,6 +10,8 @@ use crate::latencies::Latencies;
 use crate::outcome::{Outcome, Series};
 use std::time::{Duration, Instant};
 
+/// How often the other parts of a run tell the first one what was done.
+const GIVES_EACH: Duration = Duration::from_millis(20);
 /// How long a second is.
 const SECOND: Duration = Duration::from_secs(1);
 /// The shortest rest of a run that counts as a second of its own; a shorter one is left out.
@@ -37,78 +39,96 @@ pub struct Seconds {
     progress: Progress,
     begun: Instant,
     is_paused: bool,
-    count: u64,
-    errors: u64,
-    took: Latencies,
+    tally: Tally,
     ended: usize,
     server_ms: u64,
     own_ms: u64,
-    workers: Vec<u32>,
     series: Series,
 }
 
+/// What was done.
+#[derive(Debug, Default)]
+pub struct Tally {
+    count: u64,
+    errors: u64,
+    took: Latencies,
+}
+
+impl Tally {
+    /// Adds it to another, and begins anew.
+    pub fn move_to(&mut self, other: &mut Tally) {
+        other.count += std::mem::take(&mut self.count);
+        other.errors += std::mem::take(&mut self.errors);
+        if self.took.total() > 0 {
+            other.took.add(&self.took);
+            self.took.clear();
+        }
+    }
+}
+
 impl Seconds {
-    /// Begins the first second; `what` is counted in them, such as `delivered`.
+    /// Begins the first second; `what` is counted in them, such as `delivered`. In a run of
+    /// several parts the first one has the seconds of all.
     pub fn begin(target: &Target, what: &'static str) -> Seconds {
+        if target.part.is_first() {
+            target.part.take_given(&mut Tally::default());
+        }
         Seconds {
             target: target.clone(),
             what,
             progress: Progress::begin(what),
             begun: Instant::now(),
             is_paused: false,
-            count: 0,
-            errors: 0,
-            took: Latencies::default(),
+            tally: Tally::default(),
             ended: 0,
             server_ms: target.cpu_ms(),
             own_ms: process::own_cpu_ms(),
-            workers: Vec::new(),
             series: Series::new(),
         }
     }
 
-    /// The same where other processes of ours work, too: their CPU is our own.
-    pub fn with_workers(mut self, workers: Vec<u32>) -> Seconds {
-        self.workers = workers;
-        self.own_ms = self.own_cpu_ms();
-        self
-    }
-
-    fn own_cpu_ms(&self) -> u64 {
-        let workers = self.workers.iter().filter_map(|worker| process::cpu_ms(*worker));
-        process::own_cpu_ms() + workers.sum::<u64>()
-    }
-
     /// Counts one that took so long, µs.
     pub fn record(&mut self, took_us: u64) {
-        self.count += 1;
-        self.took.record(took_us);
+        self.tally.count += 1;
+        self.tally.took.record(took_us);
     }
 
     /// Counts some of which nobody knows how long they took.
     pub fn count(&mut self, more: u64) {
-        self.count += more;
+        self.tally.count += more;
     }
 
     /// Counts what went wrong, which the scenario tries again.
     pub fn count_errors(&mut self, more: u64) {
-        self.errors += more;
+        self.tally.errors += more;
     }
 
     /// Ends the second if it is over.
     pub fn look(&mut self) {
-        if !self.is_paused && self.begun.elapsed() >= SECOND {
-            self.end_second();
-        }
+        self.end_step(SECOND);
     }
 
     /// What comes until [`Seconds::resume`] is no part of any second; the last one before it ends
     /// here, if most of it is over.
     pub fn pause(&mut self) {
-        if !self.is_paused && self.begun.elapsed() >= REST {
-            self.end_second();
-        }
+        self.end_step(REST);
         self.is_paused = true;
+    }
+
+    /// Ends the second if so much of it is over; a part that is not the first gives it what was
+    /// done much more often.
+    fn end_step(&mut self, second: Duration) {
+        let part = &self.target.part;
+        let step = if part.is_first() { second } else { GIVES_EACH };
+        if self.is_paused || self.begun.elapsed() < step {
+            return;
+        }
+        if part.is_first() {
+            self.end_second();
+        } else {
+            part.give(&mut self.tally);
+            self.begun = Instant::now();
+        }
     }
 
     /// A new second begins.
@@ -149,13 +169,17 @@ impl Seconds {
         let seconds = self.begun.elapsed().as_secs_f64();
         self.begun = Instant::now();
         let cores = |used_ms: u64| used_ms as f64 / 1000.0 / seconds;
-        let (own_ms, server_ms) = (self.own_cpu_ms(), self.target.cpu_ms());
+        let (own_ms, server_ms) = (process::own_cpu_ms(), self.target.cpu_ms());
         let own_before = std::mem::replace(&mut self.own_ms, own_ms);
         let server_before = std::mem::replace(&mut self.server_ms, server_ms);
+        let mut done = std::mem::take(&mut self.tally);
+        if self.target.part.is_first() {
+            self.target.part.take_given(&mut done);
+        }
         Second {
-            rate: std::mem::take(&mut self.count) as f64 / seconds,
-            took: std::mem::take(&mut self.took),
-            errors: std::mem::take(&mut self.errors),
+            rate: done.count as f64 / seconds,
+            took: done.took,
+            errors: done.errors,
             own_cores: cores(own_ms.saturating_sub(own_before)),
             server_cores: self
                 .target
@@ -178,12 +202,9 @@ mod tests {
 
     #[test]
     fn seconds_without_a_value_keep_their_place() {
-        let target = Target {
-            http: "127.0.0.1:1".parse().expect("an address"),
-            ws: "127.0.0.1:1".parse().expect("an address"),
-            server_pid: Some(std::process::id()),
-            admin: None,
-        };
+        let nowhere = "127.0.0.1:1".parse().expect("an address");
+        let mut target = Target::at(nowhere, nowhere);
+        target.server_pid = Some(std::process::id());
         let mut seconds = Seconds::begin(&target, "delivered");
         seconds.count(3);
         seconds.end_second();

@@ -3,6 +3,7 @@
 //! A connection keeps only the frame that it has not read whole. Pings are answered. A frame that
 //! no server should send is an error.
 
+use super::part::Part;
 use super::streams::{Heard, Streams};
 use crate::websocket::{Frame, opcode, upgrade_request};
 use anyhow::{Context, Result, bail, ensure};
@@ -105,16 +106,16 @@ impl Sockets {
     /// # Errors
     /// Where the kernel gives no io_uring.
     pub fn new() -> Result<Sockets> {
-        Sockets::after(0)
+        Sockets::of(&Part::default())
     }
 
-    /// The same in a run whose other processes have the `first` connections.
+    /// The same of one part of a run.
     ///
     /// # Errors
     /// Where the kernel gives no io_uring.
-    pub fn after(first: usize) -> Result<Sockets> {
+    pub fn of(part: &Part) -> Result<Sockets> {
         let (sockets, done) = Default::default();
-        Ok(Sockets { streams: Streams::after(first)?, sockets, done })
+        Ok(Sockets { streams: Streams::of(part)?, sockets, done })
     }
 
     /// Begins to connect and upgrade; gives the place, which counts from 0.

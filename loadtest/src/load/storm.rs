@@ -4,8 +4,8 @@
 //! something waits, and must find exactly that, unchanged; when he has acked it, nothing is left.
 
 use super::accounts::{MessageIds, Target};
-use super::comeback::Return;
 use super::crew::{Crew, Order};
+use super::part::Part;
 use super::process;
 use super::seconds::Seconds;
 use super::sockets::Sockets;
@@ -47,10 +47,6 @@ pub struct Storm {
     /// How long all rest, connected, before their connections break.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=1_000_000))]
     pub warm_seconds: u64,
-    /// Connections that one process has at most, if not as many as it may have files.
-    #[arg(long, value_parser = arguments::several)]
-    #[serde(skip)]
-    pub connections_per_process: Option<usize>,
 }
 
 impl Scenario for Storm {
@@ -67,14 +63,14 @@ impl Scenario for Storm {
     fn run(&self, outcome: &mut Outcome) -> Result<()> {
         let people = self.target.register(self.connections + AUTHORS.min(self.connections))?;
         let (users, authors) = people.split_at(self.connections);
-        let mut crew = Crew::start(self.connections, self.connections_per_process)?;
+        let mut crew = Crew::start(&self.target, self.connections, 1)?;
         let begun = Instant::now();
-        crew.connect(&self.target, users)?;
+        crew.connect(users)?;
         outcome.add(json!({
-            "processes": crew.count(),
+            "threads": crew.count(),
             "connects_per_second": (users.len() as f64 / begun.elapsed().as_secs_f64()).round(),
         }));
-        let sockets = Sockets::after(self.connections)?;
+        let sockets = Sockets::of(&Part::after(self.connections))?;
         let mut sockets = self.target.connect(sockets, authors)?;
         std::thread::sleep(Duration::from_secs(self.warm_seconds));
         crew.all(&Order::Cut, |_, _| {})?;
@@ -131,20 +127,15 @@ impl Storm {
     /// Everybody comes back; tells how fast, and fails if somebody gave up.
     fn come_back(&self, crew: &mut Crew, outcome: &mut Outcome) -> Result<()> {
         let within_ms = self.seconds_within * 1000;
-        let mut seconds = Seconds::begin(&self.target, "back").with_workers(crew.ids());
-        let own_ms = |crew: &Crew| process::own_cpu_ms() + crew.cpu_ms();
-        let (cpu_before, own_before) = (self.target.cpu_ms(), own_ms(crew));
+        let mut seconds = Seconds::begin(&self.target, "back");
+        let (cpu_before, own_before) = (self.target.cpu_ms(), process::own_cpu_ms());
         let begun = Instant::now();
-        let reports = crew.all(&Order::Return { within_ms }, |back, failed| {
+        let all = crew.all(&Order::Return { within_ms }, |back, failed| {
             seconds.count(back);
             seconds.count_errors(failed);
             seconds.look();
         })?;
         let took_ms = begun.elapsed().as_millis().max(1) as f64;
-        let mut all = Return::default();
-        for report in reports {
-            all.join(serde_json::from_value(report)?);
-        }
         seconds.end(outcome);
         // Who came back when is known only afterwards, from the workers.
         let mut each_second = Vec::new();
@@ -155,7 +146,7 @@ impl Storm {
         }
         outcome.series.insert("back_each_second".to_owned(), each_second);
         let all_back_ms = all.back_us.iter().max().copied().unwrap_or(0) as f64 / 1000.0;
-        let own_cores = (own_ms(crew) - own_before) as f64 / took_ms;
+        let own_cores = (process::own_cpu_ms() - own_before) as f64 / took_ms;
         outcome.note_own_cores(own_cores, crew.count());
         let latencies = outcome.latencies.entry("reconnect".to_owned()).or_default();
         all.reconnect_us.iter().for_each(|took_us| latencies.record(*took_us));

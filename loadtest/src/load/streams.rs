@@ -5,6 +5,7 @@
 //! round, that of all connections in one system call; received bytes are shown where the kernel
 //! put them and belong to the ring again afterwards, so an idle connection holds no buffer.
 
+use super::part::Part;
 use crate::interrupt;
 use anser::node::ring::{self, Completion, Ring, Token};
 use anyhow::{Context, Result, bail, ensure};
@@ -42,8 +43,7 @@ pub struct Streams {
     streams: Vec<Stream>,
     /// Places with something to send.
     queued: Vec<usize>,
-    /// How many connections other processes of this run have before ours.
-    first: usize,
+    part: Part,
     next_port: u16,
     listener: Option<TcpListener>,
 }
@@ -69,21 +69,23 @@ impl Streams {
     /// # Errors
     /// Where the kernel gives no io_uring.
     pub fn new() -> Result<Streams> {
-        Streams::after(0)
+        Streams::of(&Part::default())
     }
 
-    /// The same in a run whose other processes have the `first` connections: source addresses
-    /// are chosen by the number in the whole run.
+    /// The same of one part of a run: source addresses are chosen by the number in the whole, and
+    /// rounds end when the run is called off.
     ///
     /// # Errors
     /// Where the kernel gives no io_uring.
-    pub fn after(first: usize) -> Result<Streams> {
+    pub fn of(part: &Part) -> Result<Streams> {
         let bell = eventfd(0, EventfdFlags::CLOEXEC).context("an eventfd")?;
         let ring = Ring::new(bell).context("this machine must allow io_uring")?;
         let (completions, streams, queued) = Default::default();
-        // Runs at the same time begin at different ports.
-        let next_port = PORTS.start + (std::process::id() % PORTS.len() as u32) as u16;
-        Ok(Streams { ring, completions, streams, queued, first, next_port, listener: None })
+        // Runs at the same time begin at different ports, and so do parts of one.
+        let begin = std::process::id() as usize + part.first_connection();
+        let next_port = PORTS.start + (begin % PORTS.len()) as u16;
+        let part = part.clone();
+        Ok(Streams { ring, completions, streams, queued, part, next_port, listener: None })
     }
 
     /// Begins to connect and gives the place. Whether it succeeds is heard later: by its first
@@ -108,7 +110,7 @@ impl Streams {
     }
 
     fn connect(&mut self, server: SocketAddr, place: usize) -> Result<OwnedFd> {
-        let number = self.first + place;
+        let number = self.part.first_connection() + place;
         self.begin_to_connect(server, number).with_context(|| format!("connection {number}"))
     }
 
@@ -197,6 +199,7 @@ impl Streams {
         mut hear: impl FnMut(usize, Heard<'_>, &mut Vec<u8>) -> Result<()>,
     ) -> Result<()> {
         interrupt::check()?;
+        self.part.check()?;
         self.send_queued()?;
         if most > Duration::ZERO {
             self.ring.wait_at_most(most).context("io_uring")?;

@@ -8,9 +8,6 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-/// Threads of the load generator.
-const OWN_THREADS: usize = 1;
-
 /// What was done meanwhile.
 #[derive(Clone, Copy, Debug)]
 pub struct Counted {
@@ -39,8 +36,9 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// Reads the counters.
+    /// Reads the counters, when all parts of the run are here.
     pub fn begin(target: &Target) -> Usage {
+        target.part.meet(0);
         Usage {
             begun: Instant::now(),
             own_ms: process::own_cpu_ms(),
@@ -52,12 +50,17 @@ impl Usage {
         }
     }
 
-    /// What was used since, also for each of so many messages; the outcome gets the warnings.
+    /// What was used since, also for each of so many messages; the outcome gets the warnings. Of
+    /// several parts the first one tells it of all: they meet here.
     ///
     /// The bytes written are all that the process had written: log segments that it makes ahead,
     /// full of zeros, are among them, and in a short run they are most of it.
     pub fn end(&self, target: &Target, counted: Counted, outcome: &mut Outcome) -> Value {
         let Counted { messages, rate } = counted;
+        let messages = target.part.meet(messages);
+        if !target.part.is_first() {
+            return json!({});
+        }
         let took = self.begun.elapsed();
         let share = |used_ms: u64| used_ms as f64 / took.as_millis() as f64;
         let each = |total: u64| total as f64 / messages.max(1) as f64;
@@ -70,7 +73,7 @@ impl Usage {
             })
             .collect();
         let own_cores = share(process::own_cpu_ms() - self.own_ms);
-        outcome.note_own_cores(own_cores, OWN_THREADS);
+        outcome.note_own_cores(own_cores, target.part.count());
         let mut used = json!({
             "seconds": took.as_secs_f64(),
             rate: (messages as f64 / took.as_secs_f64()).round(),

@@ -1,54 +1,45 @@
-//! What one worker process does: it obeys the orders of its [`Crew`](super::crew::Crew).
+//! What one worker thread does: it obeys the orders of its [`Crew`](super::crew::Crew).
 
 use super::accounts::{MessageIds, SETTLE_WITHIN, Target};
-use super::comeback::Comeback;
+use super::comeback::{Comeback, Return};
 use super::crew::{Answer, Order};
+use super::part::Part;
 use super::sockets::{Said, Sockets};
 use super::words::{self, Word};
 use anyhow::{Context, Result, bail, ensure};
-use serde_json::{Value, json};
-use std::io::{BufRead, Write};
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-/// Obeys orders from standard input until it ends; a line of answer each.
-///
-/// # Errors
-/// When the other side is gone, or gives an order that is none.
-pub fn work() -> Result<()> {
+/// Obeys orders until no more come; tells what became of each.
+pub fn work(part: &Part, orders: &Receiver<Order>, tell: &impl Fn(Answer)) {
     let mut worker: Option<Worker> = None;
-    for line in std::io::stdin().lock().lines() {
-        let answer = match obey(&mut worker, serde_json::from_str(&line?).context("an order")?) {
-            Ok(value) => Answer::Done(value),
+    let mut settled = part.settle_in();
+    for order in orders {
+        let settled = std::mem::replace(&mut settled, Ok(()));
+        let done = settled.and_then(|()| obey(&mut worker, order, tell));
+        tell(match done {
+            Ok(back) => Answer::Done(back),
             Err(error) => Answer::Failed(format!("{error:#}")),
-        };
-        say(&answer)?;
+        });
     }
-    Ok(())
-}
-
-fn say(answer: &Answer) -> Result<()> {
-    let mut said = std::io::stdout().lock();
-    writeln!(said, "{}", serde_json::to_string(answer)?)?;
-    Ok(said.flush()?)
 }
 
 /// Users and their connections, each at the place of his index.
 struct Worker {
     target: Target,
-    first: usize,
     users: Vec<i64>,
     sockets: Sockets,
 }
 
-fn obey(worker: &mut Option<Worker>, order: Order) -> Result<Value> {
-    if let Order::Connect { target, first, users } = order {
-        let sockets = target.connect(Sockets::after(first)?, &users)?;
-        *worker = Some(Worker { target, first, users, sockets });
-        return Ok(Value::Null);
+fn obey(worker: &mut Option<Worker>, order: Order, tell: &impl Fn(Answer)) -> Result<Return> {
+    if let Order::Connect { target, users } = order {
+        let sockets = target.connect(Sockets::of(&target.part)?, &users)?;
+        *worker = Some(Worker { target, users, sockets });
+        return Ok(Return::default());
     }
     if let Order::Leave = order {
         *worker = None;
-        return Ok(Value::Null);
+        return Ok(Return::default());
     }
     let worker = worker.as_mut().context("there are no connections")?;
     match order {
@@ -57,13 +48,13 @@ fn obey(worker: &mut Option<Worker>, order: Order) -> Result<Value> {
         Order::Cut => worker.cut()?,
         Order::Ack { ids } => worker.ack(ids)?,
         Order::Return { within_ms } => {
-            let Worker { target, users, sockets, .. } = worker;
-            let told = |done, failed| say(&Answer::Under { done, failed });
+            let Worker { target, users, sockets } = worker;
+            let told = |done, failed| tell(Answer::Under { done, failed });
             return Comeback::new(target.ws, users, within_ms).run(sockets, told);
         }
         Order::Connect { .. } | Order::Leave => unreachable!("they are done above"),
     }
-    Ok(json!(null))
+    Ok(Return::default())
 }
 
 impl Worker {
@@ -93,7 +84,7 @@ impl Worker {
     /// Everybody writes to his neighbour at once; each must get one Ack and one message.
     fn chat(&mut self) -> Result<()> {
         let (ids, users) = (MessageIds::new(), &self.users);
-        let id = |index: usize| ids.of((self.first + index) as u64);
+        let id = |index: usize| ids.of((self.target.part.first_connection() + index) as u64);
         for (index, from) in users.iter().enumerate() {
             let out = self.sockets.outbound(index);
             words::message(out, *from, users[index ^ 1], id(index), 0);
@@ -147,7 +138,10 @@ impl Worker {
     /// Each acks the message that he missed; nothing more may come to him.
     fn ack(&mut self, ids: MessageIds) -> Result<()> {
         for index in 0..self.users.len() {
-            words::ack(self.sockets.outbound(index), ids.of((self.first + index) as u64));
+            words::ack(
+                self.sockets.outbound(index),
+                ids.of((self.target.part.first_connection() + index) as u64),
+            );
         }
         self.quiet(Duration::ZERO)
     }

@@ -4,11 +4,11 @@ use super::Driver;
 use super::mqtt::Mqtt;
 use super::seed::Seed;
 use super::xmpp::Xmpp;
-use crate::arguments;
 use crate::load::accounts::Target;
 use crate::load::reach;
 use crate::load::sockets::{Opening, Transport};
 use crate::outcome::Outcome;
+use anser::config::reached_at;
 use anyhow::Result;
 use serde::Serialize;
 use std::net::SocketAddr;
@@ -29,7 +29,7 @@ pub struct Peer {
     #[arg(long, value_enum, default_value_t = Protocol::Seed)]
     pub protocol: Protocol,
     /// Where a server of another protocol listens [default: its usual port on this machine].
-    #[arg(long, value_parser = arguments::address)]
+    #[arg(long, value_parser = reached_at)]
     #[serde(skip)]
     pub peer: Option<SocketAddr>,
     /// Where it upgrades to WebSocket [default: /mqtt or /xmpp-websocket].

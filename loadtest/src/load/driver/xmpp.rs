@@ -207,8 +207,8 @@ impl Driver for Xmpp {
         &self.opening
     }
 
-    fn register(&self, _: &Target, count: usize) -> Result<Vec<i64>> {
-        Ok((0..count as i64).collect())
+    fn register(&self, target: &Target, count: usize) -> Result<Vec<i64>> {
+        Ok(target.part.users(count).collect())
     }
 
     fn session(&self, _: usize, user: i64) -> Session {
