@@ -295,7 +295,7 @@ fn answer_head(head: &[u8], state: &AdminState) -> Option<Answer> {
     let head_only = request.method == Some("HEAD");
     let mut answer = match request.method {
         Some("GET" | "HEAD") => {
-            let known = "try /, /metrics, /healthz, /readyz, /admin/latency, slow or away";
+            let known = "try /, /metrics, /healthz, /readyz, or /admin/ ports, latency, slow, away";
             state.answer(path).unwrap_or_else(|| Answer::words(404, known))
         }
         Some(method) if admin_cuts::is_there(path) => {

@@ -85,7 +85,19 @@ fn import(
     progress: &mut Progress,
 ) -> anyhow::Result<(Totals, Imported)> {
     let mut items = Items::begin(reader)?;
-    let mut import = Import::begin(&arguments.data_dir, arguments.shards)?;
+    let import = Import::begin(&arguments.data_dir, arguments.shards)?;
+    let imported = take_all(import, &mut items, progress).with_context(|| {
+        let folder = arguments.data_dir.display();
+        format!("{folder} is not whole and of no use: remove it before you try again")
+    })?;
+    Ok((items.found, imported))
+}
+
+fn take_all(
+    mut import: Import,
+    items: &mut Items<impl BufRead>,
+    progress: &mut Progress,
+) -> anyhow::Result<Imported> {
     let mut unshown = 0;
     while let Some(item) = items.next()? {
         unshown += items.lines.line.len() as u64 + 1;
@@ -94,7 +106,7 @@ fn import(
         }
         import.take(&item).with_context(|| items.place())?;
     }
-    Ok((items.found, import.finish(items.mint_bound)?))
+    Ok(import.finish(items.mint_bound)?)
 }
 
 /// What an export holds, item by item.

@@ -83,8 +83,15 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         What::User { id } => user(&offline, *id, &mut lines)?,
         What::Log { shard, from, to } => {
             let shard = shard_of(&offline, *shard)?;
-            let mut visit = |record: Record<'_>| lines.record(shard, record);
+            let mut found = 0_u64;
+            let mut visit = |record: Record<'_>| {
+                found += 1;
+                lines.record(shard, record)
+            };
             shard.records(Position(*from), Position(*to), &mut visit)?;
+            if found == 0 {
+                eprintln!("the log's segments hold no record from {from} to {to}");
+            }
         }
         What::Rows { shard } => {
             let shard = shard_of(&offline, *shard)?;

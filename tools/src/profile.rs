@@ -12,6 +12,7 @@ mod waterfall;
 
 use crate::readings::{self, Latency};
 use account::{ANOTHER_RUN, Account, Second};
+use anser::config::reached_at;
 use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use signal_hook::consts::SIGINT;
@@ -27,7 +28,7 @@ use std::time::{Duration, Instant};
 #[derive(Args, Debug)]
 pub struct Arguments {
     /// The admin port of the running server
-    #[arg(long, default_value = "127.0.0.1:8094")]
+    #[arg(long, default_value = "127.0.0.1:8094", value_parser = reached_at)]
     admin: SocketAddr,
     /// For how long, at most an hour
     #[arg(long, value_name = "COUNT", default_value_t = 10,
@@ -152,7 +153,13 @@ impl Watch {
                 Default::default()
             }
         };
-        Ok((Account::of(first, &last, times, kept)?, ended))
+        let mut account = Account::of(first, &last, times, kept)?;
+        account.broken_off = match &ended {
+            Ok(End::Whole) => None,
+            Ok(End::Interrupted) => Some("interrupted".to_owned()),
+            Err(error) => Some(format!("{error:#}")),
+        };
+        Ok((account, ended))
     }
 }
 
@@ -194,6 +201,7 @@ mod tests {
         let (account, ended) = told.expect("it answers");
         assert_eq!((account.seconds, account.times.len()), (1.0, 1));
         assert_eq!(ended.expect("it was there"), End::Interrupted);
+        assert_eq!(account.broken_off.as_deref(), Some("interrupted"));
     }
 
     #[test]
@@ -206,6 +214,7 @@ mod tests {
         let (account, ended) = look_on(admin, false, &mut Vec::new()).expect("it was there");
         assert_eq!((account.seconds, account.times.len()), (1.0, 1));
         assert_eq!(ended.expect_err("it is gone").to_string(), GONE);
+        assert!(account.broken_off.expect("it says so").starts_with(GONE));
     }
 
     #[test]
@@ -213,7 +222,7 @@ mod tests {
         let mut said = Vec::new();
         let admin = server(|reading| reading);
         let (account, ended) = look_on(admin, false, &mut said).expect("it answers");
-        assert_eq!(ended.expect("it was there"), End::Whole);
+        assert_eq!((ended.expect("it was there"), account.broken_off), (End::Whole, None));
         assert_eq!(account.seconds, 2.0);
         let ends: Vec<_> = account.times.iter().map(|second| second.end_seconds).collect();
         assert_eq!(ends, [1.0, 2.0]);

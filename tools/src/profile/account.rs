@@ -17,6 +17,8 @@ pub struct Account {
     pub begun_unix_ms: u64,
     /// How long it was.
     pub seconds: f64,
+    /// Why it is shorter than it was to be, if it is.
+    pub broken_off: Option<String>,
     /// To the author's Ack, and to the recipient.
     pub ways: Vec<Way>,
     /// The shards' rounds, step by step.
@@ -106,6 +108,7 @@ impl Account {
         Ok(Account {
             begun_unix_ms: first.unix_ms,
             seconds,
+            broken_off: None,
             ways: [&TO_ACK, &TO_RECIPIENT]
                 .map(|path| Way::of(path, |span| period.message(span)))
                 .into(),

@@ -21,11 +21,16 @@ pub fn render(account: &Account) -> String {
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <title>Where messages' time went</title>\n<style>\n{STYLE}</style>\n<main>\n\
-         <h1>Where messages' time went</h1>\n<p class=\"soft\">{:.0} s from {}, {} shards</p>\n\
+         <h1>Where messages' time went</h1>\n<p class=\"soft\">{:.0} s from {}, {} shards{}</p>\n\
          <dl>{}{}{}{}</dl>\n",
         account.seconds,
         instant(account.begun_unix_ms),
         account.shards.len(),
+        account
+            .broken_off
+            .iter()
+            .map(|why| format!("; broken off: {}", escape(why)))
+            .collect::<String>(),
         card("acked a second", &count((acked.count as f64 / account.seconds).round() as u64)),
         card("half within", &format!("{} ms", ms(acked.p50_ns))),
         card("99 % within", &format!("{} ms", ms(acked.p99_ns))),
