@@ -20,8 +20,10 @@ fn main() -> ExitCode {
     };
     log_to_standard_error(&config);
     // No mistake for sure: who runs many services sets variables that are named after them.
-    for variable in config::unknown_variables() {
-        tracing::warn!("{variable} is no setting (anser --help lists all): it is not looked at");
+    let unknown = config::unknown_variables();
+    if !unknown.is_empty() {
+        let names = unknown.join(", ");
+        tracing::warn!("no settings, and not looked at (anser --help lists all): {names}");
     }
     match command {
         Command::Serve => serve(&config),

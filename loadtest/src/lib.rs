@@ -3,7 +3,7 @@
 //! Nothing here knows the server from the inside: it is a process that is started, talked to over
 //! sockets and stopped by signals; what is expected of it is written down in the contract, and
 //! every byte of it is read by code of our own or of third parties. Of the `anser` crate only the
-//! ring is used, which moves bytes and reads none.
+//! ring is used, which moves bytes and reads none, and how an address is written.
 //!
 //! * [`server`] starts, stops, kills and restarts the real binary on a folder of its own.
 //! * [`http`] and [`websocket`] are small blocking clients that can also misbehave.
@@ -12,7 +12,7 @@
 //! * [`hostile`] lets two people chat through whatever a test does to a server.
 //! * [`crash`] kills a server again and again and looks for what it acked.
 //! * [`restart`] fills a server and times its start.
-//! * [`load`] is the load generator: one thread, one ring, every message checked.
+//! * [`load`] is the load generator: one ring a thread, every message checked.
 //! * [`outcome`] is what each of its scenarios gives back; [`document`] keeps it in a file,
 //!   and [`report`] shows it to people.
 //! * [`compare`] sets such documents against each other; [`suite`] makes all of the README's.

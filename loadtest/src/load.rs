@@ -1,4 +1,5 @@
-//! The load generator: one thread, one ring, no task for a connection.
+//! The load generator: one thread and one ring, no task for a connection. Only where there may be
+//! no more files than a run has connections are there more of them ([`part`]).
 //!
 //! [`streams`] moves bytes, all connections' in one system call a round; [`sockets`] makes
 //! WebSocket frames of them; the scenarios are above.

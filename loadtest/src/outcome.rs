@@ -147,23 +147,16 @@ impl Outcome {
         if cfg!(debug_assertions) {
             outcome.flag("the load generator is a development build");
         }
-        // The HTTP client, which the tests share, panics where a server breaks off.
-        let run = AssertUnwindSafe(|| {
+        let mut ceiling = None;
+        outcome.error = reason(|| {
             outcome.server = scenario.target().map(ServerFacts::ask);
-            let ceiling = scenario.ceiling().map(Ceiling::measure).transpose()?;
-            let ran = outcome.run_in_parts(scenario);
-            ceiling.inspect(|ceiling| ceiling.beside(&mut outcome));
-            ran
+            ceiling = scenario.ceiling().map(Ceiling::measure).transpose()?;
+            outcome.run_in_parts(scenario)
         });
-        outcome.error = match std::panic::catch_unwind(run) {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(format!("{error:#}")),
-            Err(panic) => Some(words(panic.as_ref()).to_owned()),
-        };
+        ceiling.inspect(|ceiling| ceiling.beside(&mut outcome));
         if interrupt::is_asked() {
             outcome.flag("interrupted: this is what was measured until then");
-            // A terminal interrupts the workers and servers of a run, too: what that makes of it
-            // is no failure.
+            // A terminal interrupts the servers of a run, too: what that makes of it is no failure.
             let error = outcome.error.take().filter(|error| !error.ends_with("interrupted"));
             error.iter().for_each(|error| outcome.flag(format!("when it ended: {error}")));
         }
@@ -258,6 +251,16 @@ fn rounded(value: Value) -> Value {
 pub fn join(object: &mut Value, more: Value) {
     if let (Value::Object(object), Value::Object(mut more)) = (object, more) {
         object.append(&mut more);
+    }
+}
+
+/// Why it failed, if it did. The HTTP client, which the tests share, panics where a server breaks
+/// off.
+fn reason(run: impl FnOnce() -> Result<()>) -> Option<String> {
+    match std::panic::catch_unwind(AssertUnwindSafe(run)) {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(format!("{error:#}")),
+        Err(panic) => Some(words(panic.as_ref()).to_owned()),
     }
 }
 

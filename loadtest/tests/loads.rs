@@ -110,10 +110,11 @@ fn a_run_in_parts_is_one_run() {
     let report = run(&pingpong);
     assert_eq!(number(&report, "pairs"), 10.0);
     assert!(length(&report, "delivered_each_second") >= 1, "{report}");
-    let counted = report["delivered_each_second"].as_array().expect("a list");
-    let counted: f64 = counted.iter().filter_map(Value::as_f64).sum();
-    let delivered = number(&report, "delivered");
-    assert!((0.5..1.5).contains(&(counted / delivered)), "{report}");
+    assert_eq!(number(&report, "threads"), 3.0);
+    let each_second = report["delivered_each_second"].as_array().expect("a list");
+    let sum: f64 = each_second.iter().filter_map(Value::as_f64).sum();
+    let mean = sum / each_second.len() as f64 / number(&report, "delivered_per_second");
+    assert!((0.75..1.25).contains(&mean), "the seconds are those of all parts: {report}");
     let PingPong { peer, .. } = pingpong;
     let report = run(&Open {
         target: target.clone(),
@@ -140,6 +141,8 @@ fn a_run_in_parts_is_one_run() {
     };
     let report = run(&offline);
     assert!(number(&report["drain"], "fetched_per_second") > 0.0, "{report}");
+    let paces = report["store"]["per_second_each_20_ms"].as_array().expect("a list");
+    assert_eq!(paces.iter().filter_map(Value::as_f64).sum::<f64>() * 0.02, 1_000.0);
     let ids = Ids {
         target,
         run: run_of,

@@ -88,7 +88,7 @@ fn import(
     let import = Import::begin(&arguments.data_dir, arguments.shards)?;
     let imported = take_all(import, &mut items, progress).with_context(|| {
         let folder = arguments.data_dir.display();
-        format!("{folder} is not whole and of no use: remove it before you try again")
+        format!("{folder} is of no use: empty it before you try again")
     })?;
     Ok((items.found, imported))
 }

@@ -90,7 +90,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             };
             shard.records(Position(*from), Position(*to), &mut visit)?;
             if found == 0 {
-                eprintln!("the log's segments hold no record from {from} to {to}");
+                let last = if *to == u64::MAX { String::new() } else { format!(" to {to}") };
+                eprintln!("the log's segments hold no record from {from}{last}");
             }
         }
         What::Rows { shard } => {

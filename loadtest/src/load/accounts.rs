@@ -13,7 +13,6 @@ use crate::outcome::Outcome;
 use crate::world::{EPOCH_MS, now_ms};
 use anser::config::reached_at;
 use anyhow::{Context, Result, ensure};
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -27,8 +26,10 @@ const PIPELINED: usize = 16;
 /// Connections that are not ready yet, at most: beyond what a listener keeps waiting, connecting
 /// takes seconds.
 pub const CONNECTING: usize = 256;
-/// Files that a process needs beside its connections.
+/// Files that a thread's table needs to hold beside its connections.
 pub const FILES_BESIDE: usize = 200;
+/// A server that has no more files left than this takes no more connections, for all that is known.
+const FILES_LEFT: usize = 1024;
 /// After so long without one more that is ready, no more will be.
 const STALLED_AFTER: Duration = Duration::from_secs(10);
 /// Between two looks at lists from which something must leave.
@@ -161,6 +162,7 @@ impl Target {
         let mut clients: Vec<Client> = (0..count).map(|_| Client::connect(self.http)).collect();
         for together in requests.chunks(PIPELINED * CLIENTS) {
             interrupt::check()?;
+            self.part.check()?;
             let parts = || together.chunks(PIPELINED);
             clients.iter_mut().zip(parts()).for_each(|(client, part)| client.send(part.concat()));
             for (client, part) in clients.iter_mut().zip(parts()) {
@@ -214,8 +216,10 @@ impl Target {
         mut sockets: Sockets,
         users: &[i64],
     ) -> Result<(Sockets, Vec<D::Session>)> {
-        let mut sessions: Vec<D::Session> =
-            users.iter().enumerate().map(|(place, user)| driver.session(place, *user)).collect();
+        let mut sessions: Vec<D::Session> = (self.part.first_connection()..)
+            .zip(users)
+            .map(|(place, user)| driver.session(place, *user))
+            .collect();
         let (needed, most) = (users.len() + FILES_BESIDE, process::files_max());
         ensure!(
             needed <= most,
@@ -242,7 +246,7 @@ impl Target {
                     Ok(())
                 })
             });
-            heard.with_context(|| format!("connecting to {server}"))?;
+            heard.with_context(|| format!("connecting to {server}{}", self.full()))?;
             if ready > before {
                 deadline = Instant::now() + STALLED_AFTER;
             }
@@ -289,14 +293,15 @@ impl Target {
     /// Why a server may take no more connections, as far as its process tells.
     fn full(&self) -> String {
         let files = self.server_pid.and_then(process::open_files);
-        files.map_or(String::new(), |(open, most)| {
+        let nearly_all = files.filter(|(open, most)| open + FILES_LEFT > *most);
+        nearly_all.map_or(String::new(), |(open, most)| {
             format!("; the server has {open} files open, and its limit (ulimit -n) is {most}")
         })
     }
 }
 
 /// The id of an author's `number`-th message in this run: 19 digits, odd, rising.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug)]
 pub struct MessageIds(i64);
 
 impl MessageIds {

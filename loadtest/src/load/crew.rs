@@ -2,8 +2,7 @@
 //!
 //! They obey orders. A worker ends when nobody gives it any more, so none outlives the run.
 
-use super::accounts::MessageIds;
-use super::accounts::Target;
+use super::accounts::{MessageIds, Target};
 use super::comeback::Return;
 use super::part::Part;
 use super::worker;
@@ -90,12 +89,11 @@ impl Crew {
         let start = |part: Part| {
             let (orders, given) = channel();
             let (told, own) = (told.clone(), part.clone());
-            let tell = move |answer| {
+            let thread = std::thread::spawn(move || {
                 // Whoever waits no more has failed already.
-                drop(told.send((own.number(), answer)));
-            };
-            let own = part.clone();
-            let thread = std::thread::spawn(move || worker::work(&own, &given, &tell));
+                let tell = |answer| drop(told.send((own.number(), answer)));
+                worker::work(&own, &given, &tell);
+            });
             Worker { part, orders, thread }
         };
         let workers = target.parts(units, per_unit)?.into_iter().map(start).collect();
@@ -111,7 +109,7 @@ impl Crew {
     ///
     /// # Errors
     /// When a worker fails.
-    pub fn connect(&mut self, users: &[i64]) -> Result<()> {
+    pub fn connect(&self, users: &[i64]) -> Result<()> {
         let order = |part: &Part| Order::Connect {
             target: self.target.with(part.clone()),
             users: users[part.connections()].to_vec(),
@@ -125,7 +123,7 @@ impl Crew {
     /// # Errors
     /// When a worker fails: what the first of those says. The others are not waited for: what
     /// that one has left may be what they lack.
-    pub fn all(&mut self, order: &Order, meanwhile: impl FnMut(u64, u64)) -> Result<Return> {
+    pub fn all(&self, order: &Order, meanwhile: impl FnMut(u64, u64)) -> Result<Return> {
         self.perform(|_| order.clone(), meanwhile)
     }
 

@@ -60,7 +60,7 @@ impl Scenario for Idle {
 
     fn run(&self, outcome: &mut Outcome) -> Result<()> {
         let users = self.target.register(self.connections)?;
-        let mut crew = Crew::start(&self.target, self.connections / 2, 2)?;
+        let crew = Crew::start(&self.target, self.connections / 2, 2)?;
         std::thread::sleep(CALM);
         let before = Memory::read(&self.target);
         outcome.add(json!({"threads": crew.count()}));
@@ -71,7 +71,7 @@ impl Scenario for Idle {
         seconds.pause();
         let mut rounds = Vec::new();
         let ended = (1..=self.rounds).try_for_each(|round| -> Result<()> {
-            let mut report = self.round(&mut crew, &users, before, &mut seconds)?;
+            let mut report = self.round(&crew, &users, before, &mut seconds)?;
             std::thread::sleep(CALM);
             if self.target.server_pid.is_some() {
                 let left = Memory::read(&self.target).resident_bytes;
@@ -96,7 +96,7 @@ impl Idle {
     /// All come, idle, chat if they are to, and leave.
     fn round(
         &self,
-        crew: &mut Crew,
+        crew: &Crew,
         users: &[i64],
         before: Memory,
         seconds: &mut Seconds,

@@ -106,11 +106,12 @@ impl Scenario for Ids {
     }
 
     fn run(&self, outcome: &mut Outcome) -> Result<()> {
+        self.target.part.begin_together()?;
         let mut asking = self.begin()?;
         asking.until(self.warm_seconds)?;
         let given_before = asking.ids.len();
-        (asking.took, asking.seconds) =
-            (Latencies::default(), Seconds::begin(&self.target, "given"));
+        asking.took = Latencies::default();
+        asking.seconds.start_over();
         let usage = Usage::begin(&self.target);
         let asked = self.target.part.for_all(asking.until(self.seconds));
         let given = asking.ids.len() - given_before;

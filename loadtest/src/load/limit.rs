@@ -134,14 +134,14 @@ pub struct Beside {
 }
 
 impl Beside {
-    /// Puts it beside the rate, and the rate's share of it.
+    /// Puts it beside the rate, if that was measured, and the rate's share of it.
     pub fn beside(&self, outcome: &mut Outcome) {
+        let Some(per_second) = outcome.figures[self.rate].as_f64() else { return };
         self.limit.warning().inspect(|it| outcome.flag(it));
         if let Some(pairs) = self.fewer {
             outcome
                 .flag(format!("limit: measured with {pairs} pairs: files for no more (ulimit -n)"));
         }
-        let per_second = outcome.figures[self.rate].as_f64().unwrap_or(0.0);
         outcome.add(json!({
             "limit_per_second": self.limit.per_second.round(),
             "share_of_limit": per_second / self.limit.per_second.max(1.0),

@@ -94,13 +94,15 @@ impl Scenario for Mixed {
         let [warm, whole] = [self.warm_seconds, day.seconds].map(Duration::from_secs);
         let users = self.target.register(day.users)?;
         let people = People::new(day, users, self.run.seed);
+        self.target.part.begin_together()?;
         let mut town = Town::new(&self.target, people, self.http_connections)?;
-        town.live(&mut Seconds::begin(&self.target, "pushed"), warm)?;
+        let mut seconds = Seconds::begin(&self.target, "pushed");
+        town.live(&mut seconds, warm)?;
         town.people.took.clear();
         town.people.sessions = 0;
         let sent_before = town.people.model.sent();
         let usage = Usage::begin(&self.target);
-        let mut seconds = Seconds::begin(&self.target, "pushed");
+        seconds.start_over();
         let lived = self.target.part.for_all(town.live(&mut seconds, whole));
         seconds.end(outcome);
         let messages = town.people.model.sent();

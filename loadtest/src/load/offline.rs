@@ -124,6 +124,7 @@ impl Offline {
     ) -> Result<()> {
         let mut sockets = self.target.connect(Sockets::of(&self.target.part)?, authors)?;
         std::thread::sleep(Duration::from_secs(self.warm_seconds));
+        self.target.part.begin_together()?;
         let usage = Usage::begin(&self.target);
         let write = |index: usize, number: usize, out: &mut Vec<u8>| {
             let id = self.id(ids, index, number);
@@ -175,26 +176,30 @@ impl Offline {
     ) -> Result<()> {
         let mut sockets = self.target.connect(Sockets::of(&self.target.part)?, readers)?;
         std::thread::sleep(Duration::from_secs(self.warm_seconds));
+        self.target.part.begin_together()?;
         let usage = Usage::begin(&self.target);
         let mut client = Client::connect(self.target.http);
         let everybody: Vec<usize> = (0..self.users).collect();
-        let (mut fetched_after, begun, mut pace) = (0.0, Instant::now(), Pace::begin());
+        let (begun, mut pace) = (Instant::now(), Pace::begin());
         for part in everybody.chunks(PIPELINED) {
             ask(&mut client, part, readers);
             for index in part {
                 let answer = client.answer();
                 ensure!(answer.status == 200, "{answer:?}");
                 self.check(*index, authors[*index], ids, &answer.body)?;
-                fetched_after = begun.elapsed().as_secs_f64();
                 pace.count(self.each());
                 let last = self.id(ids, *index, self.each() - 1);
                 words::ack_up_to(sockets.outbound(*index), last);
             }
             quiet(&mut sockets)?;
         }
+        let all = self.target.part.meet(self.messages as u64);
+        let fetched_after = begun.elapsed().as_secs_f64();
         self.until_nothing_is_left(&mut client, readers)?;
         let mut used = usage.end(&self.target, Counted::delivered(self.messages as u64), outcome);
-        used["fetched_per_second"] = json!((self.messages as f64 / fetched_after).round());
+        if self.target.part.is_first() {
+            used["fetched_per_second"] = json!((all as f64 / fetched_after).round());
+        }
         outcome::join(&mut used, pace.report());
         outcome.add(json!({"drain": used}));
         quiet(&mut sockets)

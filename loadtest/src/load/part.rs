@@ -3,8 +3,8 @@
 //! A process may have only so many files open, and a connection is one: but that holds for a table
 //! of files, and a thread may have one of its own. So a run that needs more connections is done
 //! in parts, each by a thread with users, connections and a ring of its own. Parts do not talk to
-//! each other; they meet when measuring begins and when it ends, and what they count is counted
-//! together.
+//! each other; they meet when all are ready and when all are done, and what they count is counted
+//! together. Between that nobody waits: whoever waits serves no connection.
 
 use super::accounts::FILES_BESIDE;
 use super::process;
@@ -40,26 +40,31 @@ struct Meeting {
 #[derive(Debug, Default)]
 struct Hall {
     here: usize,
+    /// Those who have left for good.
+    gone: usize,
     meetings: u64,
     sum: u64,
     last_sum: u64,
-    tally: Tally,
+    /// What other parts have done, for the first.
+    tally: Option<Tally>,
+    is_enough: bool,
     /// Why the run is over before its time.
     off: Option<String>,
 }
 
 impl Part {
     /// The parts in which so many connections are had, `per_unit` by each of those who can be
-    /// divided: at most `per_thread` of them in each, or as many as a thread may have files open.
+    /// divided: in each at most `per_thread` of them, and as many as a thread may have files open.
     ///
     /// # Errors
-    /// When a thread may have too few files.
+    /// When that is too few.
     pub fn all(units: usize, per_unit: usize, per_thread: Option<usize>) -> Result<Vec<Part>> {
-        let most = per_thread.unwrap_or_else(|| process::files_max().saturating_sub(FILES_BESIDE));
+        let files = process::files_max().saturating_sub(FILES_BESIDE);
+        let most = per_thread.unwrap_or(usize::MAX).min(files);
         ensure!(
             most >= per_unit,
-            "{} open files are needed at least, and the limit (ulimit -n) is {}",
-            per_unit + FILES_BESIDE,
+            "{per_unit} connections belong together, and a thread may have {most} (--connections-\
+             per-thread; ulimit -n, which is {})",
             process::files_max()
         );
         let parts = units.div_ceil(most / per_unit).max(1);
@@ -121,7 +126,8 @@ impl Part {
         self.number
     }
 
-    /// Its share of something, at least 1: those of all parts are the whole of it.
+    /// Its share of something, but at least 1; those of all parts are the whole of it, unless that
+    /// is less than there are parts.
     pub fn share_of(&self, whole: u64) -> u64 {
         if self.count() == 1 {
             return whole;
@@ -131,40 +137,67 @@ impl Part {
         u64::try_from(share).unwrap_or(whole).max(1)
     }
 
-    /// Waits until all parts are here; what all of them have counted together.
+    /// Waits until all parts are here, but for those who have left; what all of them have counted
+    /// together.
     pub fn meet(&self, count: u64) -> u64 {
-        let Meeting { parts, all_are_here, .. } = &*self.meeting;
         let mut hall = self.hall();
+        let meeting = hall.meetings;
         hall.sum += count;
         hall.here += 1;
-        if hall.here >= *parts {
+        self.end_meeting(&mut hall);
+        let waits = |hall: &mut Hall| hall.meetings == meeting;
+        self.meeting.all_are_here.wait_while(hall, waits).expect(CALM).last_sum
+    }
+
+    /// The same before all of them begin.
+    ///
+    /// # Errors
+    /// When the run was called off meanwhile.
+    pub fn begin_together(&self) -> Result<()> {
+        self.meet(0);
+        self.check()
+    }
+
+    /// Nobody waits for this part any more.
+    pub fn leave(&self) {
+        let mut hall = self.hall();
+        hall.gone += 1;
+        self.end_meeting(&mut hall);
+    }
+
+    /// A meeting ends when nobody is missing.
+    fn end_meeting(&self, hall: &mut Hall) {
+        if hall.here > 0 && hall.here + hall.gone >= self.meeting.parts {
             (hall.here, hall.meetings) = (0, hall.meetings + 1);
             hall.last_sum = std::mem::take(&mut hall.sum);
-            all_are_here.notify_all();
-            return hall.last_sum;
+            self.meeting.all_are_here.notify_all();
         }
-        let meeting = hall.meetings;
-        let waits = |hall: &mut Hall| hall.meetings == meeting && hall.off.is_none();
-        let hall = all_are_here.wait_while(hall, waits).expect(CALM);
-        if hall.meetings > meeting { hall.last_sum } else { count }
     }
 
     /// Gives the first part what was done in this one.
     pub fn give(&self, tally: &mut Tally) {
-        tally.move_to(&mut self.hall().tally);
+        tally.move_to(self.hall().tally.get_or_insert_default());
     }
 
     /// Takes what others have given.
     pub fn take_given(&self, tally: &mut Tally) {
-        if self.count() > 1 {
-            self.hall().tally.move_to(tally);
-        }
+        let given = self.hall().tally.take();
+        given.into_iter().for_each(|mut given| given.move_to(tally));
+    }
+
+    /// From now on no part begins anything new.
+    pub fn say_enough(&self) {
+        self.hall().is_enough = true;
+    }
+
+    /// Whether one has said so.
+    pub fn is_enough(&self) -> bool {
+        self.hall().is_enough
     }
 
     /// Ends all parts, with the first reason that is given.
     pub fn call_off(&self, why: &str) {
         self.hall().off.get_or_insert_with(|| why.to_owned());
-        self.meeting.all_are_here.notify_all();
     }
 
     /// The same result, and the end of all parts if it is an error.
@@ -190,7 +223,10 @@ impl Part {
     /// When the kernel refuses.
     pub fn settle_in(&self) -> Result<()> {
         if self.count() > 1 {
-            unshare(CloneFlags::CLONE_FILES).context("a table of files for a thread")?;
+            unshare(CloneFlags::CLONE_FILES).context(
+                "a table of files for a thread: where that is forbidden (`unshare`, in some \
+                 containers) only a higher `ulimit -n` gives more connections",
+            )?;
         }
         Ok(())
     }
@@ -229,6 +265,27 @@ mod tests {
     fn all_there_is_waits_for_nobody() {
         let all = Part::default();
         assert_eq!((all.count(), all.is_first(), all.meet(7), all.share_of(9)), (1, true, 7, 9));
+    }
+
+    #[test]
+    fn nobody_waits_for_those_who_have_left() {
+        let parts = Part::all(3, 1, Some(1)).expect("enough files");
+        std::thread::scope(|scope| {
+            let [one, two, three] = [&parts[0], &parts[1], &parts[2]];
+            let met = scope.spawn(|| (one.begin_together().is_ok(), one.meet(5), one.meet(1)));
+            scope.spawn(|| {
+                assert_eq!((two.meet(0), two.meet(7)), (0, 12));
+                two.leave();
+            });
+            three.meet(0);
+            three.leave();
+            assert_eq!(met.join().expect("it does not panic"), (true, 12, 1));
+        });
+        parts[1].call_off("why");
+        parts[2].call_off("another");
+        let all = parts.iter().map(|part| part.check().expect_err("it is over").to_string());
+        assert!(all.into_iter().all(|why| why == "why"));
+        assert!(parts[0].begin_together().is_err());
     }
 
     #[test]

@@ -73,13 +73,16 @@ pub struct Players<D: Driver> {
 }
 
 impl<D: Driver> Players<D> {
-    /// Registers users and connects them; 2n and 2n + 1 are a pair.
+    /// Registers users and connects them; 2n and 2n + 1 are a pair. Parts of a run begin together.
     ///
     /// # Errors
     /// When the server refuses.
     pub fn join(target: &Target, driver: D, users: usize) -> Result<Players<D>> {
         let users = driver.register(target, users)?;
-        Players::among(target, driver, &users)
+        let mut players = Players::among(target, driver, &users)?;
+        target.part.begin_together()?;
+        players.score.seconds.start_over();
+        Ok(players)
     }
 
     /// Connects users who exist already.
@@ -202,7 +205,7 @@ impl<D: Driver> Players<D> {
         let score = &mut self.score;
         score.since_us = since_us;
         (score.acks, score.deliveries, score.lateness, score.delivered) = Default::default();
-        score.seconds = Seconds::begin(&self.target, "delivered");
+        score.seconds.start_over();
         (score.delivered_at_us, score.longest_pause_us) = (now_us, 0);
     }
 

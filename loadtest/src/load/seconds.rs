@@ -70,9 +70,6 @@ impl Seconds {
     /// Begins the first second; `what` is counted in them, such as `delivered`. In a run of
     /// several parts the first one has the seconds of all.
     pub fn begin(target: &Target, what: &'static str) -> Seconds {
-        if target.part.is_first() {
-            target.part.take_given(&mut Tally::default());
-        }
         Seconds {
             target: target.clone(),
             what,
@@ -85,6 +82,12 @@ impl Seconds {
             own_ms: process::own_cpu_ms(),
             series: Series::new(),
         }
+    }
+
+    /// Forgets all that was until now, and begins the first second again.
+    pub fn start_over(&mut self) {
+        self.take_second();
+        (self.series, self.ended) = Default::default();
     }
 
     /// Counts one that took so long, µs.

@@ -63,7 +63,7 @@ impl Scenario for Storm {
     fn run(&self, outcome: &mut Outcome) -> Result<()> {
         let people = self.target.register(self.connections + AUTHORS.min(self.connections))?;
         let (users, authors) = people.split_at(self.connections);
-        let mut crew = Crew::start(&self.target, self.connections, 1)?;
+        let crew = Crew::start(&self.target, self.connections, 1)?;
         let begun = Instant::now();
         crew.connect(users)?;
         outcome.add(json!({
@@ -76,7 +76,7 @@ impl Scenario for Storm {
         crew.all(&Order::Cut, |_, _| {})?;
         let ids = MessageIds::new();
         self.write(&mut sockets, authors, users, ids)?;
-        self.come_back(&mut crew, outcome)?;
+        self.come_back(&crew, outcome)?;
         self.check_lists(authors, users, ids)?;
         crew.all(&Order::Ack { ids }, |_, _| {})?;
         self.target.until_nothing_waits(users)
@@ -125,7 +125,7 @@ impl Storm {
     }
 
     /// Everybody comes back; tells how fast, and fails if somebody gave up.
-    fn come_back(&self, crew: &mut Crew, outcome: &mut Outcome) -> Result<()> {
+    fn come_back(&self, crew: &Crew, outcome: &mut Outcome) -> Result<()> {
         let within_ms = self.seconds_within * 1000;
         let mut seconds = Seconds::begin(&self.target, "back");
         let (cpu_before, own_before) = (self.target.cpu_ms(), process::own_cpu_ms());

@@ -36,9 +36,8 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// Reads the counters, when all parts of the run are here.
+    /// Reads the counters.
     pub fn begin(target: &Target) -> Usage {
-        target.part.meet(0);
         Usage {
             begun: Instant::now(),
             own_ms: process::own_cpu_ms(),
@@ -46,7 +45,7 @@ impl Usage {
             threads_ms: target.threads_cpu_ms(),
             written: target.written_bytes(),
             stolen_ms: process::stolen_ms(),
-            stages: target.stages(),
+            stages: target.part.is_first().then(|| target.stages()).flatten(),
         }
     }
 

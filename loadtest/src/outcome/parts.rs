@@ -1,11 +1,11 @@
 //! A run in parts, and one outcome of all.
 
-use super::{Outcome, Scenario, words};
+use super::{Outcome, Scenario, reason};
 use crate::load::part::Part;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde_json::{Value, json};
-use std::panic::AssertUnwindSafe;
-use std::thread::{self, ScopedJoinHandle};
+use std::sync::mpsc::channel;
+use std::thread;
 
 impl Outcome {
     /// Runs a scenario in its parts, each on a thread of its own if there are several.
@@ -15,27 +15,25 @@ impl Outcome {
             return scenario.run(self);
         }
         let first = parts[0].0.clone();
-        let run = |(part, scenario): (Part, S)| {
-            let mut own = Outcome::begin(&scenario)?;
-            // The HTTP client panics where a server breaks off.
-            let run = AssertUnwindSafe(|| part.settle_in().and_then(|()| scenario.run(&mut own)));
-            let why = match std::panic::catch_unwind(run) {
-                Ok(Ok(())) => return Ok(own),
-                Ok(Err(error)) => format!("{error:#}"),
-                Err(panic) => words(panic.as_ref()).to_owned(),
-            };
-            part.call_off(&why);
-            Ok(own)
-        };
-        let done: Vec<Result<Outcome>> = thread::scope(|scope| {
-            let begin = |part| scope.spawn(move || run(part));
-            let threads: Vec<_> = parts.into_iter().map(begin).collect();
-            let end = |thread: ScopedJoinHandle<'_, _>| thread.join().expect("it does not panic");
-            threads.into_iter().map(end).collect()
-        });
-        for part in done {
-            self.take_in(part?);
-        }
+        self.add(json!({"threads": parts.len()}));
+        let (told, tells) = channel();
+        thread::scope(|scope| -> Result<()> {
+            for (part, scenario) in parts {
+                let (own, told) = (part.clone(), told.clone());
+                // Whoever waits for it waits until all have ended.
+                let play = move || drop(told.send(play(&own, &scenario)));
+                if let Err(error) = thread::Builder::new().spawn_scoped(scope, play) {
+                    part.call_off("a thread for a part of the run cannot be started");
+                    (part.number()..part.count()).for_each(|_| part.leave());
+                    return Err(error).context("a thread for a part of the run");
+                }
+            }
+            Ok(())
+        })?;
+        drop(told);
+        let mut all = tells.into_iter().collect::<Result<Vec<(usize, Outcome)>>>()?;
+        all.sort_by_key(|(number, _)| *number);
+        all.into_iter().for_each(|(_, part)| self.take_in(part));
         first.check()
     }
 
@@ -51,8 +49,23 @@ impl Outcome {
     }
 }
 
-/// Adds the numbers of one object to those of another, by their names; of the longest there was the
-/// longer one stays.
+/// Does one part on its thread. If it fails, all end.
+fn play<S: Scenario>(part: &Part, scenario: &S) -> Result<(usize, Outcome)> {
+    let begun = Outcome::begin(scenario);
+    let done = begun.map(|mut own| {
+        let why = reason(|| {
+            part.settle_in()?;
+            scenario.run(&mut own)
+        });
+        why.inspect(|why| part.call_off(why));
+        (part.number(), own)
+    });
+    part.leave();
+    done
+}
+
+/// Adds the numbers of one object to those of another, by their names, for what parts tell are
+/// counts; of the longest there was, `longest_...`, the longer one stays.
 fn add_up(sum: &mut Value, more: Value) {
     match (sum, more) {
         (Value::Object(sum), Value::Object(more)) => {
@@ -137,7 +150,7 @@ mod tests {
     fn parts_meet_and_have_one_outcome() {
         let outcome = outcome(false);
         assert_eq!((outcome.error, outcome.settings), (None, json!({"pairs": 10, "fails": false})));
-        let figures = json!({"met": 30, "longest_pause_ms": 7.0, "steps": [2, 1]});
+        let figures = json!({"threads": 3, "met": 30, "longest_pause_ms": 7.0, "steps": [2, 1]});
         assert_eq!(
             (outcome.figures, outcome.flags.len()),
             (figures, 1 + usize::from(cfg!(debug_assertions)))
