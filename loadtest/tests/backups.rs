@@ -452,7 +452,8 @@ fn an_empty_server_does_not_take_the_place_of_the_only_copy_unless_told_to() {
     let again = ["backup", "--admin", &admin, "--to", text(&to)];
     let refused = run_tools(&again);
     assert_eq!(refused.code, Some(1), "{}", refused.said);
-    assert!(refused.said.contains("--replace"), "{}", refused.said);
+    let said = &refused.said;
+    assert!(said.contains("another data folder") && said.contains("--replace"), "{said}");
     drop(server);
     let restored = Setup::shards(2).start_in(restore(&to));
     assert_eq!(ids(&World::on(&restored, TENANT).offline(bo)), sent);

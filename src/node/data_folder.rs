@@ -122,15 +122,23 @@ pub fn open_or_create(
     let manifest = match fs::read_to_string(folder.join(MANIFEST)) {
         Ok(text) => Manifest::parse(&text).and_then(|found| found.agree(shards.asked)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            write_whole(folder, MANIFEST, &new.print())
+            let named = random().map(|random| new.named(random)).map_err(system("name it"))?;
+            write_whole(folder, MANIFEST, &named.print())
                 .map_err(system("write its manifest.toml"))?;
-            Ok(new)
+            Ok(named)
         }
         Err(error) => return Err(system("read its manifest.toml")(error)),
     };
     let manifest = manifest.map_err(refused)?;
     refuse_missing(folder, &manifest)?;
     Ok((manifest, lock))
+}
+
+/// What tells a new folder from all others.
+pub fn random() -> io::Result<u64> {
+    let mut bytes = [0; 8];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
+    Ok(u64::from_ne_bytes(bytes))
 }
 
 /// All shards are made: syncs the folders that they are in, and says so for good.

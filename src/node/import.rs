@@ -75,11 +75,12 @@ impl Import {
         let folder = data.to_owned();
         let manifest = Manifest::new(shards)?;
         let made = fs::create_dir_all(data).and_then(|()| Ok(fs::read_dir(data)?.next().is_none()));
-        match made {
-            Ok(true) => {}
-            Ok(false) => return Err(ImportError::NotEmpty { folder }),
+        let random = match made.and_then(|is_empty| Ok((is_empty, data_folder::random()?))) {
+            Ok((true, random)) => random,
+            Ok((false, _)) => return Err(ImportError::NotEmpty { folder }),
             Err(source) => return Err(ImportError::System { folder, source }),
-        }
+        };
+        let manifest = manifest.named(random);
         let writing = Writing::begin(data, &manifest)?;
         Ok(Import { data: folder, manifest, writing, builder: Builder::default() })
     }

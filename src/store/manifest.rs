@@ -28,6 +28,10 @@ pub struct Manifest {
     pub lanes: u16,
     /// This server among many; 0 until there are many.
     pub node: u16,
+    /// Which folder it is: those that were restored from its backups are the same one, grown
+    /// older. 0: nobody knows, it was made before folders were told apart.
+    #[serde(default)]
+    pub id: u64,
     /// How often all rows were written anew for another shard count. Says which folders hold them.
     #[serde(default)]
     pub generation: u32,
@@ -93,8 +97,14 @@ impl Manifest {
             shards,
             lanes: shards.next_power_of_two(),
             node: 0,
+            id: 0,
             generation: 0,
         })
+    }
+
+    /// The same with an id of 64 random bits, of which a file in TOML holds 63.
+    pub fn named(self, random: u64) -> Manifest {
+        Manifest { id: random >> 1, ..self }
     }
 
     /// Reads what [`Manifest::print`] wrote.
@@ -112,13 +122,15 @@ impl Manifest {
 
     /// The file's text.
     pub fn print(&self) -> String {
-        let generation = match self.generation {
+        let unless_0 = |name: &str, value: u64| match value {
             0 => String::new(),
-            later => format!("generation = {later}\n"),
+            value => format!("{name} = {value}\n"),
         };
+        let generation = unless_0("generation", u64::from(self.generation));
+        let id = unless_0("id", self.id);
         format!(
             "# Written when this folder was made. Never change it: it says where rows are.\n\
-             format = {}\nshards = {}\nlanes = {}\nnode = {}\n{generation}",
+             format = {}\nshards = {}\nlanes = {}\n{id}node = {}\n{generation}",
             self.format, self.shards, self.lanes, self.node
         )
     }
@@ -163,10 +175,10 @@ mod tests {
     #[test]
     fn what_is_printed_is_read_again() {
         for shards in [1, 2, 3, 4, 200, 256] {
-            let manifest = Manifest::new(shards).expect("a count in range");
+            let manifest = Manifest::new(shards).expect("a count in range").named(u64::MAX);
             assert_eq!(Manifest::parse(&manifest.print()).expect("just printed"), manifest);
             let later = manifest.resharded(3).expect("a count in range");
-            assert_eq!((later.shards, later.generation), (3, 1));
+            assert_eq!((later.shards, later.generation, later.id), (3, 1, manifest.id));
             assert!(later.lanes >= manifest.lanes && later.lanes >= 3);
             assert_eq!(Manifest::parse(&later.print()).expect("just printed"), later);
         }
@@ -197,7 +209,7 @@ mod tests {
     /// Invariant 2 of store::manifest.
     #[test]
     fn a_manifest_that_cannot_be_read_whole_is_refused() {
-        let whole = Manifest::new(2).expect("a count in range").print();
+        let whole = Manifest::new(2).expect("a count in range").named(1 << 40).print();
         for cut in 0..whole.trim_end().len() {
             assert!(Manifest::parse(&whole[..cut]).is_err(), "cut at {cut}");
         }

@@ -15,6 +15,7 @@ mod keep;
 
 use anser::config::reached_at;
 use anser::node::cuts::LIST;
+use anser::node::data_folder::MANIFEST;
 use anser::node::stopped::Stopped;
 use anser::store::inventory::{Checksum, Inventory, Listed};
 use anyhow::{Context, bail, ensure};
@@ -176,7 +177,7 @@ fn copy_all(source: &Source, keep: Option<Keep>, arguments: &Arguments) -> anyho
     let inventory = Inventory::parse(&text?).with_context(|| list.display().to_string())?;
     let keep = keep.map_or_else(|| Keep::open_to_write(&arguments.to), Ok)?;
     if !arguments.replace {
-        keep.refuse_to_go_back(&inventory)?;
+        keep.refuse_to_go_back(&inventory, &source.folder().join(MANIFEST))?;
     }
     let mut missing = BTreeMap::new();
     for file in &inventory.files {

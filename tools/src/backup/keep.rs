@@ -6,7 +6,9 @@
 //! 3. One backup writes to a folder at a time.
 
 use super::Progress;
+use anser::node::data_folder::MANIFEST;
 use anser::store::inventory::{Checksum, Inventory, Listed, Summer};
+use anser::store::manifest::Manifest;
 use anyhow::{Context, bail};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -53,10 +55,10 @@ impl Keep {
         Ok(Keep { folder: folder.to_owned(), _lock: Some(lock) })
     }
 
-    /// Refuses what would go back in time: a server that came up empty on a new disk would take
-    /// with it the only copy of what was on the old one. It is known by its turns, as long as it
-    /// has made fewer of them.
-    pub fn refuse_to_go_back(&self, next: &Inventory) -> anyhow::Result<()> {
+    /// Refuses what is not the backup here, grown older: a server that came up empty on a new disk
+    /// would take with it the only copy of what was on the old one. It is known by the id of its
+    /// folder; `manifest`: of the server's.
+    pub fn refuse_to_go_back(&self, next: &Inventory, manifest: &Path) -> anyhow::Result<()> {
         let advice = "nothing was changed; give another folder, or let go of that backup with \
                       --replace";
         let here = read_list(&self.folder)
@@ -65,6 +67,12 @@ impl Keep {
         if next.shards != here.shards {
             let (old, new) = (here.shards, next.shards);
             bail!("the backup in {} has {old} shards, the server {new}: {advice}", self.shown());
+        }
+        let (old, new) = (folder_id(&self.manifest_of(&here)), folder_id(manifest));
+        if let (Some(old), Some(new)) = (old, new)
+            && old != new
+        {
+            bail!("the backup in {} is of another data folder: {advice}", self.shown());
         }
         let turns = here.positions.iter().zip(&next.positions);
         if let Some((shard, (old, new))) = turns.enumerate().find(|(_, (old, new))| old > new) {
@@ -75,6 +83,12 @@ impl Keep {
             );
         }
         Ok(())
+    }
+
+    /// Where the manifest of the backup is, if it has one.
+    fn manifest_of(&self, here: &Inventory) -> PathBuf {
+        let listed = here.files.iter().find(|file| file.path == MANIFEST);
+        listed.map_or_else(PathBuf::new, |file| self.path(file.checksum))
     }
 
     fn shown(&self) -> std::path::Display<'_> {
@@ -155,6 +169,12 @@ impl Keep {
 }
 
 /// The list of the backup in a folder, if one was finished there.
+/// Which data folder a manifest is of, if that is known.
+fn folder_id(manifest: &Path) -> Option<u64> {
+    let manifest = Manifest::parse(&fs::read_to_string(manifest).ok()?).ok()?;
+    Some(manifest.id).filter(|id| *id != 0)
+}
+
 fn read_list(folder: &Path) -> anyhow::Result<Option<Inventory>> {
     let list = folder.join(LIST);
     let text = match fs::read_to_string(&list) {
@@ -280,6 +300,32 @@ mod tests {
     }
 
     #[test]
+    fn a_backup_of_another_folder_is_refused_though_it_has_made_more_turns() {
+        let (folder, beside) = (Temporary::new("another"), Temporary::new("beside"));
+        fs::create_dir_all(&beside.0).expect("temporary");
+        let keep = Keep::open_to_write(&folder.0).expect("it is new");
+        let put = |name: &str, id: u64| {
+            let path = beside.0.join(name);
+            let manifest = Manifest { id, ..Manifest::new(1).expect("a count in range") };
+            fs::write(&path, manifest.print()).expect("temporary");
+            path
+        };
+        let (own, other, old) = (put("own", 7), put("other", 8), put("old", 0));
+        let (bytes, checksum) =
+            copy(&own, &beside.0.join("copy"), &mut |_| Ok(())).expect("temporary");
+        let file = Listed { path: MANIFEST.to_owned(), bytes, checksum };
+        keep.take(&own, &file, &mut Progress::new("", 0, 0)).expect("temporary");
+        let at = |turn| Inventory { positions: vec![turn], ..inventory(vec![file.clone()]) };
+        keep.finish(&at(1)).expect("temporary");
+        let told = keep.refuse_to_go_back(&at(99), &other).expect_err("another").to_string();
+        assert!(told.contains("another data folder") && told.contains("--replace"), "{told}");
+        for same in [&own, &old] {
+            keep.refuse_to_go_back(&at(2), same).expect("it may be the same");
+            keep.refuse_to_go_back(&at(0), same).expect_err("it goes back");
+        }
+    }
+
+    #[test]
     fn a_backup_that_would_go_back_in_time_is_refused() {
         let folder = Temporary::new("back");
         let keep = Keep::open_to_write(&folder.0).expect("it is new");
@@ -288,15 +334,16 @@ mod tests {
             positions: positions.to_vec(),
             ..inventory(Vec::new())
         };
-        keep.refuse_to_go_back(&at(&[0, 0])).expect("there is none yet");
+        let none = Path::new("");
+        keep.refuse_to_go_back(&at(&[0, 0]), none).expect("there is none yet");
         keep.finish(&at(&[10, 20])).expect("temporary");
-        keep.refuse_to_go_back(&at(&[10, 21])).expect("it has gone on");
+        keep.refuse_to_go_back(&at(&[10, 21]), none).expect("it has gone on");
         for other in [at(&[11, 19]), at(&[0, 0]), at(&[30])] {
-            let told = keep.refuse_to_go_back(&other).expect_err("it goes back").to_string();
+            let told = keep.refuse_to_go_back(&other, none).expect_err("it goes back").to_string();
             assert!(told.contains("--replace"), "{told}");
         }
         fs::write(folder.0.join(LIST), "format = 99").expect("temporary");
-        keep.refuse_to_go_back(&at(&[10, 21])).expect_err("it is of a later program");
+        keep.refuse_to_go_back(&at(&[10, 21]), none).expect_err("it is of a later program");
     }
 
     /// Holds invariants 2 and 3 of `backup::keep`.
