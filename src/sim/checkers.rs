@@ -95,6 +95,8 @@ struct Line {
     pushed_again: BTreeSet<Key>,
     /// Calls that are not answered.
     calls: VecDeque<Step>,
+    /// Its client has ended its side: for the server it may be gone.
+    has_left: bool,
     is_ended: bool,
 }
 
@@ -155,6 +157,10 @@ impl Checkers {
             Observation::Answered { device, call, status, body } => {
                 let asked = self.next_asked(*device, call)?;
                 self.answered(call, *status, body, Span { asked, answered: step })
+            }
+            Observation::Left { device } => {
+                self.lines.entry(*device).or_default().has_left = true;
+                Ok(())
             }
             Observation::Ended { device, .. } => {
                 self.lines.entry(*device).or_default().is_ended = true;

@@ -76,6 +76,11 @@ pub enum Observation<'a> {
         /// The body; null if it has none.
         body: &'a OwnedValue,
     },
+    /// A client has ended its side of a connection: it says nothing more, and may still hear.
+    Left {
+        /// Which.
+        device: DeviceId,
+    },
     /// The connection is gone, for its client.
     Ended {
         /// Which.

@@ -110,7 +110,8 @@ impl Checkers {
             return Ok(());
         }
         let line = &self.lines[&device];
-        let was_there = line.welcomed.is_some_and(|welcomed| welcomed < given.span.asked);
+        let was_there =
+            line.welcomed.is_some_and(|welcomed| welcomed < given.span.asked) && !line.has_left;
         let is_told = line.told.is_some_and(|told| told > given.span.asked);
         if unsure.is_empty() || !was_there || is_told {
             return Ok(());

@@ -112,6 +112,14 @@ impl Crowd {
         self.say(socket, &Said::Auth { user, id }, ground)
     }
 
+    /// Ends this side of a connection.
+    fn say_no_more(&mut self, socket: SocketId, ground: &mut Ground<'_>) -> Result<(), Failure> {
+        ground.network.end_up(socket);
+        let Some(device) = self.devices.get(&socket).map(|device| device.id) else { return Ok(()) };
+        ground.chronicle.tell_of(format_args!("{device}"), format_args!("ends its side"));
+        self.note(&Observation::Left { device }, ground)
+    }
+
     /// A connection ends, with or without a word.
     fn leave(&mut self, socket: SocketId, ground: &mut Ground<'_>) -> Result<(), Failure> {
         match self.prng.below(3) {
@@ -119,13 +127,9 @@ impl Crowd {
                 let close =
                     bytes::frame(0x80 | bytes::CLOSE, &1000_u16.to_be_bytes(), [9, 8, 7, 6]);
                 ground.network.send_up(socket, &close);
-                ground.network.end_up(socket);
-                Ok(())
+                self.say_no_more(socket, ground)
             }
-            1 => {
-                ground.network.end_up(socket);
-                Ok(())
-            }
+            1 => self.say_no_more(socket, ground),
             _ => {
                 ground.network.reset(socket);
                 self.hear_end(socket, ground)

@@ -211,6 +211,12 @@ fn who_is_not_told_that_a_part_of_the_list_was_not_all_is_found() {
     holds(story.hear(b, Heard::Waiting { count: 1 }));
     story.send(b, 50, ann());
     holds(story.acked(b, 50));
+    // Whoever says no more may be gone for the server before it has read all that he said.
+    let (mut story, b) = start();
+    story.say(b, Said::Ack(vec![10, 11]));
+    story.send(b, 50, ann());
+    holds(story.note(&Observation::Left { device: b }));
+    holds(story.acked(b, 50));
     // Then another part is the last; or nobody remembers any.
     let (mut story, b) = start();
     story.calls(&part());
