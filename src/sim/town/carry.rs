@@ -22,6 +22,8 @@ impl Town<'_> {
             socket.is_rising |= rises;
             socket.is_falling |= falls;
             socket.is_full &= !is_taken;
+            // A reader's megabyte takes minutes: in the evening he reads as all do.
+            socket.is_slow &= !(falls && self.is_evening);
             let is_slow = socket.is_slow;
             if rises {
                 let micros = self.latency();
