@@ -20,7 +20,7 @@ impl Outcome {
         thread::scope(|scope| -> Result<()> {
             for (part, scenario) in parts {
                 let (own, told) = (part.clone(), told.clone());
-                // Whoever waits for it waits until all have ended.
+                // This thread listens until all have ended: somebody always does.
                 let play = move || drop(told.send(play(&own, &scenario)));
                 if let Err(error) = thread::Builder::new().spawn_scoped(scope, play) {
                     part.call_off("a thread for a part of the run cannot be started");
