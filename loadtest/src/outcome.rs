@@ -23,6 +23,9 @@ use std::path::PathBuf;
 /// The share of its cores at which the load generator counts as the limit of a run.
 const LIMIT_SHARE: f64 = 0.9;
 
+/// Of the p99 of a delivery, what the generator's own lateness may be before it is told.
+const LATE_SHARE_MAX: f64 = 0.25;
+
 /// Digits of a fraction on standard output.
 const DIGITS: i32 = 6;
 
@@ -153,6 +156,7 @@ impl Outcome {
             ceiling = scenario.ceiling().map(Ceiling::measure).transpose()?;
             outcome.run_in_parts(scenario)
         });
+        outcome.note_lateness();
         ceiling.inspect(|ceiling| ceiling.beside(&mut outcome));
         if interrupt::is_asked() {
             outcome.flag("interrupted: this is what was measured until then");
@@ -202,6 +206,17 @@ impl Outcome {
         if used > LIMIT_SHARE * cores as f64 {
             let cores = if cores == 1 { "a core".to_owned() } else { format!("{cores} cores") };
             self.flag(format!("the load generator was the limit: {used:.2} of {cores}"));
+        }
+    }
+
+    /// Says so when messages were sent so late that much of the latencies is the generator's own.
+    fn note_lateness(&mut self) {
+        let p99 = |name| self.latencies.get(name).map(|all: &Latencies| all.quantile_ms(0.99));
+        let (Some(late), Some(whole)) = (p99("lateness"), p99("delivery")) else { return };
+        if late > LATE_SHARE_MAX * whole {
+            self.flag(format!(
+                "the load generator was late itself: p99 {late:.3} of {whole:.3} ms until delivery"
+            ));
         }
     }
 

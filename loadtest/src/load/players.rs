@@ -21,9 +21,6 @@ const SILENCE: Duration = Duration::from_secs(10);
 /// How long is listened on when all has come: what comes then is too much.
 const AFTERWARDS: Duration = Duration::from_millis(300);
 
-/// Of the p99 of a delivery, what the generator's own lateness may be before it is told.
-const LATE_SHARE_MAX: f64 = 0.25;
-
 /// One user of a pair: what he sent, and what he got from the other.
 struct Player {
     user: i64,
@@ -228,7 +225,7 @@ impl<D: Driver> Players<D> {
             outcome.latencies.insert(name.to_owned(), latencies.clone());
         }
         if score.lateness.total() > 0 {
-            report_lateness(score, outcome);
+            outcome.latencies.insert("lateness".to_owned(), score.lateness.clone());
         }
     }
 
@@ -268,18 +265,6 @@ impl<D: Driver> Players<D> {
         let users: Vec<i64> = self.score.players.iter().map(|player| player.user).collect();
         self.driver.check_nothing_is_left(&self.target, &users)
     }
-}
-
-/// Tells how much later than intended messages were sent: what of it is the load generator's own.
-fn report_lateness(score: &Score, outcome: &mut Outcome) {
-    let p99 = |latencies: &Latencies| latencies.quantile_ms(0.99);
-    let (late, whole) = (p99(&score.lateness), p99(&score.deliveries));
-    if late > LATE_SHARE_MAX * whole {
-        outcome.flag(format!(
-            "the load generator was late itself: p99 {late:.3} of {whole:.3} ms until delivery"
-        ));
-    }
-    outcome.latencies.insert("lateness".to_owned(), score.lateness.clone());
 }
 
 impl Score {
