@@ -282,8 +282,8 @@ pub const PARKED_MAX: usize = 1024;
 pub const LIST_AHEAD: u32 = 256;
 /// Threads that fetch rows for each shard.
 pub const READERS: usize = 2;
-/// A read that takes so long, ms, has waited for a slow disk.
-pub const SLOW_READ_MS: u64 = 5;
+/// A read that takes so long, ns, while its thread has a core, has waited for a slow disk: 5 ms.
+pub const SLOW_READ_NS: u64 = 5_000_000;
 /// So many reads in a row that were quick make a disk trusted.
 pub const QUICK_READS: u32 = 1024;
 

@@ -39,8 +39,44 @@ fn waited_nanos(schedstat: &[u8]) -> Option<u64> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
+    use rustix::thread::{CpuSet, sched_getcpu, sched_setaffinity};
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Instant;
+
+    /// Does something on a core that another thread wants all the time.
+    pub fn beside_another<R: Send>(work: impl FnOnce() -> R + Send) -> R {
+        let mut core = CpuSet::new();
+        core.set(sched_getcpu());
+        let go_there = || sched_setaffinity(None, &core).expect("a core of this process");
+        let is_done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                go_there();
+                while !is_done.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
+            let works = scope.spawn(|| {
+                go_there();
+                work()
+            });
+            let done = works.join();
+            is_done.store(true, Ordering::Relaxed);
+            done.expect("it does not panic")
+        })
+    }
+
+    /// Wants the core until the thread has waited so long for it, a minute at most.
+    pub fn until_waited(nanos: u64) {
+        let (mut wait, mut waited) = (CoreWait::of_this_thread(), 0);
+        let begun = Instant::now();
+        while waited < nanos {
+            waited += wait.look();
+            assert!(begun.elapsed().as_secs() < 60, "it has waited for {waited} ns only");
+        }
+    }
 
     #[test]
     fn the_kernels_line_is_understood_and_nonsense_is_not() {
@@ -50,26 +86,8 @@ mod tests {
         }
     }
 
-    /// Two threads that want the same core wait for each other.
     #[test]
     fn who_shares_a_core_waits_for_it() {
-        let core = rustix::thread::sched_getcpu();
-        let mut set = rustix::thread::CpuSet::new();
-        set.set(core);
-        let waits = || {
-            rustix::thread::sched_setaffinity(None, &set).expect("a core of this process");
-            let mut wait = CoreWait::of_this_thread();
-            let mut waited = 0;
-            let begun = std::time::Instant::now();
-            while waited < 20_000_000 && begun.elapsed().as_secs() < 60 {
-                waited += wait.look();
-            }
-            waited
-        };
-        let all = std::thread::scope(|scope| {
-            let both = [scope.spawn(waits), scope.spawn(waits)];
-            both.map(|thread| thread.join().expect("it does not panic"))
-        });
-        assert!(all.iter().all(|waited| *waited >= 20_000_000), "{all:?}");
+        beside_another(|| until_waited(20_000_000));
     }
 }

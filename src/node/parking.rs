@@ -8,7 +8,7 @@
 //! 3. At most [`PARKED_MAX`] events are parked, each has [`NEEDS_UNDER_WAY_MAX`] fetches under way,
 //!    and none waits more than [`NEEDS_STAGES_MAX`] times: then it reads for itself.
 //! 4. The disk is trusted, and nothing parked, when [`QUICK_READS`] fetches in a row were quick,
-//!    until a read was slow.
+//!    until a read was slow. Time in which the reading thread had no core is not the disk's.
 //!
 //! What is parked when the server stops was never applied, and nobody was told that it was. Left to
 //! others: which rows an event lacks (`chat::needs`), fetching them (`readers`).
@@ -18,11 +18,12 @@ use crate::chat::event::Event;
 use crate::chat::history::Listing;
 use crate::chat::kept::KeptRequest;
 use crate::ids::{ConnectionId, UserId};
-use crate::limits::{NEEDS_STAGES_MAX, NEEDS_UNDER_WAY_MAX, PARKED_MAX, QUICK_READS, SLOW_READ_MS};
+use crate::limits::{NEEDS_STAGES_MAX, NEEDS_UNDER_WAY_MAX, PARKED_MAX, QUICK_READS, SLOW_READ_NS};
 use crate::metrics::Counter;
 use crate::metrics::message::Journey;
 use crate::node::clock::steady_nanos;
 use crate::node::connection::token_of;
+use crate::node::core_wait::CoreWait;
 use crate::node::desk::Desk;
 use crate::node::readers::{Fetched, Fetcher};
 use crate::speech::Part;
@@ -30,7 +31,6 @@ use crate::store::warmth::Need;
 use crate::store::{Store, StoreError};
 use std::collections::{BTreeMap, VecDeque};
 
-const SLOW_READ_NS: u64 = SLOW_READ_MS * 1_000_000;
 /// Events that are timed one by one after something has taken long.
 const TIMED_EVENTS: u32 = 64 * 1024;
 
@@ -57,6 +57,8 @@ struct Parked {
 pub struct Parking {
     /// `None`: there is no disk, and nothing is ever parked.
     fetcher: Option<Fetcher>,
+    /// The shard's own waiting for its core, while there is a fetcher.
+    core_wait: Option<CoreWait>,
     parked: BTreeMap<u64, Parked>,
     next_ticket: u64,
     fetched: VecDeque<Fetched>,
@@ -122,6 +124,12 @@ impl Parking {
         }
     }
 
+    /// How much of so long the shard had no core, at most: also what it waited before that counts,
+    /// since it was last asked.
+    fn waited_for_core(&mut self, took_ns: u64) -> u64 {
+        self.core_wait.as_mut().map_or(0, CoreWait::look).min(took_ns)
+    }
+
     /// Rows are there. Returns what may go on with them.
     fn receive(&mut self, ticket: u64) -> Option<Parked> {
         let parked = self.parked.get_mut(&ticket)?;
@@ -135,9 +143,11 @@ impl Parking {
 }
 
 impl<S: Store> Desk<S> {
-    /// From now on rows are fetched by these readers, as long as the disk is not trusted.
+    /// From now on rows are fetched by these readers, as long as the disk is not trusted. To be
+    /// called on the shard's thread.
     pub fn fetch_with(&mut self, fetcher: Fetcher) {
         self.parking.fetcher = Some(fetcher);
+        self.parking.core_wait = Some(CoreWait::of_this_thread());
         self.shard.warmth_mut().distrust();
     }
 
@@ -227,7 +237,9 @@ impl<S: Store> Desk<S> {
             return;
         }
         let now_ns = steady_nanos();
-        if now_ns - self.parking.looked_ns < SLOW_READ_NS {
+        let took_ns = now_ns - self.parking.looked_ns;
+        if took_ns < SLOW_READ_NS || took_ns - self.parking.waited_for_core(took_ns) < SLOW_READ_NS
+        {
             self.parking.looked_ns = now_ns;
             return;
         }

@@ -5,6 +5,7 @@ use super::*;
 use crate::api::{ChatType, Draft, Identity, MessageType, PageStart};
 use crate::ids::{MessageId, ShardId};
 use crate::node::control::Phase;
+use crate::node::core_wait::tests::{beside_another, until_waited};
 use crate::node::house::{ACK, House, Peer, call, lone_desk, text};
 use crate::node::mesh::bells;
 use crate::node::readers::{Jobs, fetchers};
@@ -207,12 +208,32 @@ fn a_disk_is_trusted_while_it_is_quick() {
         // What took long may have been a full turn; a second time it is known to be one event.
         desk.parking.timed_events = 0;
         for is_alone in [false, true] {
+            desk.parking.waited_for_core(0);
             desk.parking.begin_round(steady_nanos() - 2 * SLOW_READ_NS);
             desk.shard.store().get(b"row", |_| ()).expect("memory does not fail");
             desk.end_event();
             assert_eq!(desk.shard.warmth_mut().is_trusting(), !is_alone);
         }
     }
+}
+
+#[test]
+fn a_shard_without_a_core_does_not_make_the_disk_slow() {
+    let trusts = beside_another(|| {
+        let (fetcher, _jobs) = fetchers(&bells(1).expect("an eventfd")).pop().expect("one shard");
+        let mut desk = lone_desk();
+        make_cold(&mut desk, fetcher);
+        desk.shard.warmth_mut().trust();
+        for _ in 0..2 {
+            until_waited(4 * SLOW_READ_NS);
+            // As if it had been all of the round, for its looks took a core, too.
+            desk.parking.begin_round(steady_nanos() - 4 * SLOW_READ_NS);
+            desk.shard.store().get(b"row", |_| ()).expect("memory does not fail");
+            desk.end_event();
+        }
+        desk.shard.warmth_mut().is_trusting()
+    });
+    assert!(trusts);
 }
 
 #[test]

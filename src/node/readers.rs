@@ -10,8 +10,9 @@
 //! Left to others: which rows (`chat::needs`), what waits for them (`parking`).
 
 use crate::ids::ShardId;
-use crate::limits::READERS;
+use crate::limits::{READERS, SLOW_READ_NS};
 use crate::node::clock::steady_nanos;
+use crate::node::core_wait::CoreWait;
 use crate::node::mesh::Doorbell;
 use crate::store::view::View;
 use crate::store::warmth::{Need, Tag};
@@ -34,7 +35,7 @@ pub struct Fetched {
     pub ticket: u64,
     /// Which they are.
     pub tag: Tag,
-    /// How long reading them took.
+    /// How long reading them took, without the time in which the reader had no core.
     pub took_ns: u64,
 }
 
@@ -91,8 +92,9 @@ impl Jobs {
             let name = format!("reader-{shard}-{number}");
             let thread = std::thread::Builder::new().name(name);
             thread.spawn(move || {
+                let mut core_wait = CoreWait::of_this_thread();
                 while let Some(job) = next(&jobs) {
-                    job.perform(&bells, |need| drop(need.fetch(&view)));
+                    job.perform(&bells, &mut core_wait, |need| drop(need.fetch(&view)));
                 }
             })?;
         }
@@ -119,10 +121,15 @@ fn next(jobs: &Mutex<Receiver<Job>>) -> Option<Job> {
 }
 
 impl Job {
-    fn perform(self, bells: &[Doorbell], fetch: impl FnOnce(&Need)) {
+    fn perform(self, bells: &[Doorbell], core_wait: &mut CoreWait, fetch: impl FnOnce(&Need)) {
+        core_wait.look();
         let begun_ns = steady_nanos();
         fetch(&self.need);
-        self.answer(bells, steady_nanos() - begun_ns);
+        let mut took_ns = steady_nanos() - begun_ns;
+        if took_ns >= SLOW_READ_NS {
+            took_ns = took_ns.saturating_sub(core_wait.look());
+        }
+        self.answer(bells, took_ns);
     }
 
     fn answer(self, bells: &[Doorbell], took_ns: u64) {
@@ -137,6 +144,7 @@ impl Job {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::node::core_wait::tests::{beside_another, until_waited};
     use crate::node::mesh::bells;
     use crate::store::view::tests::{TempFolder, open};
     use crate::store::{Batch, Store};
@@ -172,6 +180,24 @@ mod tests {
             assert_eq!(fetched.tag, need(at, fetched.ticket).tag());
         }
         assert_eq!(ends[0].fetched().count() + ends[1].fetched().count(), 0);
+    }
+
+    #[test]
+    fn a_reader_without_a_core_does_not_make_the_disk_slow() {
+        let (fetcher, jobs) = fetchers(&bells(1).expect("an eventfd")).pop().expect("one shard");
+        fetcher.fetch(1, need(0, 1));
+        let job = jobs.next().expect("it was asked for");
+        let waited_ns = 4 * SLOW_READ_NS;
+        let all_ns = beside_another(|| {
+            let mut core_wait = CoreWait::of_this_thread();
+            // What it waited before the job is not the job's.
+            until_waited(waited_ns);
+            let begun_ns = steady_nanos();
+            job.perform(&jobs.bells, &mut core_wait, |_| until_waited(waited_ns));
+            steady_nanos() - begun_ns
+        });
+        let took_ns = fetcher.fetched().next().expect("it was answered").took_ns;
+        assert!((1..=all_ns - waited_ns).contains(&took_ns), "{took_ns} of {all_ns}");
     }
 
     /// Invariant 3 of node::readers.
