@@ -300,6 +300,8 @@ pub const SHARDS_MAX: u16 = 256;
 pub const DRAIN_MS_MAX: u64 = 8_000;
 /// How long accepting pauses when there are no descriptors left for connections.
 pub const ACCEPT_PAUSE_MS: u64 = 20;
+/// How long it is not said again that accepting pauses.
+pub const ACCEPT_SAID_MS: u64 = 60_000;
 /// Connections that may come in by one listening socket before a shard looks whether they may.
 pub const ACCEPTS_AT_ONCE: u32 = 16;
 /// Descriptors that connections leave to a server: rings, listeners, operators.

@@ -66,8 +66,9 @@ impl Document {
     /// When it is not one of these, or of a schema that is not known.
     pub fn read(file: &Path) -> Result<Document> {
         let text = fs::read(file).with_context(|| file.display().to_string())?;
-        let document: Document = serde_json::from_slice(&text)
-            .with_context(|| format!("{} is not what --json writes", file.display()))?;
+        let document: Document = serde_json::from_slice(&text).with_context(|| {
+            format!("{} is not what --json of anser-loadtest writes", file.display())
+        })?;
         let schema = document.schema;
         ensure!(schema == SCHEMA, "{} has schema {schema}, not {SCHEMA}", file.display());
         Ok(document)
@@ -94,7 +95,7 @@ impl Document {
 pub struct Machine {
     /// The processor's name.
     pub cpu: String,
-    /// Cores that this process may use.
+    /// Its cores.
     pub cores: usize,
     /// The kernel's release.
     pub kernel: String,
@@ -105,8 +106,9 @@ pub struct Machine {
 impl Machine {
     /// This one.
     pub fn read() -> Machine {
+        let text = |file: &str| fs::read_to_string(file).unwrap_or_default();
         let first = |file: &str, key: &str| -> Option<String> {
-            let text = fs::read_to_string(file).ok()?;
+            let text = text(file);
             let line = text.lines().find(|line| line.starts_with(key))?;
             Some(line.split_once(':')?.1.trim().to_owned())
         };
@@ -114,7 +116,10 @@ impl Machine {
         let kilobytes = kilobytes.and_then(|text| text.split(' ').next()?.parse::<u64>().ok());
         Machine {
             cpu: first("/proc/cpuinfo", "model name").unwrap_or_else(|| "unknown".to_owned()),
-            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            cores: text("/proc/cpuinfo")
+                .lines()
+                .filter(|line| line.starts_with("processor"))
+                .count(),
             kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
             memory_bytes: kilobytes.unwrap_or(0) * 1024,
         }

@@ -9,7 +9,7 @@ use crate::document::ServerFacts;
 use crate::interrupt;
 use crate::latencies::Latencies;
 use crate::load::accounts::Target;
-use crate::load::limit::Ceiling;
+use crate::load::limit::{Beside, Ceiling};
 use crate::load::part::Part;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
@@ -153,7 +153,7 @@ impl Outcome {
         let mut ceiling = None;
         outcome.error = reason(|| {
             outcome.server = scenario.target().map(ServerFacts::ask);
-            ceiling = scenario.ceiling().map(Ceiling::measure).transpose()?;
+            ceiling = outcome.measure(scenario.ceiling());
             outcome.run_in_parts(scenario)
         });
         outcome.note_lateness();
@@ -165,6 +165,15 @@ impl Outcome {
             error.iter().for_each(|error| outcome.flag(format!("when it ended: {error}")));
         }
         Ok(outcome)
+    }
+
+    /// The bare echo is ours: when it fails that is no fault of the server, and a rate is only not
+    /// compared with it.
+    fn measure(&mut self, ceiling: Option<Ceiling>) -> Option<Beside> {
+        let measured = ceiling?.measure();
+        let failed = measured.as_ref().err().filter(|_| !interrupt::is_asked());
+        failed.inspect(|why| self.flag(format!("limit: it could not be measured: {why:#}")));
+        measured.ok()
     }
 
     fn begin<S: Scenario>(scenario: &S) -> Result<Outcome> {
@@ -211,7 +220,8 @@ impl Outcome {
 
     /// Says so when messages were sent so late that much of the latencies is the generator's own.
     fn note_lateness(&mut self) {
-        let p99 = |name| self.latencies.get(name).map(|all: &Latencies| all.quantile_ms(0.99));
+        let any = |name| self.latencies.get(name).filter(|all: &&Latencies| all.total() > 0);
+        let p99 = |name| any(name).map(|all| all.quantile_ms(0.99));
         let (Some(late), Some(whole)) = (p99("lateness"), p99("delivery")) else { return };
         if late > LATE_SHARE_MAX * whole {
             self.flag(format!(

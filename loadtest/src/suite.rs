@@ -9,7 +9,7 @@ mod rows;
 use crate::arguments;
 use crate::compare::{self, Spread};
 use crate::cores::{self, Shares};
-use crate::document::{Document, Machine};
+use crate::document::Document;
 use crate::interrupt;
 use crate::outcome;
 use crate::report::words;
@@ -63,6 +63,11 @@ impl Suite {
     /// # Errors
     /// When a run fails; the table then says which, and the other rows are there.
     pub fn run(&self) -> Result<String> {
+        let shares = Shares::of(&cores::allowed());
+        ensure!(
+            !shares.overlap(),
+            "server and load need a core each: more than one must be allowed"
+        );
         fs::create_dir_all(&self.out).with_context(|| self.out.display().to_string())?;
         let (mut all, mut table) = (Vec::new(), String::new());
         for row in rows::chosen(rows::all(self.quick, self.seconds), &self.only)? {
@@ -140,21 +145,16 @@ impl Suite {
         let server = servers.find_map(|it| it.as_ref().filter(|it| it.version.is_some()));
         let version = server.and_then(|it| it.version.as_deref());
         let revision = server.and_then(|it| it.revision.as_deref());
-        let machine_cores = Machine::read().cores;
         let shares = Shares::of(&cores::allowed());
-        let cores = match shares.overlap() {
-            true => "server and load on the same core".to_owned(),
-            false => {
-                format!("server on core {}, load on core {}", shares.server[0], shares.load[0])
-            }
-        };
         let mut out = format!(
-            "Measured {begun} on {}, {} cores, Linux {}, {cores}, with `{}`: anser {}{}. \
+            "Measured {begun} on {}, {} cores, Linux {}, server on core {}, load on core {}, with `{}`: anser {}{}. \
              Median of {} (least to most).\n\n\
              | what | figure | share of a bare echo's |\n|---|---|---|\n",
             machine.cpu,
-            machine_cores,
+            machine.cores,
             machine.kernel,
+            shares.server[0],
+            shares.load[0],
             self.command(),
             version.unwrap_or("of this build"),
             revision.map(|it| format!(" ({it})")).unwrap_or_default(),
@@ -200,7 +200,7 @@ impl Measured {
     fn write(&self, times: usize, figures: &Figures<'_>, out: &mut String) {
         let name = self.row.name;
         if let Some(error) = self.errors().first() {
-            let _ = writeln!(out, "| {name} | failed: {error} | |");
+            let _ = writeln!(out, "| {name} | failed: {} | |", error.replace('\n', " "));
             return;
         }
         let often = match self.documents.len() {

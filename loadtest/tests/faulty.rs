@@ -11,6 +11,7 @@ use anser_loadtest::load::schedule::Arrivals;
 use anser_loadtest::outcome::{Outcome, Run};
 use anser_loadtest::relay::{self, Relayed};
 use anser_loadtest::server::{Server, Setup, eventually};
+use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -166,6 +167,12 @@ fn error_of(server: &Server, fault: Fault, kind: &'static str, parts: usize) -> 
 const MESSAGE: &str = r#""msgType":"Text""#;
 const ACK: &str = r#""msgType":"Ack""#;
 
+/// Whether a word is a message's id, by which the server knows it.
+fn names_an_id(error: &str) -> bool {
+    let is_id = |word: &str| word.len() >= 18 && word.bytes().all(|byte| byte.is_ascii_digit());
+    error.split(' ').any(is_id)
+}
+
 #[test]
 fn what_is_done_to_a_message_is_named() {
     let server = Setup::shards(1).start();
@@ -177,7 +184,7 @@ fn what_is_done_to_a_message_is_named() {
         (Fault::Readdress, "CHANGED: message "),
     ] {
         let error = error_of(&server, fault, MESSAGE, 1);
-        assert!(error.starts_with(name), "{fault:?}: {error}");
+        assert!(error.starts_with(name) && names_an_id(&error), "{fault:?}: {error}");
     }
 }
 
@@ -192,7 +199,7 @@ fn what_is_done_to_an_ack_is_named() {
         for parts in [1, 2] {
             let begun = Instant::now();
             let error = error_of(&server, fault, ACK, parts);
-            assert!(error.starts_with(name), "{fault:?}: {error}");
+            assert!(error.starts_with(name) && names_an_id(&error), "{fault:?}: {error}");
             assert!(begun.elapsed() < Duration::from_secs(10), "all parts end at once");
         }
     }
@@ -259,4 +266,7 @@ fn a_server_that_dies_leaves_what_was_measured() {
     let error = outcome.error.as_deref().unwrap_or_default();
     assert!(error.contains("connection"), "{error:?}");
     assert!(outcome.figures["delivered"].as_u64() > Some(0), "{}", outcome.figures);
+    assert_eq!(outcome.figures["server_resident_bytes"], Value::Null, "nobody knows");
+    let is_told = |flag: &String| flag.ends_with("its process has ended");
+    assert!(outcome.flags.iter().any(is_told), "{:?}", outcome.flags);
 }

@@ -1,16 +1,15 @@
 //! What a run leaves behind: the line, the document, the page and the exit code.
 #![allow(missing_docs)]
 
-use anser_loadtest::PATIENCE;
 use anser_loadtest::document::Document;
 use anser_loadtest::http;
-use anser_loadtest::server::{Folder, Server, Setup};
+use anser_loadtest::load::process;
+use anser_loadtest::server::{Folder, Server, Setup, eventually};
 use rustix::process::{Pid, Signal};
 use serde_json::Value;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
 
 /// Runs the load generator itself.
 fn anser_loadtest(arguments: &[&str]) -> Output {
@@ -165,34 +164,54 @@ fn whoever_reads_no_more_is_no_failure() {
     assert!(status.success(), "{status}");
 }
 
-#[test]
-fn a_run_that_is_interrupted_tells_what_it_has_measured() {
-    let (server, folder) = (Setup::shards(1).start(), Folder::new());
-    let path = folder.path().join("run.json");
-    let json = path.to_string_lossy().into_owned();
-    let [http, ws] = [server.http, server.ws].map(|address| address.to_string());
+/// What a run says and leaves that is interrupted as soon as it is well under way.
+fn interrupted(arguments: &[&str], folder: &Path, is_under_way: impl Fn(u32) -> bool) -> Value {
+    let path = folder.join(format!("{}.json", arguments[0]));
     let mut command = Command::new(env!("CARGO_BIN_EXE_anser-loadtest"));
-    command.args(["open", "--users", "4", "--rate", "300", "--warm-seconds", "0"]);
-    command.args(["--seconds", "600", "--http", &http, "--ws", &ws, "--json", &json]);
+    command.args(arguments).arg("--json").arg(&path);
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let child = child.expect("it was just built");
-    let deadline = Instant::now() + PATIENCE;
-    let stored = |figures: &str| {
-        let line = figures.lines().find(|line| line.starts_with("anser_messages_sent_total{"));
-        line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0.0)
-    };
-    while stored(&http::get(server.admin, "/metrics").body) < 100.0 {
-        assert!(Instant::now() < deadline, "it sends nothing");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    eventually("it is under way", || is_under_way(child.id()).then_some(()));
     let id = Pid::from_child(&child);
     rustix::process::kill_process(id, Signal::INT).expect("our own child");
     let output = child.wait_with_output().expect("our own child");
     assert_eq!(output.status.code(), Some(130), "{output:?}");
     let line = line(&output);
-    assert!(line["delivered"].as_u64() > Some(0), "{line}");
     assert!(line["flags"].to_string().contains("interrupted"), "{line}");
     assert_eq!(Document::read(&path).expect("it was written").outcome.line(), line);
+    line
+}
+
+#[test]
+fn a_run_that_is_interrupted_tells_what_it_has_measured() {
+    let (server, folder) = (Setup::shards(1).start(), Folder::new());
+    let [http, ws] = [server.http, server.ws].map(|address| address.to_string());
+    let at = ["--http", &http, "--ws", &ws, "--seconds", "600"];
+    let figure = |name: &str| {
+        let figures = http::get(server.admin, "/metrics").body;
+        let line = figures.lines().find(|line| line.starts_with(&format!("anser_{name}{{")));
+        line.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).unwrap_or(0.0)
+    };
+
+    let open = ["open", "--users", "4", "--rate", "300", "--warm-seconds", "0"];
+    let sends = |_| figure("messages_sent_total") >= 100.0;
+    let line = interrupted(&[&open[..], &at].concat(), folder.path(), sends);
+    assert!(line["delivered"].as_u64() > Some(0), "{line}");
+
+    let said = figure("frames_total");
+    let idle = ["idle", "--connections", "4", "--heartbeat-seconds", "1"];
+    // An Auth each, and then heartbeats.
+    let idles = |_| figure("frames_total") >= said + 8.0;
+    let line = interrupted(&[&idle[..], &at].concat(), folder.path(), idles);
+    let round = &line["rounds"][0];
+    assert!(round["connects_per_second"].as_f64() > Some(0.0), "{line}");
+    assert!(round["seconds"].as_f64().is_some_and(|it| it > 0.0 && it < 600.0), "{line}");
+
+    let limit = ["limit", "--pairs", "2", "--seconds", "600"];
+    let throws = |pid| process::cpu_ms(pid) > Some(1_000);
+    let line = interrupted(&limit, folder.path(), throws);
+    assert!(line["messages_per_second"].as_f64() > Some(0.0), "{line}");
+    assert!(line["echo"]["count"].as_u64() > Some(0), "{line}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! All figures grow since the start: whoever wants those of a time subtracts two readings.
 
 use crate::metrics::message::{Journey, Span, Stamp};
-use crate::metrics::slowest::slowest_of;
+use crate::metrics::slowest::{WINDOW_NS, slowest_of};
 use crate::metrics::{Histogram, ShardMetrics, Stage, bucket_end};
 use std::cmp::Reverse;
 use std::fmt::Write;
@@ -33,11 +33,22 @@ pub fn latency_json(moment: Moment, shards: &[Arc<ShardMetrics>]) -> String {
     out
 }
 
-/// The body of `/admin/slow`: the slowest messages of the last 5 minutes, slowest first. Who and
-/// when, and nothing of what they say.
-pub fn slow_json(moment: Moment, shards: &[Arc<ShardMetrics>]) -> String {
+/// How far back `/admin/slow` looks, ns, by its query: `seconds=N`, or all that is kept. `None`: it
+/// is another query.
+pub fn slow_within(query: &str) -> Option<u64> {
+    if query.is_empty() {
+        return Some(WINDOW_NS);
+    }
+    let ns = query.strip_prefix("seconds=")?.parse::<u64>().ok()?.checked_mul(1_000_000_000)?;
+    (1..=WINDOW_NS).contains(&ns).then_some(ns)
+}
+
+/// The body of `/admin/slow`: the slowest messages that ended within so many ns, slowest first. Who
+/// and when, and nothing of what they say.
+pub fn slow_json(moment: Moment, shards: &[Arc<ShardMetrics>], within_ns: u64) -> String {
     let shown: Vec<_> = shards.iter().map(|shard| shard.slowest()).collect();
-    let slowest = slowest_of(shown.iter().map(|slices| &**slices), moment.steady_ns);
+    let slices = shown.iter().map(|slices| &**slices);
+    let slowest = slowest_of(slices, moment.steady_ns, within_ns);
     let mut out = start(moment, "messages");
     list(&mut out, slowest.iter(), |out, journey| message(out, journey, moment));
     out
@@ -160,9 +171,25 @@ mod tests {
             {\"id\":\"1234567890123456789\",\"author\":119,\"recipient\":145,\"shard\":0,\
             \"toShard\":1,\"totalNs\":500000000,\"receivedUnixMs\":1719999990000,\
             \"stampsNs\":{\"received\":0,\"decoded\":100,\"pushed\":500000000}}]}\n";
-        assert_eq!(slow_json(MOMENT, &shards), expected);
+        assert_eq!(slow_json(MOMENT, &shards, WINDOW_NS), expected);
         let later = Moment { steady_ns: 400_000_000_000, ..MOMENT };
-        assert!(slow_json(later, &shards).ends_with("\"messages\":[]}\n"));
+        for (moment, within_ns) in [(later, WINDOW_NS), (MOMENT, 9_000_000_000)] {
+            let none = slow_json(moment, &shards, within_ns);
+            assert!(none.ends_with("\"messages\":[]}\n"), "{none}");
+        }
+    }
+
+    #[test]
+    fn slow_messages_are_asked_for_of_so_many_seconds_or_of_all() {
+        let seconds = |seconds: u64| Some(seconds * 1_000_000_000);
+        for (query, within) in [("", seconds(300)), ("seconds=1", seconds(1))] {
+            assert_eq!(slow_within(query), within, "{query}");
+        }
+        assert_eq!(slow_within("seconds=300"), seconds(300));
+        for wrong in ["seconds=0", "seconds=301", "seconds=", "seconds=-1", "s=1", "seconds"] {
+            assert_eq!(slow_within(wrong), None, "{wrong}");
+        }
+        assert_eq!(slow_within(&format!("seconds={}", u64::MAX)), None);
     }
 
     #[test]
@@ -189,8 +216,10 @@ mod tests {
     fn the_same_figures_give_the_same_documents() {
         let shards = shards();
         shards[0].record_span(Span::Ack, 12);
-        for render in [latency_json, slow_json, away_json] {
+        for render in [latency_json, away_json] {
             assert_eq!(render(MOMENT, &shards), render(MOMENT, &shards));
         }
+        let slow = || slow_json(MOMENT, &shards, WINDOW_NS);
+        assert_eq!(slow(), slow());
     }
 }

@@ -91,8 +91,8 @@ impl AdminState {
         all.into_iter().find(|known| *known as u8 == word).unwrap_or(Readiness::Starting)
     }
 
-    /// The answer to a path; `None` where nothing is.
-    fn answer(&self, path: &str) -> Option<Answer> {
+    /// The answer to a path and its query; `None` where nothing is.
+    fn answer(&self, path: &str, query: &str) -> Option<Answer> {
         let (durability, shards) = (self.durability, self.metrics.len());
         Some(match path {
             "/" => Answer::new(200, "text/html; charset=utf-8", PAGE.to_owned()),
@@ -112,13 +112,16 @@ impl AdminState {
             }
             "/admin/ports" => Answer::new(200, JSON, status::ports_json(self.ports)),
             "/admin/latency" => self.profile(profile::latency_json),
-            "/admin/slow" => self.profile(profile::slow_json),
+            "/admin/slow" => match profile::slow_within(query) {
+                Some(ns) => self.profile(|moment, shards| profile::slow_json(moment, shards, ns)),
+                None => Answer::words(400, "ask for /admin/slow, or of it ?seconds=1 to 300"),
+            },
             "/admin/away" => self.profile(profile::away_json),
             _ => return None,
         })
     }
 
-    fn profile(&self, render: fn(Moment, &[Arc<ShardMetrics>]) -> String) -> Answer {
+    fn profile(&self, render: impl Fn(Moment, &[Arc<ShardMetrics>]) -> String) -> Answer {
         let unix_ms = clock::read().wall_micros.div_euclid(1000);
         let moment = Moment { steady_ns: steady_nanos(), unix_ms };
         Answer::new(200, JSON, render(moment, &self.metrics))
@@ -291,12 +294,12 @@ fn answer_head(head: &[u8], state: &AdminState) -> Option<Answer> {
         Err(_) => return Some(Answer::words(400, "this is not HTTP")),
     }
     let target = request.path.unwrap_or("/");
-    let path = target.split('?').next().unwrap_or(target);
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let head_only = request.method == Some("HEAD");
     let mut answer = match request.method {
         Some("GET" | "HEAD") => {
             let known = "try /, /metrics, /healthz, /readyz, or /admin/ ports, latency, slow, away";
-            state.answer(path).unwrap_or_else(|| Answer::words(404, known))
+            state.answer(path, query).unwrap_or_else(|| Answer::words(404, known))
         }
         Some(method) if admin_cuts::is_there(path) => {
             let is_from_a_page = request.headers.iter().any(|header| is_named(header, "origin"));

@@ -14,7 +14,8 @@
 //! Left to others: what is accepted (`shard_loop`).
 
 use crate::limits::{
-    ACCEPT_PAUSE_MS, ACCEPTS_AT_ONCE, FILES_KEPT, FILES_KEPT_PARTS, FILES_KEPT_PER_SHARD,
+    ACCEPT_PAUSE_MS, ACCEPT_SAID_MS, ACCEPTS_AT_ONCE, FILES_KEPT, FILES_KEPT_PARTS,
+    FILES_KEPT_PER_SHARD,
 };
 use crate::metrics::Gauge;
 use crate::node::ring::Ring;
@@ -22,11 +23,15 @@ use crate::wire::session::Port;
 use rustix::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, listen, sockopt};
+use std::fmt::Display;
 use std::io;
 use std::net::SocketAddr;
 
 /// Connections that wait to be accepted, as far as the kernel allows (somaxconn).
 const BACKLOG: i32 = 65_535;
+
+/// Why accepting pauses, usually.
+const FULL: &str = "as many are open as there are descriptors for (ulimit -n)";
 
 /// The two ports, by their index in [`Listeners`].
 pub const PORTS: [Port; 2] = [Port::Http, Port::WebSocket];
@@ -82,6 +87,8 @@ pub struct Listeners {
     /// As many may be: few after a pause, more as connections come in.
     at_once: u32,
     paused_until_ms: Option<u64>,
+    /// Until when it is not said again that accepting pauses.
+    is_said_until_ms: u64,
     /// The first descriptor that is none for connections.
     files_end: u64,
 }
@@ -90,8 +97,14 @@ impl Listeners {
     /// Listening sockets of one shard, in the order of [`PORTS`]; connections have the descriptors
     /// below `files_end`.
     pub fn new(http: Option<OwnedFd>, ws: Option<OwnedFd>, files_end: u64) -> Listeners {
-        let sockets = [http, ws];
-        Listeners { sockets, armed: [0; 2], at_once: 1, paused_until_ms: None, files_end }
+        Listeners {
+            sockets: [http, ws],
+            armed: [0; 2],
+            at_once: 1,
+            paused_until_ms: None,
+            is_said_until_ms: 0,
+            files_end,
+        }
     }
 
     /// Arms what is not armed, unless accepting pauses.
@@ -101,7 +114,7 @@ impl Listeners {
                 return Ok(());
             }
             if !self.has_room() {
-                self.pause(now_ms);
+                self.pause(now_ms, &FULL);
                 return Ok(());
             }
             self.paused_until_ms = None;
@@ -122,7 +135,7 @@ impl Listeners {
         let has_room = self.is_low(socket.as_raw_fd());
         match has_room {
             true => self.at_once = (self.at_once + 1).min(ACCEPTS_AT_ONCE),
-            false => self.pause(now_ms),
+            false => self.pause(now_ms, &FULL),
         }
         has_room
     }
@@ -131,11 +144,15 @@ impl Listeners {
     pub fn failed(&mut self, index: u32, error: Errno, now_ms: u64) {
         self.armed[index as usize] -= 1;
         if error != Errno::CONNABORTED && error != Errno::CANCELED {
-            self.pause(now_ms);
+            self.pause(now_ms, &error);
         }
     }
 
-    fn pause(&mut self, now_ms: u64) {
+    fn pause(&mut self, now_ms: u64, why: &dyn Display) {
+        if now_ms >= self.is_said_until_ms {
+            self.is_said_until_ms = now_ms + ACCEPT_SAID_MS;
+            tracing::warn!("connections wait to be accepted: {why}");
+        }
         self.at_once = 1;
         self.paused_until_ms = Some(now_ms + ACCEPT_PAUSE_MS);
     }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::limits::{MESH_PARCELS_MAX, UNSENT_BYTES_MAX};
 use crate::metrics::rounds::Step;
-use crate::metrics::slowest::slowest_of;
+use crate::metrics::slowest::{WINDOW_NS, slowest_of};
 use crate::node::clock::steady_nanos;
 use crate::node::control::Phase;
 use crate::node::house::{ACK, House, Peer, text};
@@ -30,7 +30,7 @@ fn slowest(house: &mut House) -> Vec<Journey> {
     let shards = &mut house.shards;
     let shown: Vec<_> =
         shards.iter_mut().filter_map(|it| it.desk.profile.slowest.look(1)).collect();
-    slowest_of(shown.iter(), steady_nanos())
+    slowest_of(shown.iter(), steady_nanos(), WINDOW_NS)
 }
 
 /// Sends messages one by one, until each is acked and pushed and the server knows it.

@@ -72,7 +72,7 @@ pub fn slow() -> Value {
         })
     };
     json!({"steadyNs": 1, "unixMs": UNIX_MS, "messages": [
-        message("1268242042090294000", UNIX_MS - 1, 9_000_000),
+        message("1268242042090294000", UNIX_MS - 100, 9_000_000),
         message("1268242042090296000", UNIX_MS + 1200, 2_000_000),
         message("1268242042090295000", UNIX_MS + 100, 1_000_000),
     ]})

@@ -145,7 +145,9 @@ impl Watch {
                 break;
             }
         }
-        let slow = readings::slow(self.admin);
+        // Slower ones of before would take their places.
+        let seconds = begun.elapsed().as_secs() + 1;
+        let slow = readings::slow_within(self.admin, seconds);
         let kept = match slow.and_then(|slow| Ok((slow, readings::away(self.admin)?))) {
             Ok(kept) => kept,
             Err(error) => {
@@ -178,7 +180,7 @@ mod tests {
                 let reading = readings.fetch_add(1, Ordering::Relaxed);
                 Some(fixture::latency(age(reading)).to_string())
             }
-            "/admin/slow" => Some(fixture::slow().to_string()),
+            "/admin/slow?seconds=1" => Some(fixture::slow().to_string()),
             "/admin/away" => Some(fixture::away().to_string()),
             _ => None,
         })

@@ -40,6 +40,9 @@ pub struct Period {
     pub shards: Vec<ShardLatency>,
 }
 
+/// How far back `/admin/slow` looks.
+const SLOW_SECONDS_MAX: u64 = 300;
+
 /// `/admin/slow`: the slowest messages of the last minutes, slowest first.
 #[derive(Clone, Default, Debug, Deserialize)]
 pub struct Slow {
@@ -120,9 +123,14 @@ pub fn latency(admin: SocketAddr) -> anyhow::Result<Latency> {
     read(admin, "/admin/latency")
 }
 
-/// Asks for `/admin/slow`.
+/// Asks for `/admin/slow`: all that is kept.
 pub fn slow(admin: SocketAddr) -> anyhow::Result<Slow> {
     read(admin, "/admin/slow")
+}
+
+/// Asks for `/admin/slow` of what has ended within so many seconds.
+pub fn slow_within(admin: SocketAddr, seconds: u64) -> anyhow::Result<Slow> {
+    read(admin, &format!("/admin/slow?seconds={}", seconds.clamp(1, SLOW_SECONDS_MAX)))
 }
 
 /// Asks for `/admin/away`.

@@ -125,11 +125,18 @@ impl Target {
 
     /// Whether what the server uses can be told; the outcome says so when it cannot.
     pub fn is_process_known(&self, outcome: &mut Outcome) -> bool {
-        let is_known = self.server_pid.is_some();
-        if !is_known {
-            outcome.flag_once("what the server used is not known: name its process (--server-pid)");
-        }
-        is_known
+        let words = match self.server_pid {
+            Some(_) if self.is_process_there() => return true,
+            Some(_) => "what the server used is not known: its process has ended",
+            None => "what the server used is not known: name its process (--server-pid)",
+        };
+        outcome.flag_once(words);
+        false
+    }
+
+    /// The server's process is known, and has not ended.
+    pub fn is_process_there(&self) -> bool {
+        self.server_pid.and_then(process::resident_bytes).is_some()
     }
 
     /// How long the server's stages took so far; nothing when its admin port is not known.
@@ -246,7 +253,10 @@ impl Target {
                     Ok(())
                 })
             });
-            heard.with_context(|| format!("connecting to {server}{}", self.full()))?;
+            // Who takes nobody at all is not full.
+            let is_begun = ready > 0 || self.part.first_connection() > 0;
+            let full = || if is_begun { self.full() } else { String::new() };
+            heard.with_context(|| format!("connecting to {server}{}", full()))?;
             if ready > before {
                 deadline = Instant::now() + STALLED_AFTER;
             }
@@ -292,7 +302,10 @@ impl Target {
 
     /// Why a server may take no more connections, as far as its process tells.
     fn full(&self) -> String {
-        let files = self.server_pid.and_then(process::open_files);
+        let Some(pid) = self.server_pid else {
+            return " (it may have no files left for more: --server-pid tells)".to_owned();
+        };
+        let files = process::open_files(pid);
         let nearly_all = files.filter(|(open, most)| open + FILES_LEFT > *most);
         nearly_all.map_or(String::new(), |(open, most)| {
             format!("; the server has {open} files open, and its limit (ulimit -n) is {most}")

@@ -57,6 +57,12 @@ pub trait Driver {
         tell: impl FnMut(Heard<'_>) -> Result<()>,
     ) -> Result<()>;
 
+    /// What reports call a message, whose author has this place: as the server knows it, if that has
+    /// a name for it.
+    fn naming(&self, _place: usize, message: Message) -> String {
+        format!("message {} of {} to {}", message.number, message.from, message.to)
+    }
+
     /// Looks whether the server took in every client's Ack, where the protocol lets one ask.
     ///
     /// # Errors

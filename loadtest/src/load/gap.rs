@@ -42,16 +42,16 @@ impl Gap {
         self.is_filled
     }
 
-    /// What went wrong, as far as is known now.
-    pub fn verdict(&self) -> String {
-        let (missing, came) = (self.missing, self.came);
-        let what = match self.kind {
-            Kind::Ack => "the Ack of ",
-            Kind::Message => "message ",
+    /// What went wrong, as far as is known now; `name` names a user's message by its number.
+    pub fn verdict(&self, name: impl Fn(usize, u64) -> String) -> String {
+        let (author, of) = match self.kind {
+            Kind::Ack => (self.index, "the Ack of "),
+            Kind::Message => (self.index ^ 1, ""),
         };
+        let (missing, came) = (name(author, self.missing), name(author, self.came));
         match self.is_filled {
-            true => format!("OUT OF ORDER: {what}{came} came before {what}{missing}"),
-            false => format!("LOST: {what}{missing} never came, but {what}{came} after it"),
+            true => format!("OUT OF ORDER: {of}{came} came before {of}{missing}"),
+            false => format!("LOST: {of}{missing} never came, but {of}{came} after it"),
         }
     }
 }
@@ -62,12 +62,16 @@ mod tests {
 
     #[test]
     fn what_comes_late_is_out_of_order_and_what_never_comes_is_lost() {
+        let name = |author, number| format!("{author}'s {number}");
         let mut gap = Gap::new(3, Kind::Message, 5, 7);
         gap.hear(4, Heard::Message { number: 5, content: b"" });
         gap.hear(3, Heard::Acked { number: 5 });
         gap.hear(3, Heard::Ready);
-        assert_eq!(gap.verdict(), "LOST: message 5 never came, but message 7 after it");
+        assert_eq!(gap.verdict(name), "LOST: 2's 5 never came, but 2's 7 after it");
         gap.hear(3, Heard::Message { number: 5, content: b"" });
-        assert_eq!(gap.verdict(), "OUT OF ORDER: message 7 came before message 5");
+        assert_eq!(gap.verdict(name), "OUT OF ORDER: 2's 7 came before 2's 5");
+        let gap = Gap::new(3, Kind::Ack, 5, 7);
+        let words = "LOST: the Ack of 3's 5 never came, but the Ack of 3's 7 after it";
+        assert_eq!(gap.verdict(name), words);
     }
 }

@@ -71,15 +71,11 @@ impl Scenario for Idle {
         seconds.pause();
         let mut rounds = Vec::new();
         let ended = (1..=self.rounds).try_for_each(|round| -> Result<()> {
-            let mut report = self.round(&crew, &users, before, &mut seconds)?;
-            std::thread::sleep(CALM);
-            if self.target.server_pid.is_some() {
-                let left = Memory::read(&self.target).resident_bytes;
-                report["resident_bytes_left"] = json!(difference(left, before.resident_bytes));
-            }
-            report["round"] = json!(round);
+            // Of a round that is broken off there is what was measured until then.
+            let mut report = json!({"round": round});
+            let ended = self.round(&crew, &users, before, &mut seconds, &mut report);
             rounds.push(report);
-            Ok(())
+            ended
         });
         seconds.end(outcome);
         let is_negative =
@@ -93,55 +89,64 @@ impl Scenario for Idle {
 }
 
 impl Idle {
-    /// All come, idle, chat if they are to, and leave.
+    /// All come, idle, chat if they are to, and leave. What is measured goes into the report.
     fn round(
         &self,
         crew: &Crew,
         users: &[i64],
         before: Memory,
         seconds: &mut Seconds,
-    ) -> Result<Value> {
+        report: &mut Value,
+    ) -> Result<()> {
         let (begun, own_before) = (Instant::now(), process::own_cpu_ms());
         crew.connect(users)?;
         let connecting = begun.elapsed().as_secs_f64();
         let connecting_own_ms = process::own_cpu_ms().saturating_sub(own_before);
+        let rate = (self.connections as f64 / connecting).round();
+        report["connects_per_second"] = json!(rate);
+        report["connecting_own_cores"] = json!(connecting_own_ms as f64 / 1000.0 / connecting);
         let (heartbeat_seconds, warm_seconds) = (self.heartbeat_seconds, self.warm_seconds);
         crew.all(&Order::Idle { heartbeat_seconds, seconds: warm_seconds }, |_, _| {})?;
         let (cpu_before, own_before) = (self.target.cpu_ms(), process::own_cpu_ms());
         let (begun, mut beaten) = (Instant::now(), 0);
         seconds.resume();
-        crew.all(&Order::Idle { heartbeat_seconds, seconds: self.seconds }, |_, _| {
+        let idled = crew.all(&Order::Idle { heartbeat_seconds, seconds: self.seconds }, |_, _| {
             let share = begun.elapsed().as_secs_f64() / heartbeat_seconds as f64;
             let due = (share * users.len() as f64) as u64;
             seconds.count(due - beaten);
             seconds.look();
             beaten = due;
-        })?;
+        });
         seconds.pause();
         let took_ms = begun.elapsed().as_millis() as f64;
         let used_ms = self.target.cpu_ms().saturating_sub(cpu_before);
         let used_own_ms = process::own_cpu_ms().saturating_sub(own_before);
         let now = Memory::read(&self.target);
         let each = |now: u64, before: u64| difference(now, before) / users.len() as i64;
-        let mut report = json!({
-            "connects_per_second": (self.connections as f64 / connecting).round(),
-            "connecting_own_cores": connecting_own_ms as f64 / 1000.0 / connecting,
-            "kernel_queue_bytes_per_connection": each(now.queue_bytes, before.queue_bytes),
-            "kernel_slab_bytes_per_connection": each(now.slab_bytes, before.slab_bytes),
-            "own_cores": used_own_ms as f64 / took_ms,
-        });
-        if self.target.server_pid.is_some() {
+        let queues = each(now.queue_bytes, before.queue_bytes);
+        report["kernel_queue_bytes_per_connection"] = json!(queues);
+        let slabs = each(now.slab_bytes, before.slab_bytes);
+        report["kernel_slab_bytes_per_connection"] = json!(slabs);
+        report["own_cores"] = json!(used_own_ms as f64 / took_ms);
+        report["seconds"] = json!(took_ms / 1000.0);
+        if self.target.is_process_there() {
             let resident = each(now.resident_bytes, before.resident_bytes);
             report["resident_bytes_per_connection"] = json!(resident);
             report["server_cores"] = json!(used_ms as f64 / took_ms);
         }
+        idled?;
         if self.then_chat {
             let begun = Instant::now();
             crew.all(&Order::Chat, |_, _| {})?;
             report["chat_ms"] = json!(begun.elapsed().as_millis() as u64);
         }
         crew.all(&Order::Leave, |_, _| {})?;
-        Ok(report)
+        std::thread::sleep(CALM);
+        if self.target.is_process_there() {
+            let left = Memory::read(&self.target).resident_bytes;
+            report["resident_bytes_left"] = json!(difference(left, before.resident_bytes));
+        }
+        Ok(())
     }
 }
 

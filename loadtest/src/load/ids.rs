@@ -76,6 +76,8 @@ struct Asking {
     askers: Vec<Asker>,
     request: String,
     begun: Instant,
+    /// When measuring began: what was asked before is in no latency.
+    since_us: u64,
     ids: Vec<i64>,
     took: Latencies,
     seconds: Seconds,
@@ -111,6 +113,7 @@ impl Scenario for Ids {
         asking.until(self.warm_seconds)?;
         let given_before = asking.ids.len();
         asking.took = Latencies::default();
+        asking.since_us = asking.begun.elapsed().as_micros() as u64;
         asking.seconds.start_over();
         let usage = Usage::begin(&self.target);
         let asked = self.target.part.for_all(asking.until(self.seconds));
@@ -119,9 +122,9 @@ impl Scenario for Ids {
         let used = usage.end(&self.target, counted, outcome);
         outcome.add(used);
         outcome.add(json!({"given": given}));
+        outcome.latencies.insert("answer".to_owned(), asking.took.clone());
         let settled = asked.and_then(|()| asking.settle());
         asking.seconds.end(outcome);
-        outcome.latencies.insert("answer".to_owned(), asking.took);
         settled?;
         check_unique(&self.given, asking.ids)
     }
@@ -143,6 +146,7 @@ impl Ids {
             askers: (0..self.connections).map(|_| asker()).collect(),
             request,
             begun: Instant::now(),
+            since_us: 0,
             ids: Vec::new(),
             took: Latencies::default(),
             seconds: Seconds::begin(&self.target, "given"),
@@ -171,7 +175,7 @@ impl Asking {
     }
 
     fn round(&mut self, asks_again: bool) -> Result<()> {
-        let Asking { streams, askers, request, begun, ids, took, seconds } = self;
+        let Asking { streams, askers, request, begun, since_us, ids, took, seconds } = self;
         seconds.look();
         streams.round(Duration::from_millis(50), |place, heard, out| {
             let Heard::Bytes(bytes) = heard else { bail!("a connection ended: {heard:?}") };
@@ -180,9 +184,11 @@ impl Asking {
             let Asker { asked_us, answers, last_id } = asker;
             answers.receive(bytes, |answer| {
                 let id = given(answer)?;
-                let since_us = asked_us.pop_front().context("an answer to nothing")?;
-                took.record(now_us - since_us);
-                seconds.record(now_us - since_us);
+                let made_us = asked_us.pop_front().context("an answer to nothing")?;
+                if made_us >= *since_us {
+                    took.record(now_us - made_us);
+                }
+                seconds.record(now_us - made_us);
                 let last = std::mem::replace(last_id, id);
                 ensure!(id > last, "id {id} was given after {last} on the same connection");
                 ensure!(id % 1000 == 0, "id {id} is no multiple of 1000");

@@ -43,6 +43,8 @@ impl Player {
 /// What is known of all players, and what was measured.
 struct Score {
     players: Vec<Player>,
+    /// The place of the first of them among the users of all parts of the run.
+    first_place: usize,
     begun: Instant,
     /// When measuring began: what was sent before is in no latency.
     since_us: u64,
@@ -98,6 +100,7 @@ impl<D: Driver> Players<D> {
         };
         let score = Score {
             players: (0..users.len()).map(player).collect(),
+            first_place: target.part.first_connection(),
             begun: Instant::now(),
             since_us: 0,
             acks: Latencies::default(),
@@ -175,7 +178,7 @@ impl<D: Driver> Players<D> {
         sockets.round(most, |index, said, out| {
             score.hear_of(index);
             let session = &mut sessions[index];
-            driver.hear(session, said.payload()?, out, |heard| score.take(index, heard))
+            driver.hear(session, said.payload()?, out, |heard| score.take(driver, index, heard))
         })
     }
 
@@ -185,7 +188,8 @@ impl<D: Driver> Players<D> {
         loop {
             let gap = self.score.gap.as_ref().context("there is a gap")?;
             if gap.is_filled() || Instant::now() >= deadline {
-                bail!("{}", gap.verdict());
+                let name = |author, number| self.score.name(&self.driver, author, number);
+                bail!("{}", gap.verdict(name));
             }
             self.listen(Duration::from_millis(50))?;
         }
@@ -242,7 +246,11 @@ impl<D: Driver> Players<D> {
     pub fn settle(&mut self) -> Result<()> {
         let (mut missing, mut deadline) = (self.score.missing(), Instant::now() + SILENCE);
         while missing > 0 {
-            ensure!(Instant::now() < deadline, "LOST: {missing} Acks or deliveries never came");
+            ensure!(
+                Instant::now() < deadline,
+                "LOST: {missing} Acks or deliveries never came, among them {}",
+                self.score.first_missing(&self.driver)
+            );
             self.round(Duration::from_millis(50), |_, _, _| Ok(()))?;
             let before = std::mem::replace(&mut missing, self.score.missing());
             if missing < before {
@@ -280,31 +288,54 @@ impl Score {
         self.players.iter().enumerate().map(of).sum()
     }
 
+    /// One of them.
+    fn first_missing(&self, driver: &impl Driver) -> String {
+        let name = |author, number| self.name(driver, author, number);
+        let of = |(author, one): (usize, &Player)| {
+            let received = self.players[author ^ 1].received;
+            if received < one.sent {
+                Some(name(author, received))
+            } else if one.acked < one.sent {
+                Some(format!("the Ack of {}", name(author, one.acked)))
+            } else {
+                None
+            }
+        };
+        self.players.iter().enumerate().find_map(of).unwrap_or_default()
+    }
+
+    /// What reports call a message.
+    fn name(&self, driver: &impl Driver, author: usize, number: u64) -> String {
+        let Player { user: from, peer: to, .. } = self.players[author];
+        driver.naming(self.first_place + author, Message { from, to, number })
+    }
+
     fn hear_of(&mut self, index: usize) {
         if self.heard.last().is_none_or(|last| last.0 != index) {
             self.heard.push((index, 0));
         }
     }
 
-    fn take(&mut self, index: usize, heard: Heard<'_>) -> Result<()> {
+    fn take(&mut self, driver: &impl Driver, index: usize, heard: Heard<'_>) -> Result<()> {
         if let Some(gap) = &mut self.gap {
             gap.hear(index, heard);
             return Ok(());
         }
         match heard {
-            Heard::Acked { number } => self.acked(index, number),
-            Heard::Message { number, content } => self.delivered(index, number, content),
+            Heard::Acked { number } => self.acked(driver, index, number),
+            Heard::Message { number, content } => self.delivered(driver, index, number, content),
             Heard::Ready => bail!("a player is ready again"),
         }
     }
 
     /// Checks that this is the Ack of the oldest message that has none.
-    fn acked(&mut self, index: usize, number: u64) -> Result<()> {
+    fn acked(&mut self, driver: &impl Driver, index: usize, number: u64) -> Result<()> {
         let seen = self.players[index ^ 1].received;
         let player = &self.players[index];
         let expected = player.acked;
-        ensure!(number >= expected, "DOUBLED: the Ack of {number} came again");
-        ensure!(number < player.sent, "CHANGED: an Ack of {number}, never sent");
+        let name = || self.name(driver, index, number);
+        ensure!(number >= expected, "DOUBLED: the Ack of {} came again", name());
+        ensure!(number < player.sent, "CHANGED: an Ack of {}, never sent", name());
         if number != expected {
             self.gap = Some(Gap::new(index, Kind::Ack, expected, number));
             return Ok(());
@@ -322,17 +353,25 @@ impl Score {
     }
 
     /// Checks that this is exactly the next message of the other player.
-    fn delivered(&mut self, index: usize, number: u64, content: &[u8]) -> Result<()> {
+    fn delivered(
+        &mut self,
+        driver: &impl Driver,
+        index: usize,
+        number: u64,
+        content: &[u8],
+    ) -> Result<()> {
         let (author, expected) = (&self.players[index ^ 1], self.players[index].received);
-        ensure!(number >= expected, "DOUBLED: message {number} came again");
-        ensure!(number < author.sent, "CHANGED: message {number} was never sent");
+        let name = || self.name(driver, index ^ 1, number);
+        ensure!(number >= expected, "DOUBLED: {} came again", name());
+        ensure!(number < author.sent, "CHANGED: {} was never sent", name());
         if number != expected {
             self.gap = Some(Gap::new(index, Kind::Message, expected, number));
             return Ok(());
         }
         self.expected.clear();
         words::content(&mut self.expected, author.user, number);
-        ensure!(content == self.expected, "CHANGED: message {number} has another content");
+        let is_right = content == self.expected;
+        ensure!(is_right, "CHANGED: {} has another content", self.name(driver, index ^ 1, number));
         let sent_at = author.sent_at(number, number);
         let is_last_use = number < author.acked;
         self.note(sent_at);

@@ -186,8 +186,8 @@ impl Seconds {
             own_cores: cores(own_ms.saturating_sub(own_before)),
             server_cores: self
                 .target
-                .server_pid
-                .map(|_| cores(server_ms.saturating_sub(server_before))),
+                .is_process_there()
+                .then(|| cores(server_ms.saturating_sub(server_before))),
         }
     }
 

@@ -27,7 +27,7 @@ pub struct Account {
     pub shards: Vec<Shard>,
     /// Second by second.
     pub times: Vec<Second>,
-    /// The slowest messages that arrived in it, slowest first.
+    /// The slowest messages that ended in it, slowest first.
     pub slowest: Vec<SlowMessage>,
     /// Rounds of it in which a shard heard nobody for long, longest first.
     pub away: Vec<AwayRound>,
@@ -99,7 +99,10 @@ impl Account {
         let period = last.since(first).context(ANOTHER_RUN)?;
         let is_of_it = |unix_ms: u64| (first.unix_ms..=last.unix_ms).contains(&unix_ms);
         let mut slowest = slow.messages;
-        slowest.retain(|message| is_of_it(message.received_unix_ms));
+        // As spans are counted: when it ended.
+        let ended_ms =
+            |message: &SlowMessage| message.received_unix_ms + message.total_ns / 1_000_000;
+        slowest.retain(|message| is_of_it(ended_ms(message)));
         slowest.sort_by_key(|message| std::cmp::Reverse(message.total_ns));
         let mut away = away.rounds;
         away.retain(|round| is_of_it(round.unix_ms));

@@ -25,6 +25,11 @@ pub struct Session {
     is_ready: bool,
 }
 
+/// The number of an author by his place.
+fn author(place: usize) -> u64 {
+    place as u64 % AUTHORS
+}
+
 impl Seed {
     /// For the server that is reached like this.
     pub fn new(opening: Opening) -> Seed {
@@ -59,7 +64,7 @@ impl Driver for Seed {
     }
 
     fn session(&self, place: usize, user: i64) -> Session {
-        Session { user, author: place as u64 % AUTHORS, is_ready: false }
+        Session { user, author: author(place), is_ready: false }
     }
 
     fn greet(&self, session: &mut Session, out: &mut Vec<u8>) {
@@ -97,6 +102,11 @@ impl Driver for Seed {
             Some(Word::Notice) => Ok(()),
             None => bail!("not what a server should say: {}", bytes.escape_ascii()),
         }
+    }
+
+    fn naming(&self, place: usize, message: Message) -> String {
+        let (id, Message { from, to, .. }) = (self.id(author(place), message.number), message);
+        format!("message {id} of {from} to {to}")
     }
 
     fn check_nothing_is_left(&self, target: &Target, users: &[i64]) -> Result<()> {

@@ -1,6 +1,7 @@
 //! The echo: whatever a client sends comes back, a message to the other of its pair.
 
 use super::frames::{Cutter, Frames, is_message, number};
+use crate::interrupt;
 use crate::load::streams::{Heard, Streams};
 use anyhow::Result;
 use rustix::time::{ClockId, clock_gettime};
@@ -32,14 +33,19 @@ pub fn echo(listener: TcpListener, frames: Frames, signals: &Signals) -> Result<
         if counted.is_none() && signals.counts.load(Ordering::Relaxed) {
             counted = Some((Instant::now(), thread_seconds()));
         }
-        streams.round(WAIT, |place, heard, out| match (heard, frames) {
+        let done = streams.round(WAIT, |place, heard, out| match (heard, frames) {
             (Heard::Bytes(bytes), Frames::Messages) => exchange.hear(place, bytes, out),
             (Heard::Bytes(bytes), Frames::Calls) => {
                 out.extend_from_slice(bytes);
                 Ok(())
             }
             (Heard::Ended(_), _) => Ok(()),
-        })?;
+        });
+        match done {
+            // What was measured until then is told all the same.
+            Err(_) if interrupt::is_asked() => break,
+            other => other?,
+        }
         exchange.send(&mut streams);
     }
     let share = |(begun, before): (Instant, f64)| {

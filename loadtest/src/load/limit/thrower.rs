@@ -3,6 +3,7 @@
 use super::echo::thread_seconds;
 use super::frames::{self, Cutter, Frames};
 use crate::http::post;
+use crate::interrupt;
 use crate::latencies::Latencies;
 use crate::load::accounts::SETTLE_WITHIN;
 use crate::load::streams::{Heard, Streams};
@@ -15,6 +16,8 @@ use std::time::{Duration, Instant};
 pub struct Thrown {
     /// Messages or calls a second.
     pub per_second: f64,
+    /// How long that was measured.
+    pub seconds: f64,
     /// How long each was on its way.
     pub took: Latencies,
     /// The share of a core.
@@ -72,7 +75,8 @@ impl Thrower {
         Ok(Thrower { streams, crowd })
     }
 
-    /// Throws so long, warm first; `counts` is called when that begins to count.
+    /// Throws so long, warm first; `counts` is called when that begins to count. From then on
+    /// Ctrl-C only makes it shorter.
     ///
     /// # Errors
     /// When the echo changed, lost or reordered anything.
@@ -91,11 +95,14 @@ impl Thrower {
         counts();
         let (from, before) = (Instant::now(), thread_seconds());
         while from.elapsed() < Duration::from_secs(seconds) {
-            self.round()?;
+            match self.round() {
+                Err(_) if interrupt::is_asked() => break,
+                other => other?,
+            }
         }
         let lasted = from.elapsed().as_secs_f64();
         let (took, cores) = (self.crowd.took, (thread_seconds() - before) / lasted);
-        Ok(Thrown { per_second: took.total() as f64 / lasted, took, cores })
+        Ok(Thrown { per_second: took.total() as f64 / lasted, seconds: lasted, took, cores })
     }
 
     fn round(&mut self) -> Result<()> {
