@@ -140,15 +140,15 @@ impl Suite {
             return format!("nothing was measured: {}\n", failures.collect::<Vec<_>>().join("; "));
         };
         let (machine, begun) = (&first.machine, words::moment(first.begun));
-        // Not every row has a server, and the load has only some of the machine's cores.
+        // Not every row has a server.
         let mut servers = all.iter().flat_map(|it| &it.documents).map(|it| &it.outcome.server);
         let server = servers.find_map(|it| it.as_ref().filter(|it| it.version.is_some()));
         let version = server.and_then(|it| it.version.as_deref());
         let revision = server.and_then(|it| it.revision.as_deref());
         let shares = Shares::of(&cores::allowed());
         let mut out = format!(
-            "Measured {begun} on {}, {} cores, Linux {}, server on core {}, load on core {}, with `{}`: anser {}{}. \
-             Median of {} (least to most).\n\n\
+            "Measured {begun} on {}, {} cores, Linux {}, server on core {}, load on core {}, \
+             with `{}`: anser {}{}. Median of {} (least to most).\n\n\
              | what | figure | share of a bare echo's |\n|---|---|---|\n",
             machine.cpu,
             machine.cores,

@@ -5,8 +5,8 @@
 //!    what ended [`WINDOW_NS`] and a slice ago is forgotten.
 //! 2. A message that is not among the slowest of its slice costs one comparison, of each kind of
 //!    slices.
-//! 3. Of each of the last seconds the slowest [`OF_A_SECOND_MAX`] ends are kept, however slow others
-//!    were before.
+//! 3. Of each of the last seconds the slowest [`OF_A_SECOND_MAX`] ends are kept, however slow
+//!    others were before.
 //!
 //! Time is cut into slices, and the slowest of each are kept: whoever reads takes the slowest of
 //! all slices that lie in the time he asks for.

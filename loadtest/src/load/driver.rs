@@ -57,8 +57,8 @@ pub trait Driver {
         tell: impl FnMut(Heard<'_>) -> Result<()>,
     ) -> Result<()>;
 
-    /// What reports call a message, whose author has this place: as the server knows it, if that has
-    /// a name for it.
+    /// What reports call a message, whose author has this place: as the server knows it, if that
+    /// has a name for it.
     fn naming(&self, _place: usize, message: Message) -> String {
         format!("message {} of {} to {}", message.number, message.from, message.to)
     }
