@@ -1,9 +1,9 @@
 //! Runs against runs: ratios of all figures to those of the first, and the plots of all in one.
 
 use crate::document::Document;
-use crate::report::page::Page;
 use crate::report::plots::{self, Subject};
 use crate::report::words::{self, leaves, number};
+use crate::report::{self, page::Page};
 use anyhow::{Context, Result};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -183,8 +183,10 @@ fn table(groups: &[Group]) -> (Vec<String>, Vec<Vec<String>>) {
     }
     let spreads: Vec<BTreeMap<String, Spread>> =
         groups.iter().map(|group| spreads(&group.documents)).collect();
+    let mut figures: Vec<_> = spreads.first().into_iter().flatten().collect();
+    figures.sort_by_cached_key(|(path, _)| words::order(path));
     let mut rows = Vec::new();
-    for (path, first) in spreads.first().into_iter().flatten() {
+    for (path, first) in figures {
         let of_all = || spreads.iter().filter_map(|spreads| spreads.get(path));
         if path.starts_with(BY_THREAD) && of_all().all(|spread| spread.most == 0.0) {
             continue;
@@ -231,11 +233,13 @@ fn page(groups: &[Group], columns: &[String], rows: Vec<Vec<String>>) -> String 
     }
     page.plots(&plots::of(&subjects));
     page.table("Ratios", columns, rows.into_iter());
-    let machines: Vec<_> =
-        groups.iter().map(|it| crate::report::machine(&it.documents[0])).collect();
-    let titles: Vec<String> =
-        (0..groups.len()).map(|place| format!("Machine of {}", letter(place))).collect();
-    let tables: Vec<_> = titles.iter().map(String::as_str).zip(&machines).collect();
+    let mut tables = Vec::new();
+    for (place, group) in groups.iter().enumerate() {
+        let (letter, first) = (letter(place), &group.documents[0]);
+        tables.push((format!("First run of {letter}"), report::made_with(first)));
+        tables.push((format!("Machine of {letter}"), report::machine(first)));
+    }
+    let tables: Vec<_> = tables.iter().map(|(title, object)| (title.as_str(), object)).collect();
     page.pairs(&tables);
     page.end()
 }

@@ -41,6 +41,7 @@ fn run_page(document: &Document) -> String {
     page.plots(&plots::of(&[subject]));
     page.pairs(&[
         ("Settings", &outcome.settings),
+        ("Run", &made_with(document)),
         ("Machine", &machine(document)),
         ("Figures", &outcome.figures),
     ]);
@@ -49,18 +50,25 @@ fn run_page(document: &Document) -> String {
     page.end()
 }
 
-/// What the run was made on and with.
+/// What the run was made on.
 pub fn machine(document: &Document) -> Value {
-    let (machine, server) = (&document.machine, document.outcome.server.as_ref());
-    let version = server.and_then(|server| server.version.as_deref());
-    let revision = server.and_then(|server| server.revision.as_deref());
-    let durability = server.and_then(|server| server.durability.as_deref());
-    let command = server.map(|server| server.command.join(" ")).filter(|it| !it.is_empty());
+    let machine = &document.machine;
     json!({
         "processor": machine.cpu,
         "cores": machine.cores,
         "memory, MiB": machine.memory_bytes >> 20,
         "kernel": machine.kernel,
+    })
+}
+
+/// What the run was made with.
+pub fn made_with(document: &Document) -> Value {
+    let server = document.outcome.server.as_ref();
+    let version = server.and_then(|server| server.version.as_deref());
+    let revision = server.and_then(|server| server.revision.as_deref());
+    let durability = server.and_then(|server| server.durability.as_deref());
+    let command = server.map(|server| server.command.join(" ")).filter(|it| !it.is_empty());
+    json!({
         "load generator's revision": document.git_revision,
         "seed": document.outcome.seed,
         "server": version,

@@ -120,13 +120,13 @@ impl Page {
             }
             let _ = writeln!(self.0, "<section><h2>{}</h2><table>", escaped(title));
             for (name, value) in rows {
-                let shown = match (&value, value.as_f64()) {
-                    (Value::String(text), _) => text.clone(),
-                    (_, Some(value)) => number(value),
-                    (other, None) => other.to_string(),
+                let (class, shown) = match (&value, value.as_f64()) {
+                    (Value::String(text), _) => ("", text.clone()),
+                    (_, Some(value)) => (" class=\"whole\"", number(value)),
+                    (other, None) => ("", other.to_string()),
                 };
                 let (name, shown) = (escaped(&words::name(&name)), escaped(&shown));
-                let _ = writeln!(self.0, "<tr><th>{name}</th><td>{shown}</td></tr>");
+                let _ = writeln!(self.0, "<tr><th>{name}</th><td{class}>{shown}</td></tr>");
             }
             self.0 += "</table></section>\n";
         }

@@ -3,6 +3,9 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
+/// What is told of a latency, in the order in which it is told.
+const OF_LATENCY: [&str; 7] = ["mean", "p50", "p90", "p99", "p99_9", "p99_99", "max"];
+
 /// A text inside HTML, also inside of an attribute.
 pub fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -57,13 +60,27 @@ pub fn name(key: &str) -> String {
     key.replace("p99_9", "p99.9").replace('_', " ")
 }
 
+/// By what paths are sorted: by their text, in which p99.99 would come before p99, but those of a
+/// latency by their place in [`OF_LATENCY`].
+pub fn order(path: &str) -> String {
+    let (above, key) = path.split_at(path.rfind(' ').map_or(0, |space| space + 1));
+    let name = key.strip_suffix("_ms").unwrap_or(key);
+    match OF_LATENCY.iter().position(|it| *it == name) {
+        Some(place) => format!("{above}p{place}"),
+        None => path.to_owned(),
+    }
+}
+
 /// The columns of an object that is a table: two or more objects that have the same keys.
 pub fn columns(value: &Value) -> Option<Vec<&str>> {
     let rows: Option<Vec<&Map<String, Value>>> =
         value.as_object()?.values().map(Value::as_object).collect();
     let rows = rows.filter(|rows| rows.len() > 1)?;
-    let columns: Vec<&str> = rows.first()?.keys().map(String::as_str).collect();
-    rows.iter().all(|row| row.keys().eq(columns.iter().copied())).then_some(columns)
+    let keys = rows.first()?.keys();
+    let is_table = rows.iter().all(|row| row.keys().eq(keys.clone()));
+    let mut columns: Vec<&str> = keys.map(String::as_str).collect();
+    columns.sort_by_cached_key(|key| order(key));
+    is_table.then_some(columns)
 }
 
 /// Every plain value in a JSON value by its path: `drain / seconds`. Lists of objects are numbered
@@ -115,6 +132,18 @@ mod tests {
         assert_eq!(columns(&json!({"sync": {"p50": 1}, "turn": {"p99": 2}})), None);
         assert_eq!(columns(&json!({"sync": {"p50": 1}})), None);
         assert_eq!(name("p99_99_ms"), "p99.99 ms");
+    }
+
+    #[test]
+    fn figures_of_a_latency_go_from_the_usual_to_the_rare() {
+        let row = json!({"max": 9, "p99_99": 8, "p99_9": 7, "p50": 2, "count": 5, "p99": 6});
+        let table = json!({"sync": row, "turn": row});
+        let expected = vec!["count", "p50", "p99", "p99_9", "p99_99", "max"];
+        assert_eq!(columns(&table), Some(expected));
+        let mut paths = ["b", "ack / p99_ms", "ack / max_ms", "p", "ack / mean_ms", "ack / count"];
+        paths.sort_by_key(|path| order(path));
+        let expected = ["ack / count", "ack / mean_ms", "ack / p99_ms", "ack / max_ms", "b", "p"];
+        assert_eq!(paths, expected);
     }
 
     #[test]

@@ -69,7 +69,8 @@ function drawSlow(slow) {
         return part;
       }));
       return [message.id, duration(message.totalNs),
-        longest && `until ${longest.name}: ${duration(longest.took)}`, bar,
+        // Where it must break, then after the colon.
+        longest && `until\u00a0${longest.name}: ${duration(longest.took)}`, bar,
         message.author, message.recipient,
         `${message.shard} → ${message.toShard ?? message.shard}`];
     }), [0, 2, 3]));

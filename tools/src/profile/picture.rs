@@ -17,15 +17,18 @@ const STYLE: &str = include_str!("picture.css");
 /// The whole page.
 pub fn render(account: &Account) -> String {
     let acked = &account.ways[0].whole;
+    let shards = match account.shards.len() {
+        1 => "1 shard".to_owned(),
+        several => format!("{several} shards"),
+    };
     let mut out = format!(
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <title>Where messages' time went</title>\n<style>\n{STYLE}</style>\n<main>\n\
-         <h1>Where messages' time went</h1>\n<p class=\"soft\">{:.0} s from {}, {} shards{}</p>\n\
+         <h1>Where messages' time went</h1>\n<p class=\"soft\">{:.0} s from {}, {shards}{}</p>\n\
          <dl>{}{}{}{}</dl>\n",
         account.seconds,
         instant(account.begun_unix_ms),
-        account.shards.len(),
         account
             .broken_off
             .iter()
@@ -205,7 +208,10 @@ mod tests {
     fn a_page_of_nothing_says_so() {
         let [first, _, _] = fixture::readings();
         let account = Account::of(&first, &first, Vec::new(), Default::default());
-        let page = render(&account.expect("one run"));
+        let mut account = account.expect("one run");
+        account.shards.truncate(1);
+        let page = render(&account);
+        assert!(page.contains(", 1 shard<"), "{page}");
         assert_eq!(page.matches("No message went there.").count(), 2);
         assert!(page.contains("No message was acked.") && page.contains("None was kept."));
     }
