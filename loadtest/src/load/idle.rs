@@ -78,8 +78,9 @@ impl Scenario for Idle {
             ended
         });
         seconds.end(outcome);
-        let is_negative =
-            |report: &Value| report["resident_bytes_per_connection"].as_i64() < Some(0);
+        let is_negative = |report: &Value| {
+            report["resident_bytes_per_connection"].as_i64().is_some_and(|bytes| bytes < 0)
+        };
         if rounds.iter().any(is_negative) {
             outcome.flag("the server was not fresh: with the connections it held less than before");
         }

@@ -148,7 +148,6 @@ impl Streams {
     }
 
     fn adopt(&mut self, socket: OwnedFd) -> Result<usize> {
-        sockopt::set_tcp_nodelay(&socket, true)?;
         self.streams.push(Stream::default());
         let place = self.streams.len() - 1;
         self.place(place, socket)?;
@@ -156,6 +155,8 @@ impl Streams {
     }
 
     fn place(&mut self, place: usize, socket: OwnedFd) -> Result<()> {
+        // Else a frame waits up to 40 ms for the other's word that it has the one before.
+        sockopt::set_tcp_nodelay(&socket, true)?;
         let stream = &mut self.streams[place];
         stream.outbound.clear();
         stream.error = None;
@@ -340,4 +341,36 @@ fn source_address(number: usize) -> Result<Ipv4Addr> {
     let part = u8::try_from(address / ADDRESSES_PER_PART).context("so many connections")?;
     // 127.0.0.1 is left to those who serve there.
     Ok(Ipv4Addr::new(127, 0, part, 2 + (address % ADDRESSES_PER_PART) as u8))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    /// A small write behind another would wait for the other end's word of the first.
+    #[test]
+    fn no_connection_gathers_what_it_sends() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let has_no_delay = |streams: &Streams| {
+            let socket = streams.streams[0].socket.as_ref().expect("it is there");
+            rustix::net::sockopt::tcp_nodelay(socket).expect("a TCP socket")
+        };
+        let mut streams = Streams::new().expect("a ring");
+        streams.open(address).expect("a connection");
+        assert!(has_no_delay(&streams), "of a first connection");
+        drop(listener.accept().expect("a client"));
+        let (begun, mut has_ended) = (Instant::now(), false);
+        while !has_ended {
+            assert!(begun.elapsed() < crate::PATIENCE, "its end is never heard");
+            let hear = |_, heard: Heard<'_>, _: &mut Vec<u8>| {
+                has_ended |= matches!(heard, Heard::Ended(_));
+                Ok(())
+            };
+            streams.round(Duration::from_millis(50), hear).expect("the ring is well");
+        }
+        streams.reopen(0, address).expect("the place is free");
+        assert!(has_no_delay(&streams), "of a later one");
+    }
 }
