@@ -119,7 +119,8 @@ impl Machine {
             cores: text("/proc/cpuinfo")
                 .lines()
                 .filter(|line| line.starts_with("processor"))
-                .count(),
+                .count()
+                .max(1),
             kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
             memory_bytes: kilobytes.unwrap_or(0) * 1024,
         }

@@ -33,13 +33,14 @@ pub fn latency_json(moment: Moment, shards: &[Arc<ShardMetrics>]) -> String {
     out
 }
 
-/// How far back `/admin/slow` looks, ns, by its query: `seconds=N`, or all that is kept. `None`: it
-/// is another query.
+/// How far back `/admin/slow` looks, ns, by its query: `seconds=2.5`, or all that is kept. `None`:
+/// it is another query.
 pub fn slow_within(query: &str) -> Option<u64> {
     if query.is_empty() {
         return Some(WINDOW_NS);
     }
-    let ns = query.strip_prefix("seconds=")?.parse::<u64>().ok()?.checked_mul(1_000_000_000)?;
+    let seconds = query.strip_prefix("seconds=")?.parse::<f64>().ok()?;
+    let ns = (seconds * 1e9) as u64;
     (1..=WINDOW_NS).contains(&ns).then_some(ns)
 }
 
@@ -185,8 +186,11 @@ mod tests {
         for (query, within) in [("", seconds(300)), ("seconds=1", seconds(1))] {
             assert_eq!(slow_within(query), within, "{query}");
         }
+        assert_eq!(slow_within("seconds=0.25"), Some(250_000_000));
         assert_eq!(slow_within("seconds=300"), seconds(300));
-        for wrong in ["seconds=0", "seconds=301", "seconds=", "seconds=-1", "s=1", "seconds"] {
+        for wrong in
+            ["seconds=0", "seconds=301", "seconds=", "seconds=-1", "s=1", "seconds", "seconds=NaN"]
+        {
             assert_eq!(slow_within(wrong), None, "{wrong}");
         }
         assert_eq!(slow_within(&format!("seconds={}", u64::MAX)), None);

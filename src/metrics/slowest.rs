@@ -5,7 +5,7 @@
 //!    what ended [`WINDOW_NS`] and a slice ago is forgotten.
 //! 2. A message that is not among the slowest of its slice costs one comparison, of each kind of
 //!    slices.
-//! 3. Of each of the last seconds the slowest [`OF_A_SECOND_MAX`] ends are kept, however slow
+//! 3. Of each of the last 30 seconds the slowest [`OF_A_SECOND_MAX`] ends are kept, however slow
 //!    others were before.
 //!
 //! Time is cut into slices, and the slowest of each are kept: whoever reads takes the slowest of

@@ -114,7 +114,7 @@ impl AdminState {
             "/admin/latency" => self.profile(profile::latency_json),
             "/admin/slow" => match profile::slow_within(query) {
                 Some(ns) => self.profile(|moment, shards| profile::slow_json(moment, shards, ns)),
-                None => Answer::words(400, "ask for /admin/slow, or of it ?seconds=1 to 300"),
+                None => Answer::words(400, "ask for /admin/slow, or of it ?seconds=, up to 300"),
             },
             "/admin/away" => self.profile(profile::away_json),
             _ => return None,

@@ -31,6 +31,8 @@ use crate::store::warmth::Need;
 use crate::store::{Store, StoreError};
 use std::collections::{BTreeMap, VecDeque};
 
+/// How old the shard's own waiting for its core may be when an event begins that is timed alone.
+const CORE_WAIT_AGE_NS: u64 = 1_000_000;
 /// Events that are timed one by one after something has taken long.
 const TIMED_EVENTS: u32 = 64 * 1024;
 
@@ -57,8 +59,9 @@ struct Parked {
 pub struct Parking {
     /// `None`: there is no disk, and nothing is ever parked.
     fetcher: Option<Fetcher>,
-    /// The shard's own waiting for its core, while there is a fetcher.
+    /// The shard's own waiting for its core, while there is a fetcher, and when it was looked at.
     core_wait: Option<CoreWait>,
+    core_looked_ns: u64,
     parked: BTreeMap<u64, Parked>,
     next_ticket: u64,
     fetched: VecDeque<Fetched>,
@@ -121,13 +124,16 @@ impl Parking {
         if self.timed_events > 0 {
             self.timed_events -= 1;
             self.looked_ns = steady_nanos();
+            if self.looked_ns >= self.core_looked_ns + CORE_WAIT_AGE_NS {
+                self.core_waited(self.looked_ns);
+            }
         }
     }
 
-    /// How much of so long the shard had no core, at most: also what it waited before that counts,
-    /// since it was last asked.
-    fn waited_for_core(&mut self, took_ns: u64) -> u64 {
-        self.core_wait.as_mut().map_or(0, CoreWait::look).min(took_ns)
+    /// How long the shard had no core since the last look, ns.
+    fn core_waited(&mut self, now_ns: u64) -> u64 {
+        self.core_looked_ns = now_ns;
+        self.core_wait.as_mut().map_or(0, CoreWait::look)
     }
 
     /// Rows are there. Returns what may go on with them.
@@ -238,13 +244,14 @@ impl<S: Store> Desk<S> {
         }
         let now_ns = steady_nanos();
         let took_ns = now_ns - self.parking.looked_ns;
-        if took_ns < SLOW_READ_NS || took_ns - self.parking.waited_for_core(took_ns) < SLOW_READ_NS
-        {
+        if took_ns < SLOW_READ_NS {
             self.parking.looked_ns = now_ns;
             return;
         }
         // Many events may have passed since the last look: the next ones are timed alone.
-        if self.parking.timed_events > 0 {
+        if self.parking.timed_events > 0
+            && took_ns.saturating_sub(self.parking.core_waited(now_ns)) >= SLOW_READ_NS
+        {
             self.shard.warmth_mut().distrust();
             self.parking.quick = 0;
         }

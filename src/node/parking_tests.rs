@@ -208,7 +208,7 @@ fn a_disk_is_trusted_while_it_is_quick() {
         // What took long may have been a full turn; a second time it is known to be one event.
         desk.parking.timed_events = 0;
         for is_alone in [false, true] {
-            desk.parking.waited_for_core(0);
+            desk.parking.core_waited(steady_nanos());
             desk.parking.begin_round(steady_nanos() - 2 * SLOW_READ_NS);
             desk.shard.store().get(b"row", |_| ()).expect("memory does not fail");
             desk.end_event();
@@ -217,23 +217,32 @@ fn a_disk_is_trusted_while_it_is_quick() {
     }
 }
 
+/// Invariant 4 of node::parking.
 #[test]
-fn a_shard_without_a_core_does_not_make_the_disk_slow() {
-    let trusts = beside_another(|| {
+fn a_shard_without_a_core_does_not_make_the_disk_slow_nor_a_slow_one_quick() {
+    let (trusts_busy_core, trusts_slow_disk) = beside_another(|| {
         let (fetcher, _jobs) = fetchers(&bells(1).expect("an eventfd")).pop().expect("one shard");
         let mut desk = lone_desk();
         make_cold(&mut desk, fetcher);
         desk.shard.warmth_mut().trust();
-        for _ in 0..2 {
-            until_waited(4 * SLOW_READ_NS);
-            // As if it had been all of the round, for its looks took a core, too.
-            desk.parking.begin_round(steady_nanos() - 4 * SLOW_READ_NS);
-            desk.shard.store().get(b"row", |_| ()).expect("memory does not fail");
-            desk.end_event();
-        }
-        desk.shard.warmth_mut().is_trusting()
+        desk.parking.timed_events = TIMED_EVENTS;
+        // An event of which the shard had no core for most of the time. What it had it is left
+        // out, as if its looks had taken none.
+        desk.parking.begin_event();
+        until_waited(4 * SLOW_READ_NS);
+        desk.parking.looked_ns = steady_nanos() - 4 * SLOW_READ_NS;
+        desk.shard.store().get(b"row", |_| ()).expect("memory does not fail");
+        desk.end_event();
+        let trusts_busy_core = desk.shard.warmth_mut().is_trusting();
+        // One that waited for the disk, after the shard had waited for its core.
+        until_waited(4 * SLOW_READ_NS);
+        desk.parking.begin_event();
+        desk.parking.looked_ns -= 2 * SLOW_READ_NS;
+        desk.shard.store().get(b"row", |_| ()).expect("memory does not fail");
+        desk.end_event();
+        (trusts_busy_core, desk.shard.warmth_mut().is_trusting())
     });
-    assert!(trusts);
+    assert!(trusts_busy_core && !trusts_slow_disk, "{trusts_busy_core} {trusts_slow_disk}");
 }
 
 #[test]

@@ -191,7 +191,7 @@ mod tests {
         let all_ns = beside_another(|| {
             let mut core_wait = CoreWait::of_this_thread();
             // What it waited before the job is not the job's.
-            until_waited(waited_ns);
+            until_waited(3 * waited_ns);
             let begun_ns = steady_nanos();
             job.perform(&jobs.bells, &mut core_wait, |_| until_waited(waited_ns));
             steady_nanos() - begun_ns

@@ -41,7 +41,7 @@ pub struct Period {
 }
 
 /// How far back `/admin/slow` looks.
-const SLOW_SECONDS_MAX: u64 = 300;
+const SLOW_SECONDS_MAX: f64 = 300.0;
 
 /// `/admin/slow`: the slowest messages of the last minutes, slowest first.
 #[derive(Clone, Default, Debug, Deserialize)]
@@ -129,8 +129,8 @@ pub fn slow(admin: SocketAddr) -> anyhow::Result<Slow> {
 }
 
 /// Asks for `/admin/slow` of what has ended within so many seconds.
-pub fn slow_within(admin: SocketAddr, seconds: u64) -> anyhow::Result<Slow> {
-    read(admin, &format!("/admin/slow?seconds={}", seconds.clamp(1, SLOW_SECONDS_MAX)))
+pub fn slow_within(admin: SocketAddr, seconds: f64) -> anyhow::Result<Slow> {
+    read(admin, &format!("/admin/slow?seconds={:.3}", seconds.min(SLOW_SECONDS_MAX)))
 }
 
 /// Asks for `/admin/away`.

@@ -261,7 +261,7 @@ impl Target {
                 deadline = Instant::now() + STALLED_AFTER;
             }
             let is_stalled = Instant::now() >= deadline;
-            ensure!(!is_stalled, "{ready} of {} are ready and no more{}", users.len(), self.full());
+            ensure!(!is_stalled, "{ready} of {} are ready and no more{}", users.len(), full());
         }
         Ok((sockets, sessions))
     }

@@ -7,6 +7,7 @@ use super::crew::{Crew, Order};
 use super::process;
 use super::seconds::Seconds;
 use crate::arguments;
+use crate::interrupt;
 use crate::outcome::{Outcome, Run, Scenario};
 use anyhow::Result;
 use serde::Serialize;
@@ -118,6 +119,11 @@ impl Idle {
             seconds.look();
             beaten = due;
         });
+        if let Err(error) = idled
+            && !interrupt::is_asked()
+        {
+            return Err(error);
+        }
         seconds.pause();
         let took_ms = begun.elapsed().as_millis() as f64;
         let used_ms = self.target.cpu_ms().saturating_sub(cpu_before);
@@ -135,7 +141,7 @@ impl Idle {
             report["resident_bytes_per_connection"] = json!(resident);
             report["server_cores"] = json!(used_ms as f64 / took_ms);
         }
-        idled?;
+        interrupt::check()?;
         if self.then_chat {
             let begun = Instant::now();
             crew.all(&Order::Chat, |_, _| {})?;

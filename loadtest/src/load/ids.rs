@@ -76,7 +76,7 @@ struct Asking {
     askers: Vec<Asker>,
     request: String,
     begun: Instant,
-    /// When measuring began: what was asked before is in no latency.
+    /// When measuring began: what was asked before is not in `took`.
     since_us: u64,
     ids: Vec<i64>,
     took: Latencies,

@@ -209,8 +209,10 @@ impl Limit {
             thrower.run(warm_seconds, seconds, || signals.counts.store(true, Ordering::Relaxed))
         });
         signals.ends.store(true, Ordering::Relaxed);
-        let Ok((is_echo_pinned, echo_cores)) = echoing.join() else { bail!("the echo panicked") };
+        let echoed = echoing.join();
+        // Whatever came of it, what comes next has all cores.
         cores::keep_to(&before).context("the cores of this thread")?;
+        let Ok((is_echo_pinned, echo_cores)) = echoed else { bail!("the echo panicked") };
         let (thrown, echo_cores) = (thrown?, echo_cores?);
         Ok(Measured {
             per_second: thrown.per_second,
