@@ -28,6 +28,17 @@ pub fn is_asked() -> bool {
     ASKED.load(Ordering::Relaxed)
 }
 
+/// Whether what was under way has ended since somebody has asked: what it did until then counts.
+///
+/// # Errors
+/// When it failed, and nobody has asked.
+pub fn broke_off<T>(done: Result<T>) -> Result<bool> {
+    match done {
+        Err(_) if is_asked() => Ok(true),
+        other => other.map(|_| false),
+    }
+}
+
 /// Ends what is under way when somebody has asked.
 ///
 /// # Errors

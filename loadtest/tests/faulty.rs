@@ -2,7 +2,6 @@
 //! stands a relay that does so on purpose.
 #![allow(missing_docs)]
 
-use anser_loadtest::http::get;
 use anser_loadtest::load::accounts::Target;
 use anser_loadtest::load::driver::peer::Peer;
 use anser_loadtest::load::open::Open;
@@ -255,10 +254,7 @@ fn a_server_that_dies_leaves_what_was_measured() {
     load.seconds = 60;
     let (begun, measured) = (Instant::now(), thread::spawn(move || Outcome::of(&load)));
     eventually("it is under load", || {
-        let figures = get(server.admin, "/metrics").body;
-        let sent = figures.lines().find_map(|line| line.strip_prefix("anser_messages_sent_total"));
-        let count = sent.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
-        count.filter(|count| *count > 100.0)
+        (server.figure("anser_messages_sent_total") > 100.0).then_some(())
     });
     drop(server.kill());
     let outcome = measured.join().expect("it does not panic").expect("plain settings");

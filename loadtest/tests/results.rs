@@ -187,14 +187,9 @@ fn a_run_that_is_interrupted_tells_what_it_has_measured() {
     let (server, folder) = (Setup::shards(1).start(), Folder::new());
     let [http, ws] = [server.http, server.ws].map(|address| address.to_string());
     let at = ["--http", &http, "--ws", &ws, "--seconds", "600"];
-    let figure_of = |server: &Server, name: &str| {
-        let figures = http::get(server.admin, "/metrics").body;
-        let line = figures.lines().find(|line| line.starts_with(&format!("anser_{name}{{")));
-        line.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).unwrap_or(0.0)
-    };
 
     let open = ["open", "--users", "4", "--rate", "300", "--warm-seconds", "0"];
-    let sends = |_| figure_of(&server, "messages_sent_total") >= 100.0;
+    let sends = |_| server.figure("anser_messages_sent_total") >= 100.0;
     let line = interrupted(&[&open[..], &at].concat(), folder.path(), sends);
     assert!(line["delivered"].as_u64() > Some(0), "{line}");
 
@@ -203,7 +198,7 @@ fn a_run_that_is_interrupted_tells_what_it_has_measured() {
     let at = ["--http", &http, "--ws", &ws, "--seconds", "600"];
     let idle = ["idle", "--connections", "4", "--heartbeat-seconds", "1"];
     // An Auth each, and then heartbeats.
-    let idles = |_| figure_of(&server, "frames_total") >= 8.0;
+    let idles = |_| server.figure("anser_frames_total") >= 8.0;
     let line = interrupted(&[&idle[..], &at].concat(), folder.path(), idles);
     let round = &line["rounds"][0];
     assert!(round["connects_per_second"].as_f64() > Some(0.0), "{line}");

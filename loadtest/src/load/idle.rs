@@ -119,11 +119,7 @@ impl Idle {
             seconds.look();
             beaten = due;
         });
-        if let Err(error) = idled
-            && !interrupt::is_asked()
-        {
-            return Err(error);
-        }
+        interrupt::broke_off(idled)?;
         seconds.pause();
         let took_ms = begun.elapsed().as_millis() as f64;
         let used_ms = self.target.cpu_ms().saturating_sub(cpu_before);

@@ -30,6 +30,8 @@ pub struct Second {
     pub own_cores: f64,
     /// Cores that the server used, when its process is known.
     pub server_cores: Option<f64>,
+    /// The server's memory in the end, when its process is known.
+    pub server_resident_bytes: Option<u64>,
 }
 
 /// The seconds so far.
@@ -161,7 +163,9 @@ impl Seconds {
         self.push("own_cores", second.own_cores);
         if let Some(cores) = second.server_cores {
             self.push("server_cores", cores);
-            self.push("server_resident_bytes", self.target.resident_bytes() as f64);
+        }
+        if let Some(bytes) = second.server_resident_bytes {
+            self.push("server_resident_bytes", bytes as f64);
         }
         self.ended += 1;
         self.progress.show(&second);
@@ -175,6 +179,7 @@ impl Seconds {
         let (own_ms, server_ms) = (process::own_cpu_ms(), self.target.cpu_ms());
         let own_before = std::mem::replace(&mut self.own_ms, own_ms);
         let server_before = std::mem::replace(&mut self.server_ms, server_ms);
+        let server_resident_bytes = self.target.server_pid.and_then(process::resident_bytes);
         let mut done = std::mem::take(&mut self.tally);
         if self.target.part.is_first() {
             self.target.part.take_given(&mut done);
@@ -184,10 +189,10 @@ impl Seconds {
             took: done.took,
             errors: done.errors,
             own_cores: cores(own_ms.saturating_sub(own_before)),
-            server_cores: self
-                .target
-                .is_process_there()
-                .then(|| cores(server_ms.saturating_sub(server_before))),
+            // Of a process that has ended nothing is told.
+            server_cores: server_resident_bytes
+                .map(|_| cores(server_ms.saturating_sub(server_before))),
+            server_resident_bytes,
         }
     }
 

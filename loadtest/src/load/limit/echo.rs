@@ -41,10 +41,8 @@ pub fn echo(listener: TcpListener, frames: Frames, signals: &Signals) -> Result<
             }
             (Heard::Ended(_), _) => Ok(()),
         });
-        match done {
-            // What was measured until then is told all the same.
-            Err(_) if interrupt::is_asked() => break,
-            other => other?,
+        if interrupt::broke_off(done)? {
+            break;
         }
         exchange.send(&mut streams);
     }

@@ -95,9 +95,8 @@ impl Thrower {
         counts();
         let (from, before) = (Instant::now(), thread_seconds());
         while from.elapsed() < Duration::from_secs(seconds) {
-            match self.round() {
-                Err(_) if interrupt::is_asked() => break,
-                other => other?,
+            if interrupt::broke_off(self.round())? {
+                break;
             }
         }
         let lasted = from.elapsed().as_secs_f64();
