@@ -258,6 +258,14 @@ pub const YOUNG_LOOK_BYTES: usize = 8 * BRAKE_STEP_BYTES;
 pub const PACK_ROWS: u64 = 16;
 /// Bytes of them at most, but for one that is larger alone: who reads one row reads all of them.
 pub const PACK_BYTES: usize = 16 * 1024;
+/// Bytes of a value that may lie apart from its table.
+pub const APART_BYTES: u32 = 1024;
+/// Bytes that a table is made of from which on such values lie apart from it, in a file of its own.
+pub const APART_TABLE_BYTES: usize = INDEX_BYTES / 2;
+/// Bytes of a row in a table whose value lies apart, but for its key.
+pub const PLACE_BYTES: usize = 16;
+/// Bytes of contents that were removed for which a merge of all that is old is worth its while.
+pub const STORE_STALE_MIN_BYTES: u64 = 1024 * 1024;
 /// Bytes of chunks that become one table of the LSM.
 pub const INDEX_BYTES: usize = 32 * 1024 * 1024;
 /// Age of a chunk at which a table is made though it is small. Memory and the log hold its rows

@@ -30,7 +30,7 @@ use crate::metrics::{Gauge, ShardMetrics};
 use crate::node::clock::steady_nanos;
 use crate::node::lanes::Lanes;
 use crate::node::room::Room;
-use crate::store::view::{Brake, Writer};
+use crate::store::view::{Brake, Folders, Writer, Written};
 use rustix::fs::{Advice, fadvise};
 use std::collections::VecDeque;
 use std::fs::File;
@@ -72,7 +72,7 @@ pub struct ShardPace {
     metrics: Arc<ShardMetrics>,
     /// The indexer's table.
     table: Mutex<Table>,
-    young: Mutex<Young>,
+    young: Mutex<[Young; 2]>,
     lanes: Lanes,
     /// When compaction may begin at the latest, steady ms; 0: it may.
     opening_until_ms: AtomicU64,
@@ -91,7 +91,7 @@ struct Table {
     chunk_bytes_of_256: u64,
 }
 
-/// Tables that are being written, or were a moment ago.
+/// Files of one folder that are being written, or were a moment ago.
 #[derive(Default)]
 struct Young {
     next_number: Option<u64>,
@@ -193,6 +193,15 @@ impl ShardPace {
         self.metrics.set(Gauge::IndexedBytes, indexed.min(table.chunk_bytes));
     }
 
+    fn hand_over(&self, folders: &Folders, written: Written) {
+        let mut young = self.young.lock().unwrap_or_else(PoisonError::into_inner);
+        let [tables, contents] = &mut *young;
+        tables.wrote(&folders.tables, written.tables);
+        if written.apart > 0 {
+            contents.wrote(&folders.contents, written.apart);
+        }
+    }
+
     /// Merges are given up from now on.
     pub fn is_stopping(&self) -> bool {
         self.pace.is_stopping.load(Relaxed)
@@ -209,7 +218,7 @@ impl ShardPace {
 }
 
 impl Brake for ShardPace {
-    fn wrote(&self, tables: &Path, bytes: usize, writer: Writer) -> ControlFlow<()> {
+    fn wrote(&self, folders: &Folders, written: Written, writer: Writer) -> ControlFlow<()> {
         if writer == Writer::Indexer && self.is_opening() {
             return ControlFlow::Continue(());
         }
@@ -217,22 +226,22 @@ impl Brake for ShardPace {
             std::thread::sleep(LOOK);
         }
         if writer == Writer::Indexer {
-            self.show_table(bytes);
+            self.show_table(written.bytes());
         }
         if self.is_hurried.load(Relaxed) {
             return ControlFlow::Continue(());
         }
-        self.young.lock().unwrap_or_else(PoisonError::into_inner).wrote(tables, bytes);
+        self.hand_over(folders, written);
         if self.is_stopping() {
             return ControlFlow::Break(());
         }
         let now_ns = steady_nanos();
         let wait_ns = match writer {
             Writer::Indexer => {
-                self.lanes.came(bytes, now_ns);
-                self.pace.wait_ns(bytes, now_ns)
+                self.lanes.came(written.tables, now_ns);
+                self.pace.wait_ns(written.bytes(), now_ns)
             }
-            Writer::Merger(lane) => self.lanes.wait_ns(lane, bytes, now_ns),
+            Writer::Merger(lane) => self.lanes.wait_ns(lane, written.bytes(), now_ns),
         };
         if wait_ns > 0 {
             std::thread::sleep(Duration::from_nanos(wait_ns));
@@ -311,6 +320,15 @@ mod tests {
         Pace::new([metrics].into(), Room::endless())
     }
 
+    fn folders(folder: &TempFolder) -> Folders {
+        let folder = folder.path().to_owned();
+        Folders { tables: folder.clone(), contents: folder }
+    }
+
+    fn bytes(tables: usize) -> Written {
+        Written { tables, apart: 0 }
+    }
+
     /// Invariant 1 of node::pace.
     #[test]
     fn all_tables_together_keep_to_the_pace() {
@@ -344,11 +362,11 @@ mod tests {
     #[test]
     fn compaction_waits_until_the_store_is_open_and_the_indexer_does_not() {
         let (folder, brake) = (TempFolder::new(), pace(0).brake(ShardId(0)));
-        assert!(brake.wrote(folder.path(), 1, Writer::Indexer).is_continue());
+        assert!(brake.wrote(&folders(&folder), bytes(1), Writer::Indexer).is_continue());
         let (done, is_done) = std::sync::mpsc::channel();
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                let goes_on = brake.wrote(folder.path(), 1, Writer::Merger(Lane::New));
+                let goes_on = brake.wrote(&folders(&folder), bytes(1), Writer::Merger(Lane::New));
                 done.send(goes_on.is_continue())
             });
             assert!(is_done.recv_timeout(LOOK * 4).is_err(), "it waits");
@@ -357,12 +375,16 @@ mod tests {
         });
         brake.hurry();
         let taken_until = *brake.pace.taken_until.lock().expect("no panic yet");
-        assert!(brake.wrote(folder.path(), usize::MAX, Writer::Merger(Lane::New)).is_continue());
+        assert!(
+            brake
+                .wrote(&folders(&folder), bytes(usize::MAX), Writer::Merger(Lane::New))
+                .is_continue()
+        );
         let after = *brake.pace.taken_until.lock().expect("no panic yet");
         assert_eq!(after, taken_until, "an opening waits for it: it keeps to no pace");
         brake.opened();
         brake.pace.stop();
-        assert!(brake.wrote(folder.path(), 1, Writer::Merger(Lane::New)).is_break());
+        assert!(brake.wrote(&folders(&folder), bytes(1), Writer::Merger(Lane::New)).is_break());
     }
 
     /// Invariant 5 of node::pace.
@@ -373,11 +395,14 @@ mod tests {
         std::fs::create_dir_all(folder.path()).expect("temporary");
         let brake = Pace::new([metrics].into(), Room::without_any()).brake(ShardId(0));
         brake.opened();
-        assert!(brake.wrote(folder.path(), 1, Writer::Indexer).is_continue(), "it has looked");
+        assert!(
+            brake.wrote(&folders(&folder), bytes(1), Writer::Indexer).is_continue(),
+            "it has looked"
+        );
         let (done, is_done) = std::sync::mpsc::channel();
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                let goes_on = brake.wrote(folder.path(), 1, Writer::Merger(Lane::New));
+                let goes_on = brake.wrote(&folders(&folder), bytes(1), Writer::Merger(Lane::New));
                 done.send(goes_on.is_continue())
             });
             assert!(is_done.recv_timeout(LOOK * 4).is_err(), "it waits");
@@ -396,10 +421,12 @@ mod tests {
         for expected in [[50, 100], [150, 300]] {
             brake.begin_table(300);
             for indexed in expected {
-                assert!(brake.wrote(folder.path(), 50, Writer::Indexer).is_continue());
+                assert!(brake.wrote(&folders(&folder), bytes(50), Writer::Indexer).is_continue());
                 assert_eq!(shown(), indexed);
             }
-            assert!(brake.wrote(folder.path(), 50, Writer::Merger(Lane::New)).is_continue());
+            assert!(
+                brake.wrote(&folders(&folder), bytes(50), Writer::Merger(Lane::New)).is_continue()
+            );
             assert_eq!(shown(), expected[1], "compaction makes no table of chunks");
             brake.end_table();
             assert_eq!(shown(), 0);
@@ -408,7 +435,7 @@ mod tests {
         assert_eq!(shown(), 200, "it waits before it is made");
         brake.begin_table(300);
         for expected in [200, 300] {
-            assert!(brake.wrote(folder.path(), 50, Writer::Indexer).is_continue());
+            assert!(brake.wrote(&folders(&folder), bytes(50), Writer::Indexer).is_continue());
             assert_eq!(shown(), expected);
         }
     }

@@ -6,8 +6,8 @@ use crate::store::batch::Change;
 use crate::store::log::format::Head;
 use crate::store::log::{Outcome, Write};
 use crate::store::logged::LoggedStore;
-use crate::store::view::Writer;
 use crate::store::view::tests::TempFolder;
+use crate::store::view::{Folders, Writer, Written};
 use crate::store::{Batch, Direction, Range, Store};
 use std::fs;
 use std::ops::ControlFlow;
@@ -206,7 +206,7 @@ struct Hurrying {
 }
 
 impl Brake for Hurrying {
-    fn wrote(&self, _: &Path, _: usize, writer: Writer) -> ControlFlow<()> {
+    fn wrote(&self, _: &Folders, _: Written, writer: Writer) -> ControlFlow<()> {
         assert!(writer == Writer::Indexer || self.is_hurried.load(SeqCst), "nobody else merges");
         ControlFlow::Continue(())
     }

@@ -13,8 +13,10 @@
 use crate::limits::SHARDS_MAX;
 use serde::{Deserialize, Serialize};
 
-/// The format that this server writes, and the only one it reads.
-pub const FORMAT: u32 = 5;
+/// The format that this server writes. Since 6 large values lie apart from tables.
+pub const FORMAT: u32 = 6;
+/// The oldest that it reads. A folder goes on in its own format until its rows are written anew.
+pub const OLDEST: u32 = 5;
 
 /// Facts of a data folder that never change.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -60,7 +62,7 @@ pub enum ManifestError {
     },
     /// Written by a server before the commit log.
     #[error(
-        "it has format {found} and this server reads format {FORMAT}: start the server that wrote \
+        "it has format {found} and this server reads from {OLDEST} on: start the server that wrote \
          it, or give another --data-dir"
     )]
     Older {
@@ -113,7 +115,7 @@ impl Manifest {
         let header: Header = toml::from_str(text).map_err(unreadable)?;
         match header.format {
             found if found > FORMAT => return Err(ManifestError::Newer { found }),
-            found @ 1..FORMAT => return Err(ManifestError::Older { found }),
+            found @ 1..OLDEST => return Err(ManifestError::Older { found }),
             _ => {}
         }
         let manifest: Manifest = toml::from_str(text).map_err(unreadable)?;
@@ -140,7 +142,7 @@ impl Manifest {
     pub fn resharded(self, shards: u16) -> Result<Manifest, ManifestError> {
         let Manifest { shards, lanes, .. } = Manifest::new(shards)?;
         let (lanes, generation) = (lanes.max(self.lanes), self.generation + 1);
-        Ok(Manifest { shards, lanes, generation, ..self })
+        Ok(Manifest { format: FORMAT, shards, lanes, generation, ..self })
     }
 
     /// Refuses a start that asks for another shard count. `None`: the folder's is right.
@@ -204,6 +206,9 @@ mod tests {
         assert!(matches!(refusal, ManifestError::Newer { found } if found == FORMAT + 1));
         let refusal = Manifest::parse("format = 1\nshards = 1\n").expect_err("older");
         assert!(matches!(refusal, ManifestError::Older { found: 1 }), "{refusal}");
+        let oldest = Manifest { format: OLDEST, ..Manifest::new(2).expect("a count in range") };
+        let read = Manifest::parse(&oldest.print()).expect("it is read");
+        assert_eq!((read, read.resharded(2).expect("in range").format), (oldest, FORMAT));
     }
 
     /// Invariant 2 of store::manifest.

@@ -16,19 +16,24 @@ use super::log::format::{COVERED_KEY, Covered};
 use super::overlay::chunk::Chunk;
 use super::overlay::lasting::lasting;
 use super::{Batch, Direction, Position, Range, Store, StoreError, Visit, batch::Change};
-use crate::limits::STORE_FILES_MAX;
+use crate::limits::{APART_TABLE_BYTES, STORE_FILES_MAX};
 use brake::Braked;
 use fjall::compaction::filter::Factory;
 use fjall::{AbstractTree, Database, Keyspace, KeyspaceCreateOptions, PersistMode};
-use lsm_tree::InternalValue;
 use lsm_tree::compaction::{CompactionStrategy, MoveDown, PullDown};
+use lsm_tree::{AnyTree, InternalValue};
 use std::fs::{self, File};
 use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 
 mod brake;
+mod contents;
+#[cfg(test)]
+mod contents_tests;
 mod link;
 mod listed;
 pub mod packs;
@@ -37,7 +42,7 @@ mod table;
 pub(crate) mod tests;
 pub mod tiers;
 
-pub use brake::{Brake, Writer};
+pub use brake::{Brake, Folders, Writer, Written};
 use listed::Listed;
 use packs::Numbered;
 use tiers::{Lane, Levels, Step};
@@ -45,6 +50,8 @@ use tiers::{Lane, Levels, Step};
 const KEYSPACE: &str = "rows";
 /// Where a keyspace has its tables.
 const TABLES: &str = "tables";
+/// Where it has what lies apart from them.
+const CONTENTS: &str = "blobs";
 
 /// A store in a folder of its own. Positions are counted from 0 again after each opening: what
 /// was found is durable.
@@ -57,6 +64,10 @@ pub struct View {
     written: Position,
     synced: Position,
     failed: bool,
+    /// Bytes that a table is made of from which on its large values lie apart.
+    apart_from: usize,
+    /// Bytes of contents that were stale before the last merge of what is old, and are.
+    unmovable: Arc<AtomicU64>,
 }
 
 impl View {
@@ -78,12 +89,16 @@ impl View {
 
     fn open_existing(folder: &Path, cache_bytes: u64) -> Result<View, StoreError> {
         refuse_damage(folder)?;
+        let has_contents = has_contents(folder)?;
         let braked = Braked::default();
         let database = open_database(folder, cache_bytes, &braked)?;
         if !database.keyspace_exists(KEYSPACE) {
             return Err(damaged(folder, "its rows"));
         }
         let rows = open_rows(&database, folder)?;
+        if matches!(rows.tree, AnyTree::Blob(_)) && !has_contents {
+            return Err(damaged(folder, "what lies apart from its tables"));
+        }
         Ok(View::new(rows, database, braked))
     }
 
@@ -94,7 +109,9 @@ impl View {
 
     fn showing(listed: Listed, rows: Keyspace, database: Database, braked: Braked) -> View {
         let (written, synced) = (Position::default(), Position::default());
-        View { listed, rows, database, braked, written, synced, failed: false }
+        let (apart_from, unmovable) = (APART_TABLE_BYTES, Arc::default());
+        let failed = false;
+        View { listed, rows, database, braked, written, synced, failed, apart_from, unmovable }
     }
 
     /// Nothing was ever stored here: no such folder, or an empty one.
@@ -109,12 +126,14 @@ impl View {
     /// Another handle on the same rows, for reading on another thread.
     pub fn reader(&self) -> View {
         let (rows, database) = (self.rows.clone(), self.database.clone());
-        View::showing(self.listed.clone(), rows, database, self.braked.clone())
+        let view = View::showing(self.listed.clone(), rows, database, self.braked.clone());
+        View { unmovable: self.unmovable.clone(), ..view }
     }
 
     /// Slows down whoever writes tables from now on, the LSM's own threads too.
     pub fn brake(&self, brake: Arc<dyn Brake>) {
-        self.braked.set(brake, &self.rows.path().join(TABLES));
+        let [tables, contents] = [TABLES, CONTENTS].map(|folder| self.rows.path().join(folder));
+        self.braked.set(brake, Folders { tables, contents });
     }
 
     /// How much of the log the rows hold.
@@ -129,7 +148,8 @@ impl View {
         let word = covered.print();
         let word = std::iter::once((COVERED_KEY, Change::Put(&word[..])));
         let braked = self.braked.clone();
-        self.ingest(word.chain(lasting(chunks, || braked.rest())))
+        let bytes = chunks.iter().map(|chunk| chunk.size()).sum();
+        self.ingest(bytes, word.chain(lasting(chunks, || braked.rest())))
     }
 
     /// New tables that were not merged: they slow down every read.
@@ -149,6 +169,9 @@ impl View {
             levels.rows += table.metadata.item_count;
             levels.marks += table.metadata.tombstone_count;
         }
+        levels.contents = version.blob_files.on_disk_size();
+        let stale = version.gc_stats().stale_bytes();
+        levels.stale = stale.saturating_sub(self.unmovable.load(Relaxed));
         levels
     }
 
@@ -156,7 +179,8 @@ impl View {
     /// others read, apply and merge meanwhile, but not the same levels. Given up with an error when
     /// the brake says so: then nothing has changed.
     pub fn merge(&self, lane: Lane, step: Step) -> Result<(), StoreError> {
-        brake::merge_in(lane);
+        let stale = self.rows.tree.stale_blob_bytes();
+        brake::merge_in(lane, stale > 0);
         // Every reader reads what is newest, so nothing older is kept for any.
         let newest = self.rows.tree.get_highest_seqno().unwrap_or(0);
         let strategy: Arc<dyn CompactionStrategy> = match step {
@@ -166,6 +190,10 @@ impl View {
         let outcome = self.rows.tree.compact(strategy, newest);
         self.listed.renew(&self.rows.tree);
         outcome.map_err(disk)?;
+        if lane == Lane::Old {
+            // What newer tables speak of, too, goes with them.
+            self.unmovable.store(stale.min(self.rows.tree.stale_blob_bytes()), Relaxed);
+        }
         self.listed.tidy(&self.rows.tree, self.rows.path()).map_err(disk)
     }
 
@@ -180,17 +208,19 @@ impl View {
         Ok(())
     }
 
-    /// Makes one table of changes in the order of their keys. Neither a journal nor a list in
-    /// memory stands between: the log is the journal, the overlay the list.
+    /// Makes one table of so many bytes of changes in the order of their keys. Neither a journal nor
+    /// a list in memory stands between: the log is the journal, the overlay the list.
     fn ingest<'a>(
         &mut self,
+        bytes: usize,
         changes: impl Iterator<Item = (&'a [u8], Change<'a>)>,
     ) -> Result<(), StoreError> {
         if self.failed {
             return Err(StoreError::Failed);
         }
         let meter = self.braked.meter(Writer::Indexer);
-        let outcome = table::write(&self.rows, &self.listed, changes, meter);
+        let (tree, are_apart) = (&self.rows.tree, bytes >= self.apart_from);
+        let outcome = table::write(tree, &self.listed, changes, are_apart, meter);
         self.listed.renew(&self.rows.tree);
         self.checked(outcome)
     }
@@ -232,7 +262,7 @@ impl Store for View {
     fn write(&mut self, batch: &Batch) -> Result<Position, StoreError> {
         let mut changes: Vec<_> = batch.iter().collect();
         changes.sort_unstable_by_key(|(key, _)| *key);
-        self.ingest(changes.into_iter())?;
+        self.ingest(batch.size(), changes.into_iter())?;
         self.written = self.written.next();
         Ok(self.written)
     }
@@ -304,7 +334,9 @@ fn open_database(folder: &Path, cache_bytes: u64, braked: &Braked) -> Result<Dat
 }
 
 fn open_rows(database: &Database, folder: &Path) -> Result<Keyspace, StoreError> {
-    let options = || KeyspaceCreateOptions::default().manual_journal_persist(true);
+    let apart = Some(contents::options());
+    let options =
+        || KeyspaceCreateOptions::default().manual_journal_persist(true).with_kv_separation(apart);
     database.keyspace(KEYSPACE, options).map_err(|error| refused(folder, error))
 }
 
@@ -325,7 +357,8 @@ fn create(folder: &Path, beginning: Covered) -> Result<(), StoreError> {
     let rows = open_rows(&database, &unfinished)?;
     let word = beginning.print();
     let word = std::iter::once((COVERED_KEY, Change::Put(&word[..])));
-    table::write(&rows, &Listed::of(&rows.tree), word, braked.meter(Writer::Indexer))?;
+    let (tree, meter) = (&rows.tree, braked.meter(Writer::Indexer));
+    table::write(tree, &Listed::of(tree), word, false, meter)?;
     database.persist(PersistMode::SyncAll).map_err(|error| refused(folder, error))?;
     drop((rows, database));
     let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty());
@@ -367,6 +400,17 @@ fn refuse_damage(folder: &Path) -> Result<(), StoreError> {
         () if tables < 2 => Err(damaged(folder, "its keyspaces")),
         () => Ok(()),
     }
+}
+
+/// Whether a keyspace has a place for what lies apart from tables. An opened one has.
+fn has_contents(folder: &Path) -> Result<bool, StoreError> {
+    let keyspaces = folder.join("keyspaces");
+    for entry in entries(&keyspaces)? {
+        if keyspaces.join(entry?.0).join(CONTENTS).is_dir() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Names in a folder, and whether each is a file.

@@ -6,7 +6,7 @@
 //!
 //! Left to others: how long to wait, and for what (`node::pace`).
 
-use crate::limits::BRAKE_STEP_BYTES;
+use crate::limits::{BRAKE_STEP_BYTES, PLACE_BYTES};
 use crate::store::view::tiers::Lane;
 use fjall::compaction::filter::{
     CompactionFilter, CompactionFilterResult, Context, Factory, ItemAccessor, Verdict,
@@ -15,24 +15,53 @@ use std::cell::Cell;
 use std::io;
 use std::ops::ControlFlow;
 use std::panic::RefUnwindSafe;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 thread_local! {
-    /// The lane that this thread merges in: the LSM does not say for which merge it wants a filter.
-    static MERGING: Cell<Lane> = const { Cell::new(Lane::New) };
+    /// What this thread merges: the LSM does not say for which merge it wants a filter.
+    static MERGING: Cell<Merging> = const { Cell::new(Merging(Lane::New, false)) };
 }
 
-/// This thread merges in a lane from now on.
-pub(super) fn merge_in(lane: Lane) {
-    MERGING.set(lane);
+#[derive(Clone, Copy)]
+struct Merging(Lane, bool);
+
+/// This thread merges in a lane from now on. `moves_contents`: what lies apart is written anew,
+/// too.
+pub(super) fn merge_in(lane: Lane, moves_contents: bool) {
+    MERGING.set(Merging(lane, moves_contents));
+}
+
+/// Where a store's files grow.
+#[derive(Clone, Debug)]
+pub struct Folders {
+    /// Its tables.
+    pub tables: PathBuf,
+    /// What lies apart from them.
+    pub contents: PathBuf,
+}
+
+/// Bytes that were written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Written {
+    /// Into tables.
+    pub tables: usize,
+    /// Apart from them: merges have nothing to do with these.
+    pub apart: usize,
+}
+
+impl Written {
+    /// All of them.
+    pub fn bytes(self) -> usize {
+        self.tables + self.apart
+    }
 }
 
 /// What is told of writing tables.
 pub trait Brake: Send + Sync + RefUnwindSafe {
-    /// So many more bytes went to tables in this folder. May take a while. `Break`: compaction
+    /// So many more bytes went to files in these folders. May take a while. `Break`: compaction
     /// should be given up, because the server stops; the indexer is never told so.
-    fn wrote(&self, tables: &Path, bytes: usize, writer: Writer) -> ControlFlow<()>;
+    fn wrote(&self, folders: &Folders, written: Written, writer: Writer) -> ControlFlow<()>;
 
     /// The indexer has worked for a millisecond or a few without a row that it wrote. May take a
     /// moment.
@@ -58,13 +87,13 @@ pub(super) struct Braked(Arc<OnceLock<On>>);
 /// A brake that is put on.
 struct On {
     brake: Arc<dyn Brake>,
-    tables: Box<Path>,
+    folders: Folders,
 }
 
 impl Braked {
-    /// Puts a brake on, for tables in this folder. Only the first stays.
-    pub fn set(&self, brake: Arc<dyn Brake>, tables: &Path) {
-        let _ = self.0.set(On { brake, tables: tables.into() });
+    /// Puts a brake on, for files in these folders. Only the first stays.
+    pub fn set(&self, brake: Arc<dyn Brake>, folders: Folders) {
+        let _ = self.0.set(On { brake, folders });
     }
 
     /// See [`Brake::rest`].
@@ -76,7 +105,7 @@ impl Braked {
 
     /// Counts bytes from now on.
     pub fn meter(&self, writer: Writer) -> Meter {
-        Meter { braked: self.clone(), writer, bytes: 0 }
+        Meter { braked: self.clone(), writer, written: Written::default() }
     }
 }
 
@@ -84,17 +113,18 @@ impl Braked {
 pub(super) struct Meter {
     braked: Braked,
     writer: Writer,
-    bytes: usize,
+    written: Written,
 }
 
 impl Meter {
-    /// A row goes into a table. `Break`: no more should.
-    pub fn add(&mut self, bytes: usize) -> ControlFlow<()> {
-        self.bytes += bytes;
-        if self.bytes >= BRAKE_STEP_BYTES
-            && let Some(On { brake, tables }) = self.braked.0.get()
+    /// A row goes into a table, and perhaps its value apart. `Break`: no more should.
+    pub fn add(&mut self, row: Written) -> ControlFlow<()> {
+        self.written.tables += row.tables;
+        self.written.apart += row.apart;
+        if self.written.bytes() >= BRAKE_STEP_BYTES
+            && let Some(On { brake, folders }) = self.braked.0.get()
         {
-            return brake.wrote(tables, std::mem::take(&mut self.bytes), self.writer);
+            return brake.wrote(folders, std::mem::take(&mut self.written), self.writer);
         }
         ControlFlow::Continue(())
     }
@@ -108,13 +138,28 @@ impl Factory for Braked {
     }
 
     fn make_filter(&self, _: &Context) -> Box<dyn CompactionFilter> {
-        Box::new(self.meter(Writer::Merger(MERGING.get())))
+        let Merging(lane, moves_contents) = MERGING.get();
+        Box::new(Merged { meter: self.meter(Writer::Merger(lane)), moves_contents })
     }
 }
 
-impl CompactionFilter for Meter {
+/// Counts what a merge writes.
+struct Merged {
+    meter: Meter,
+    moves_contents: bool,
+}
+
+impl CompactionFilter for Merged {
     fn filter_item(&mut self, row: ItemAccessor<'_>, _: &Context) -> CompactionFilterResult {
-        match self.add(row.key().len() + row.value()?.len()) {
+        let written = match row.is_indirection() {
+            false => Written { tables: row.key().len() + row.value()?.len(), apart: 0 },
+            // To ask for its value is to read it.
+            true => Written {
+                tables: row.key().len() + PLACE_BYTES,
+                apart: if self.moves_contents { row.value()?.len() } else { 0 },
+            },
+        };
+        match self.meter.add(written) {
             ControlFlow::Continue(()) => Ok(Verdict::Keep),
             // Half-written tables are not listed, and removed at the next start.
             ControlFlow::Break(()) => Err(io::Error::from(io::ErrorKind::Interrupted).into()),
@@ -137,14 +182,14 @@ mod tests {
     }
 
     impl Brake for Counting {
-        fn wrote(&self, tables: &Path, bytes: usize, writer: Writer) -> ControlFlow<()> {
-            assert!(tables.is_dir(), "{} is where tables are", tables.display());
+        fn wrote(&self, folders: &Folders, written: Written, writer: Writer) -> ControlFlow<()> {
+            assert!(folders.tables.is_dir() && folders.contents.is_dir(), "{folders:?}");
             let count = match writer {
                 Writer::Indexer => &self.indexer,
                 Writer::Merger(Lane::Middle) => &self.merger,
                 Writer::Merger(lane) => panic!("no {lane:?} merge is under way"),
             };
-            count.fetch_add(bytes, Ordering::Relaxed);
+            count.fetch_add(written.bytes(), Ordering::Relaxed);
             ControlFlow::Continue(())
         }
     }

@@ -9,7 +9,7 @@
 //! Tables never change, so a second name keeps one as it is. The few small files that do change
 //! are copied. Left to others: which moment it is (`node::indexer`).
 
-use super::{TABLES, View, damaged, unreadable};
+use super::{CONTENTS, TABLES, View, damaged, unreadable};
 use crate::limits::LINK_TRIES_MAX;
 use crate::store::StoreError;
 use crate::store::inventory::{Checksum, Listed, checksum};
@@ -82,6 +82,12 @@ impl View {
         for table in version.iter_tables() {
             let checksum = Checksum(table.checksum().into_u128());
             linking.link(&tables.join(table.id().to_string()), checksum)?;
+        }
+        let contents = tree.join(CONTENTS);
+        fs::create_dir_all(linking.to.join(&contents))?;
+        for file in version.blob_files.iter() {
+            let checksum = Checksum(file.checksum().into_u128());
+            linking.link(&contents.join(file.id().to_string()), checksum)?;
         }
         Ok(true)
     }

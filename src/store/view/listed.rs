@@ -9,6 +9,7 @@
 //! 2. What was listed stays readable as long as somebody reads it, whatever is merged meanwhile.
 //! 3. A list is never replaced by an older one.
 
+use super::contents::Contents;
 use arc_swap::ArcSwap;
 use fjall::AbstractTree;
 use lsm_tree::table::filter::standard_bloom::Builder;
@@ -85,19 +86,25 @@ impl List {
         // No older than the version: both show what it lists, and one may show more.
         let newest = tree.get_version_history_lock().latest_version();
         let number = version.id();
+        // Held with the list, its files stay.
+        let files = version.blob_files.clone();
+        let contents = Arc::new(Contents::of(tree, move |number| files.get(number).cloned()));
+        let resolved = contents.clone();
         let get = Box::new(move |key: &[u8]| {
             let hash = Builder::get_hash(key);
             let runs = version.iter_levels().flat_map(|level| level.iter());
             for table in runs.filter_map(|run| run.get_for_key(key)) {
                 if let Some(row) = table.get(key, SeqNo::MAX, hash)? {
-                    return Ok((!row.is_tombstone()).then_some(row.value));
+                    return (!row.is_tombstone()).then(|| contents.value(row)).transpose();
                 }
             }
             Ok(None)
         });
         let scan = Box::new(move |from: &[u8], to: &[u8]| -> Rows {
             let range = from..to;
-            Box::new(Tree::create_internal_range(newest.clone(), &range, SeqNo::MAX, None))
+            let rows = Tree::create_internal_range(newest.clone(), &range, SeqNo::MAX, None);
+            let contents = resolved.clone();
+            Box::new(rows.map(move |row| contents.resolve(row?)))
         });
         List { number, get, scan }
     }

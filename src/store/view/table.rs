@@ -1,12 +1,14 @@
 //! Makes one table of rows in the order of their keys, neighbours packed.
 
-use super::brake::Meter;
-use super::disk;
+use super::brake::{Meter, Written};
 use super::listed::Listed;
 use super::packs::{self, Numbered};
+use super::{contents, disk};
+use crate::limits::{APART_BYTES, PLACE_BYTES};
 use crate::store::StoreError;
 use crate::store::batch::Change;
-use fjall::{Keyspace, UserValue};
+use fjall::UserValue;
+use lsm_tree::AnyTree;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Packs rows for a table that is being made.
@@ -22,18 +24,27 @@ struct Packer<'a, 'l, W> {
 }
 
 /// Makes a table of changes whose keys rise. It is on disk when this returns. Rows that are packed
-/// are put only if no older table has them.
+/// are put only if no older table has them. `are_apart`: large values go to a file of their own.
 pub(super) fn write<'a>(
-    rows: &Keyspace,
+    tree: &AnyTree,
     listed: &Listed,
     changes: impl Iterator<Item = (&'a [u8], Change<'a>)>,
+    are_apart: bool,
     mut meter: Meter,
 ) -> Result<(), StoreError> {
-    let mut table = rows.start_ingestion().map_err(disk)?;
+    // A store of an earlier server keeps nothing apart.
+    let are_apart = are_apart && matches!(tree, AnyTree::Blob(_));
+    let whole = AnyTree::Standard(contents::tables(tree).clone());
+    let tree = if are_apart { tree } else { &whole };
+    let mut table = tree.ingestion().map_err(disk)?;
     let write = |key: &[u8], change: Change<'_>| match change {
         Change::Put(value) => {
+            let row = match are_apart && value.len() >= APART_BYTES as usize {
+                true => Written { tables: key.len() + PLACE_BYTES, apart: value.len() },
+                false => Written { tables: key.len() + value.len(), apart: 0 },
+            };
             // The indexer goes on in any case: it has what no table has.
-            let _ = meter.add(key.len() + value.len());
+            let _ = meter.add(row);
             table.write(key, value).map_err(disk)
         }
         Change::Remove => table.write_tombstone(key).map_err(disk),

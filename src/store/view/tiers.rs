@@ -22,11 +22,15 @@
 //!    rows of level 2.
 //! 4. No level gets more runs than [`STORE_RUNS_MAX`]; the LSM counts them in a byte.
 //! 5. When a quarter of all rows are marks of removal, what they hide leaves the disk.
+//! 6. When a quarter of what lies apart is stale, what is old is merged, and only then: it is the
+//!    merge that frees it.
 //!
 //! Left to others: who merges when (`node::merger`), how many new tables there may be
 //! (`node::merging`).
 
-use crate::limits::{STORE_MARKS_MIN, STORE_MERGED_RUNS, STORE_MERGED_TABLES, STORE_RUNS_MAX};
+use crate::limits::{
+    STORE_MARKS_MIN, STORE_MERGED_RUNS, STORE_MERGED_TABLES, STORE_RUNS_MAX, STORE_STALE_MIN_BYTES,
+};
 
 /// Levels of the LSM.
 pub const LEVELS: usize = 7;
@@ -59,6 +63,10 @@ pub struct Levels {
     pub rows: u64,
     /// Marks of removal among them.
     pub marks: u64,
+    /// Bytes of what lies apart from tables.
+    pub contents: u64,
+    /// Bytes of it that no table speaks of any more and that a merge of what is old can free.
+    pub stale: u64,
 }
 
 /// What goes on at the same time as merges of other lanes.
@@ -143,7 +151,9 @@ impl Step {
     pub fn bytes(self, levels: &Levels) -> u64 {
         match self {
             Step::Merge(from, to) => {
-                levels.levels[usize::from(from)].bytes + levels.levels[usize::from(to)].bytes
+                let [from, to] = [from, to].map(|level| levels.levels[usize::from(level)].bytes);
+                // Of a file of which a quarter is stale the rest is written anew.
+                from + to + levels.contents.min(3 * levels.stale)
             }
             Step::Move(..) => 0,
         }
@@ -159,7 +169,12 @@ impl Levels {
     fn is_old_due(&self) -> bool {
         let (above, last) = (self.levels[4], self.levels[LAST]);
         let is_much = above.runs >= STORE_MERGED_RUNS / 2 && above.bytes * 2 >= last.bytes;
-        is_much || above.runs >= STORE_RUNS_MAX / 2 || above.runs > 0 && self.are_marks_many()
+        let is_long = above.runs >= STORE_RUNS_MAX / 2;
+        is_much || is_long || above.runs > 0 && self.are_marks_many() || self.is_much_stale()
+    }
+
+    fn is_much_stale(&self) -> bool {
+        self.stale >= STORE_STALE_MIN_BYTES && self.stale * 4 >= self.contents
     }
 }
 
@@ -278,5 +293,17 @@ mod tests {
         model.marks += 1;
         model.settle();
         assert_eq!((model.runs[LAST].len(), model.runs[LAST][0].len(), model.marks), (1, 100, 0));
+    }
+
+    /// Invariant 6 of store::view::tiers.
+    #[test]
+    fn what_is_old_is_merged_when_a_quarter_of_what_lies_apart_is_stale() {
+        let is_due = |contents, stale| {
+            let levels = Levels { contents, stale, ..Levels::default() };
+            Lane::Old.next(&levels) == Some(Step::Merge(4, 6))
+        };
+        let least = STORE_STALE_MIN_BYTES;
+        assert!(is_due(least, least) && is_due(4 * least, least));
+        assert!(!is_due(4 * least + 4, least) && !is_due(least - 1, least - 1));
     }
 }

@@ -1,0 +1,133 @@
+//! Contents apart from the tables: large values lie in files of their own, and a table says where.
+//!
+//! Nine tenths of what tables hold are packs of messages, which nobody changes; yet each merge
+//! wrote them again. Kept apart they are written once and merges move keys (WiscKey's idea; the
+//! files are the LSM's). The LSM reads them under the lock that readers must not wait for, so they
+//! are read here.
+//!
+//! Invariants:
+//! 1. What is read is what was written, or an error: each value has a checksum, over its key, too.
+//! 2. Contents lie apart only from tables of [`APART_TABLE_BYTES`](crate::limits::APART_TABLE_BYTES) or more: no merge makes few files of
+//!    many, and a table is made every few seconds, however little it holds.
+//! 3. Of a pack that was removed the disk is free again, at the latest when a quarter of all
+//!    contents were.
+//!
+//! Left to others: which value lies apart (`view::table`, by [`APART_BYTES`]), when a merge should
+//! free what was removed (`view::tiers`).
+
+use crate::limits::APART_BYTES;
+use crate::store::inventory::Summer;
+use fjall::KvSeparationOptions;
+use lsm_tree::{
+    AbstractTree, AnyTree, BlobFile, Checksum, DescriptorTable, Error, GlobalTableId,
+    InternalValue, Tree, TreeId, UserValue, ValueType, file,
+};
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+use varint_rs::VarintReader;
+
+/// What stands before each value: this, a checksum, what nobody needs, and the key's bytes.
+const MAGIC: &[u8] = b"BLOB";
+const CHECKSUM_BYTES: usize = size_of::<u128>();
+const HEAD_BYTES: usize = MAGIC.len() + CHECKSUM_BYTES + 18;
+/// The part of a file's values, in hundredths, that may be removed until a merge writes the others
+/// anew.
+const STALE_PERCENT: f32 = 25.0;
+
+/// How a new store keeps contents apart.
+pub(super) fn options() -> KvSeparationOptions {
+    KvSeparationOptions::default()
+        .separation_threshold(APART_BYTES)
+        .staleness_threshold(STALE_PERCENT / 100.0)
+        // All such files, not the oldest of them alone.
+        .age_cutoff(1.0)
+}
+
+/// The tables alone. Whoever makes a table through them puts all of its values into it.
+pub(super) fn tables(tree: &AnyTree) -> &Tree {
+    match tree {
+        AnyTree::Standard(tree) => tree,
+        AnyTree::Blob(tree) => &tree.index,
+    }
+}
+
+/// The contents that one list of tables speaks of.
+pub(super) struct Contents {
+    tree: TreeId,
+    /// A file by its number, as long as the list names it.
+    file: Box<dyn Fn(u64) -> Option<BlobFile> + Send + Sync>,
+    /// Files that are open; those of tables are among them.
+    opened: Option<Arc<DescriptorTable>>,
+}
+
+/// Where a value lies.
+struct Place {
+    offset: u64,
+    file: u64,
+    bytes: u32,
+}
+
+impl Place {
+    fn parse(mut place: &[u8]) -> io::Result<Place> {
+        let place = &mut place;
+        let (offset, file) = (place.read_u64_varint()?, place.read_u64_varint()?);
+        Ok(Place { offset, file, bytes: place.read_u32_varint()? })
+    }
+}
+
+impl Contents {
+    /// Those of a tree, whose list knows its files by their numbers.
+    pub fn of(
+        tree: &AnyTree,
+        file: impl Fn(u64) -> Option<BlobFile> + Send + Sync + 'static,
+    ) -> Contents {
+        let opened = tables(tree).config.descriptor_table.clone();
+        Contents { tree: tree.id(), file: Box::new(file), opened }
+    }
+
+    /// The value of a row, wherever it lies. Reads the disk if it lies apart.
+    pub fn value(&self, row: InternalValue) -> lsm_tree::Result<UserValue> {
+        if row.key.value_type != ValueType::Indirection {
+            return Ok(row.value);
+        }
+        let place = Place::parse(&row.value)?;
+        let file = (self.file)(place.file).ok_or(Error::Unrecoverable)?;
+        let key = &row.key.user_key;
+        let before = HEAD_BYTES + key.len();
+        let stored =
+            file::read_exact(&*self.open(&file)?, place.offset, before + place.bytes as usize)?;
+        let checksum = stored[MAGIC.len()..].first_chunk().map(|it| u128::from_le_bytes(*it));
+        let (Some(expected), true) = (checksum, stored.starts_with(MAGIC)) else {
+            return Err(Error::InvalidHeader("Blob"));
+        };
+        let value = &stored[before..];
+        let mut summer = Summer::default();
+        summer.add(key);
+        summer.add(value);
+        let got = summer.sum().0;
+        if got != expected {
+            let (got, expected) = (Checksum::from_raw(got), Checksum::from_raw(expected));
+            return Err(Error::ChecksumMismatch { got, expected });
+        }
+        Ok(UserValue::new(value))
+    }
+
+    /// The row as if its value lay in the table.
+    pub fn resolve(&self, row: InternalValue) -> lsm_tree::Result<InternalValue> {
+        let key = row.key.clone();
+        Ok(InternalValue { key, value: self.value(row)? })
+    }
+
+    fn open(&self, file: &BlobFile) -> io::Result<Arc<File>> {
+        let id = GlobalTableId::from((self.tree, file.id()));
+        if let Some(opened) = self.opened.as_ref().and_then(|it| it.access_for_blob_file(&id)) {
+            return Ok(opened);
+        }
+        let opened = Arc::new(File::open(file.path())?);
+        if let Some(all) = &self.opened {
+            all.insert_for_blob_file(id, opened.clone());
+        }
+        Ok(opened)
+    }
+}
