@@ -20,8 +20,8 @@ use crate::limits::{APART_TABLE_BYTES, STORE_FILES_MAX};
 use brake::Braked;
 use fjall::compaction::filter::Factory;
 use fjall::{AbstractTree, Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use lsm_tree::InternalValue;
 use lsm_tree::compaction::{CompactionStrategy, MoveDown, PullDown};
-use lsm_tree::{AnyTree, InternalValue};
 use std::fs::{self, File};
 use std::io;
 use std::ops::ControlFlow;
@@ -96,7 +96,8 @@ impl View {
             return Err(damaged(folder, "its rows"));
         }
         let rows = open_rows(&database, folder)?;
-        if matches!(rows.tree, AnyTree::Blob(_)) && !has_contents {
+        // Copies leave out folders without a file. One that was not empty fjall does not miss.
+        if !has_contents && contents::are_named(&rows.tree).map_err(disk)? {
             return Err(damaged(folder, "what lies apart from its tables"));
         }
         Ok(View::new(rows, database, braked))
@@ -208,8 +209,8 @@ impl View {
         Ok(())
     }
 
-    /// Makes one table of so many bytes of changes in the order of their keys. Neither a journal nor
-    /// a list in memory stands between: the log is the journal, the overlay the list.
+    /// Makes one table of so many bytes of changes in the order of their keys. Neither a journal
+    /// nor a list in memory stands between: the log is the journal, the overlay the list.
     fn ingest<'a>(
         &mut self,
         bytes: usize,

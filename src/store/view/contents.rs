@@ -7,8 +7,8 @@
 //!
 //! Invariants:
 //! 1. What is read is what was written, or an error: each value has a checksum, over its key, too.
-//! 2. Contents lie apart only from tables of [`APART_TABLE_BYTES`](crate::limits::APART_TABLE_BYTES) or more: no merge makes few files of
-//!    many, and a table is made every few seconds, however little it holds.
+//! 2. Contents lie apart only from tables of `APART_TABLE_BYTES` or more: no merge makes few files
+//!    of many, and a table is made every few seconds, however little it holds.
 //! 3. Of a pack that was removed the disk is free again, at the latest when a quarter of all
 //!    contents were.
 //!
@@ -50,6 +50,16 @@ pub(super) fn tables(tree: &AnyTree) -> &Tree {
         AnyTree::Standard(tree) => tree,
         AnyTree::Blob(tree) => &tree.index,
     }
+}
+
+/// Whether any table speaks of contents.
+pub(super) fn are_named(tree: &AnyTree) -> lsm_tree::Result<bool> {
+    for table in tree.current_version().iter_tables() {
+        if table.list_blob_file_references()?.is_some_and(|files| !files.is_empty()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The contents that one list of tables speaks of.

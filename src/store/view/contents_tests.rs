@@ -138,6 +138,12 @@ fn damaged_contents_are_an_error_and_never_read_as_others() {
 fn a_store_without_its_contents_is_refused() {
     let folder = TempFolder::new();
     let mut view = open(&folder);
+    put(&mut view, 5..6);
+    let contents = view.rows.path().join(CONTENTS);
+    drop(view);
+    fs::remove_dir(contents).expect("it is empty");
+    let mut view = open(&folder);
+    holds(&view, 5..6, 0..MESSAGES);
     view.apart_from = 0;
     put(&mut view, 1..3);
     put(&mut view, 3..5);
