@@ -1,7 +1,9 @@
-//! Rows of tables, whose blocks are in memory: one of a history, a page of it.
+//! Rows of tables, whose blocks are in memory: one of a history, a page of it. And those whose
+//! contents lie apart, in a file that the kernel has in memory.
 
 use crate::case::Case;
 use crate::wire::user;
+use anser::limits::APART_TABLE_BYTES;
 use anser::store::keys::Key;
 use anser::store::log::format::Covered;
 use anser::store::view::View;
@@ -19,15 +21,21 @@ const CACHE_BYTES: u64 = 16 << 20;
 /// What lists and acks read.
 pub fn cases() -> Vec<Case> {
     vec![
-        Case::repeated("store/view-get", USERS * MESSAGES, get).allocating(),
+        Case::repeated("store/view-get", USERS * MESSAGES, || get(0)).allocating(),
+        Case::repeated("store/view-get-apart", USERS * MESSAGES, || get(APART_TABLE_BYTES))
+            .allocating(),
         Case::repeated("store/view-absent", USERS * MESSAGES, absent).allocating(),
-        Case::repeated("store/view-page", USERS * (MESSAGES / PAGE), page).allocating(),
+        Case::repeated("store/view-page", USERS * (MESSAGES / PAGE), || page(0)).allocating(),
+        Case::repeated("store/view-page-apart", USERS * (MESSAGES / PAGE), || {
+            page(APART_TABLE_BYTES)
+        })
+        .allocating(),
     ]
 }
 
-/// Every row once, in no order.
-fn get() -> impl FnMut() {
-    let (store, mut at) = (Stored::new(), 0);
+/// Every row once, in no order, of a table with so many bytes of others.
+fn get(others: usize) -> impl FnMut() {
+    let (store, mut at) = (Stored::beside(others), 0);
     move || {
         at = (at + 611) % (USERS * MESSAGES);
         let key = Key::message(user(1 + (at / MESSAGES) as i64), 1 + at % MESSAGES);
@@ -38,7 +46,7 @@ fn get() -> impl FnMut() {
 
 /// A row beyond the newest: each filter says so.
 fn absent() -> impl FnMut() {
-    let (store, mut at) = (Stored::new(), 0);
+    let (store, mut at) = (Stored::beside(0), 0);
     move || {
         at = (at + 611) % (USERS * MESSAGES);
         let key = Key::message(user(1 + (at / MESSAGES) as i64), 1000 + at % MESSAGES);
@@ -47,9 +55,9 @@ fn absent() -> impl FnMut() {
     }
 }
 
-/// One page, newest first.
-fn page() -> impl FnMut() {
-    let (store, mut at) = (Stored::new(), 0);
+/// One page, newest first, of a table with so many bytes of others.
+fn page(others: usize) -> impl FnMut() {
+    let (store, mut at) = (Stored::beside(others), 0);
     move || {
         at = (at + PAGE) % (USERS * MESSAGES);
         let (owner, first) = (user(1 + (at / MESSAGES) as i64), 1 + at % MESSAGES);
@@ -72,8 +80,9 @@ struct Stored {
 }
 
 impl Stored {
-    fn new() -> Stored {
-        let name = format!("view-{}", std::process::id());
+    /// A table with so many bytes of rows that nobody reads.
+    fn beside(others: usize) -> Stored {
+        let name = format!("view-{others}-{}", std::process::id());
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         let beginning = Covered { log: 1, position: Position(0), first_sequence: 1 };
         let view = View::open(&folder, beginning, CACHE_BYTES).expect("the folder is ours");
@@ -83,6 +92,10 @@ impl Stored {
             (1..=USERS).flat_map(|owner| (1..=MESSAGES).map(move |seq| (owner, seq)))
         {
             batch.put(&Key::message(user(owner as i64), seq), &[3; 300]);
+        }
+        let other = vec![3; 1 << 20];
+        for seq in 0..others as u64 >> 20 {
+            batch.put(&Key::message(user(1_000), seq), &other);
         }
         stored.view.write(&batch).expect("the disk has room");
         stored

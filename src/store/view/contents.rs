@@ -16,7 +16,6 @@
 //! free what was removed (`view::tiers`).
 
 use crate::limits::APART_BYTES;
-use crate::store::inventory::Summer;
 use fjall::KvSeparationOptions;
 use lsm_tree::{
     AbstractTree, AnyTree, BlobFile, Checksum, DescriptorTable, Error, GlobalTableId,
@@ -26,6 +25,7 @@ use std::fs::File;
 use std::io;
 use std::sync::Arc;
 use varint_rs::VarintReader;
+use xxhash_rust::xxh3::xxh3_128;
 
 /// What stands before each value: this, a checksum, what nobody needs, and the key's bytes.
 const MAGIC: &[u8] = b"BLOB";
@@ -103,24 +103,20 @@ impl Contents {
         }
         let place = Place::parse(&row.value)?;
         let file = (self.file)(place.file).ok_or(Error::Unrecoverable)?;
-        let key = &row.key.user_key;
+        let key = &row.key.user_key[..];
         let before = HEAD_BYTES + key.len();
-        let stored =
-            file::read_exact(&*self.open(&file)?, place.offset, before + place.bytes as usize)?;
+        let length = before + place.bytes as usize;
+        let stored = file::read_exact(&*self.open(&file)?, place.offset, length)?;
         let checksum = stored[MAGIC.len()..].first_chunk().map(|it| u128::from_le_bytes(*it));
         let (Some(expected), true) = (checksum, stored.starts_with(MAGIC)) else {
             return Err(Error::InvalidHeader("Blob"));
         };
-        let value = &stored[before..];
-        let mut summer = Summer::default();
-        summer.add(key);
-        summer.add(value);
-        let got = summer.sum().0;
-        if got != expected {
+        let got = xxh3_128(&stored[HEAD_BYTES..]);
+        if got != expected || stored[HEAD_BYTES..before] != *key {
             let (got, expected) = (Checksum::from_raw(got), Checksum::from_raw(expected));
             return Err(Error::ChecksumMismatch { got, expected });
         }
-        Ok(UserValue::new(value))
+        Ok(UserValue::new(&stored[before..]))
     }
 
     /// The row as if its value lay in the table.
