@@ -141,8 +141,8 @@ pub const MINT_AHEAD_MS_MAX: u64 = 10_000;
 /// How far the bound of ids that is on disk runs ahead of the ids shown, ms.
 pub const MINT_BOUND_MS: u64 = 2_000;
 
-/// Table files that one shard's store keeps open. Beyond: the one unused for longest is closed.
-/// Few, because descriptors belong to connections.
+/// Files of tables and contents that one shard's store keeps open. Beyond: the one unused for
+/// longest is closed. Few, because descriptors belong to connections.
 pub const STORE_FILES_MAX: usize = 64;
 /// New tables that are merged with each other at once.
 pub const STORE_MERGED_TABLES: usize = 12;
@@ -244,13 +244,16 @@ pub const BRAKE_STEP_BYTES: usize = 128 * 1024;
 /// commit log hardly waits for them.
 pub const TABLE_BYTES_PER_SECOND: u64 = 64 * 1024 * 1024;
 /// Bytes a second that a lane merges though fewer come.
-pub const MERGE_BYTES_PER_SECOND: u64 = 24 * 1024 * 1024;
+pub const MERGE_BYTES_PER_SECOND: u64 = 8 * 1024 * 1024;
 /// The longest that a writer of tables waits at once.
 pub const PACE_AHEAD_MS_MAX: u64 = 50;
 /// The longest that compaction waits for a store to be opened. Then it goes on beside it.
 pub const OPENING_MS_MAX: u64 = 10_000;
 /// Tables that are watched while they are written. Beyond: the oldest is left to its own sync.
 pub const YOUNG_TABLES_MAX: usize = 8;
+/// Looks for new files without one, after which their numbers are asked for anew: of contents some
+/// are left out.
+pub const YOUNG_BLIND_LOOKS: u32 = 64;
 /// Bytes that go into tables until new ones are looked for: the first of a table's pieces are
 /// handed to the disk that late.
 pub const YOUNG_LOOK_BYTES: usize = 8 * BRAKE_STEP_BYTES;
@@ -258,13 +261,13 @@ pub const YOUNG_LOOK_BYTES: usize = 8 * BRAKE_STEP_BYTES;
 pub const PACK_ROWS: u64 = 16;
 /// Bytes of them at most, but for one that is larger alone: who reads one row reads all of them.
 pub const PACK_BYTES: usize = 16 * 1024;
-/// Bytes of a value that may lie apart from its table.
+/// Bytes of a value that may lie apart from its table. A store keeps the bound it was made with.
 pub const APART_BYTES: u32 = 1024;
 /// Bytes that a table is made of from which on such values lie apart from it, in a file of its own.
 pub const APART_TABLE_BYTES: usize = INDEX_BYTES / 2;
 /// Bytes of a row in a table whose value lies apart, but for its key.
 pub const PLACE_BYTES: usize = 16;
-/// Bytes of contents that were removed for which a merge of all that is old is worth its while.
+/// Bytes of stale contents for which a merge of all that is old is worth its while.
 pub const STORE_STALE_MIN_BYTES: u64 = 1024 * 1024;
 /// Bytes of chunks that become one table of the LSM.
 pub const INDEX_BYTES: usize = 32 * 1024 * 1024;

@@ -11,6 +11,8 @@
 //!    bound: merging slowly must not be why there is little to merge.
 //! 3. However little comes, a lane merges [`MERGE_BYTES_PER_SECOND`] at least.
 //!
+//! What lies apart from tables counts for nothing here: no merge writes it.
+//!
 //! Left to others: what is merged (`store::view::tiers`), what else merges wait for (`pace`).
 
 use crate::limits::{MERGE_BYTES_PER_SECOND, PACE_AHEAD_MS_MAX};

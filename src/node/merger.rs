@@ -4,8 +4,8 @@
 //! Invariants:
 //! 1. Whatever is due is merged, as soon as the indexer has made a table or another lane a run.
 //! 2. Of all shards only one at a time merges what is old, and only when the disk has room for it:
-//!    such a merge writes all of a shard again before anything is removed.
-//! 3. An error ends the merging of that shard and is told, once.
+//!    such a merge writes all tables of a shard again before anything is removed.
+//! 3. An error ends the merging of that shard and is told, once; but want of descriptors passes.
 //! 4. Dropped, the threads end and let go of the store, in the midst of a merge, too.
 //!
 //! Left to others: what is due (`store::view::tiers`), how fast (`pace`).
@@ -17,6 +17,7 @@ use crate::node::room::Room;
 use crate::store::StoreError;
 use crate::store::view::View;
 use crate::store::view::tiers::{Lane, Levels, Step};
+use rustix::io::Errno;
 use std::io;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
@@ -137,10 +138,7 @@ impl Shared {
             let Some(step) = lane.next(&levels) else { break };
             let is_done = match lane {
                 Lane::Old => self.merge_old(step, &levels)?,
-                Lane::New | Lane::Middle => {
-                    self.merge(lane, step, &levels)?;
-                    true
-                }
+                Lane::New | Lane::Middle => self.merge(lane, step, &levels)?,
             };
             // A merge that the LSM has declined is not tried again at once.
             if !is_done || self.view.levels() == levels {
@@ -157,14 +155,23 @@ impl Shared {
         if self.is_closing() || !self.turns.room.has(step.bytes(levels) + DISK_MARGIN_BYTES) {
             return Ok(false);
         }
-        self.merge(Lane::Old, step, levels)?;
-        Ok(true)
+        self.merge(Lane::Old, step, levels)
     }
 
-    fn merge(&self, lane: Lane, step: Step, levels: &Levels) -> Result<(), StoreError> {
+    /// Returns whether there were descriptors for it: it opens all tables and stale contents at
+    /// once, and connections have theirs first.
+    fn merge(&self, lane: Lane, step: Step, levels: &Levels) -> Result<bool, StoreError> {
         self.pace.lanes().begin(lane, lane.haste(levels));
-        self.view.merge(lane, step)
+        match self.view.merge(lane, step) {
+            Err(error) if is_out_of_files(&error) => Ok(false),
+            outcome => outcome.map(|()| true),
+        }
     }
+}
+
+fn is_out_of_files(error: &StoreError) -> bool {
+    let errno = StoreError::io(error).and_then(Errno::from_io_error);
+    matches!(errno, Some(Errno::MFILE | Errno::NFILE))
 }
 
 #[cfg(test)]

@@ -4,9 +4,9 @@ use super::*;
 use crate::limits::STORE_MERGED_TABLES;
 use crate::metrics::ShardMetrics;
 use crate::node::pace::Pace;
-use crate::store::tests::{put, value};
+use crate::store::tests::{put, rows, value};
 use crate::store::view::tests::{BEGINNING, TempFolder, open};
-use crate::store::{Position, Store};
+use crate::store::{Direction, Position, Store};
 use std::sync::mpsc::channel;
 
 /// Far longer than any step takes.
@@ -158,4 +158,38 @@ fn what_is_linked_while_lanes_merge_is_whole() {
         let number = (2 * round - 1).to_string().into_bytes();
         assert_eq!(value(&copy, b"last"), Some(number), "round {round}");
     }
+}
+
+#[test]
+fn want_of_descriptors_is_told_from_other_errors() {
+    let of = |errno: Errno| StoreError::Folder { folder: "rows".into(), source: errno.into() };
+    assert!(is_out_of_files(&of(Errno::MFILE)) && is_out_of_files(&of(Errno::NFILE)));
+    assert!(!is_out_of_files(&of(Errno::IO)) && !is_out_of_files(&StoreError::Failed));
+}
+
+/// Invariant 2 of store::view::listed.
+#[test]
+fn what_is_listed_while_tables_come_and_are_merged_has_its_contents() {
+    let (folder, house) = (TempFolder::new(), House::new(Room::endless()));
+    let mut view = open(&folder);
+    view.apart_from = 0;
+    let (merger, is_done) = (house.start(&view), AtomicBool::new(false));
+    let found = |view: &View| rows(view, (b"a", b"b"), Direction::Forward);
+    let readers = [view.reader(), view.reader()];
+    std::thread::scope(|scope| {
+        for reader in &readers {
+            scope.spawn(|| {
+                while !is_done.load(Relaxed) {
+                    assert!(found(reader).iter().all(|(_, value)| value.len() == 2_000));
+                }
+            });
+        }
+        for number in 0..8 * STORE_MERGED_TABLES as u8 {
+            put(&mut view, &[b'a', number], &[number; 2_000]);
+            merger.poke();
+        }
+        is_done.store(true, Relaxed);
+    });
+    assert_eq!(found(&view).len(), 8 * STORE_MERGED_TABLES);
+    house.stop(merger);
 }

@@ -24,7 +24,7 @@
 use crate::ids::ShardId;
 use crate::limits::{
     MERGE_ROOM_BYTES, OPENING_MS_MAX, OVERLAY_BYTES_MAX, PACE_AHEAD_MS_MAX, TABLE_BYTES_PER_SECOND,
-    YOUNG_LOOK_BYTES, YOUNG_TABLES_MAX,
+    YOUNG_BLIND_LOOKS, YOUNG_LOOK_BYTES, YOUNG_TABLES_MAX,
 };
 use crate::metrics::{Gauge, ShardMetrics};
 use crate::node::clock::steady_nanos;
@@ -98,6 +98,8 @@ struct Young {
     files: VecDeque<(File, u64)>,
     /// Bytes that were written since new ones were looked for.
     unlooked: usize,
+    /// Looks that found none, since the last that did.
+    blind_looks: u32,
 }
 
 impl Pace {
@@ -284,12 +286,17 @@ impl Young {
     /// Opens tables that are new: eight calls, most of which find nothing.
     fn look(&mut self, tables: &Path) {
         let first = self.next_number.unwrap_or_else(|| newest(tables));
+        self.blind_looks += 1;
         for number in first..first + NUMBERS_SKIPPED {
             // One that is gone was merged already.
             if let Ok(file) = File::open(tables.join(number.to_string())) {
                 self.files.push_back((file, 0));
                 self.next_number = Some(number + 1);
+                self.blind_looks = 0;
             }
+        }
+        if self.blind_looks >= YOUNG_BLIND_LOOKS {
+            (self.next_number, self.blind_looks) = (None, 0);
         }
         while self.files.len() > YOUNG_TABLES_MAX {
             self.files.pop_front();
@@ -460,5 +467,9 @@ mod tests {
         (10..20).for_each(|number| write(&number.to_string(), 1));
         (0..4).for_each(|_| young.wrote(folder.path(), YOUNG_LOOK_BYTES));
         assert_eq!((young.files.len(), young.next_number), (YOUNG_TABLES_MAX, Some(20)));
+        // Numbers may be left out.
+        write("900", 1);
+        (0..=YOUNG_BLIND_LOOKS).for_each(|_| young.wrote(folder.path(), YOUNG_LOOK_BYTES));
+        assert_eq!(young.next_number, Some(901));
     }
 }

@@ -35,6 +35,7 @@ pub mod view;
 pub mod warmth;
 
 pub use batch::Batch;
+use std::error::Error;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
@@ -168,6 +169,20 @@ pub enum StoreError {
     /// An earlier call failed.
     #[error("the store failed earlier and takes nothing any more")]
     Failed,
+}
+
+impl StoreError {
+    /// What the operating system says, if it is behind it.
+    pub fn io(&self) -> Option<&std::io::Error> {
+        let mut cause = self.source();
+        while let Some(found) = cause {
+            if let Some(error) = found.downcast_ref() {
+                return Some(error);
+            }
+            cause = found.source();
+        }
+        None
+    }
 }
 
 /// Rows of one shard: [`logged::LoggedStore`] over [`view::View`] on disk, or

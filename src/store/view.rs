@@ -1,8 +1,8 @@
-//! Rows of one shard on disk, in fjall. The only file that knows fjall.
+//! Rows of one shard on disk, in fjall. This folder alone knows fjall.
 //!
 //! Invariants:
-//! 1. What `write` and `apply` returned for is on disk: a table of its own, synced before it is
-//!    listed. No journal is written, so none can be damaged.
+//! 1. What `write` and `apply` returned for is on disk: a table of its own, and what lies apart
+//!    from it, synced before they are listed. No journal is written, so none can be damaged.
 //! 2. A store that opened holds every row that was synced: a folder with a part missing is
 //!    refused, it is never taken for an empty one.
 //! 3. A store is made whole or not at all: it is made under another name and then renamed.
@@ -17,18 +17,18 @@ use super::overlay::chunk::Chunk;
 use super::overlay::lasting::lasting;
 use super::{Batch, Direction, Position, Range, Store, StoreError, Visit, batch::Change};
 use crate::limits::{APART_TABLE_BYTES, STORE_FILES_MAX};
+use arc_swap::ArcSwap;
 use brake::Braked;
 use fjall::compaction::filter::Factory;
 use fjall::{AbstractTree, Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use lsm_tree::InternalValue;
 use lsm_tree::compaction::{CompactionStrategy, MoveDown, PullDown};
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::Relaxed;
 
 mod brake;
 mod contents;
@@ -65,9 +65,10 @@ pub struct View {
     synced: Position,
     failed: bool,
     /// Bytes that a table is made of from which on its large values lie apart.
-    apart_from: usize,
-    /// Bytes of contents that were stale before the last merge of what is old, and are.
-    unmovable: Arc<AtomicU64>,
+    pub(crate) apart_from: usize,
+    /// Files of contents that were stale before the last merge of what is old, and are: tables of
+    /// other levels speak of them.
+    unmovable: Arc<ArcSwap<BTreeSet<u64>>>,
 }
 
 impl View {
@@ -171,17 +172,20 @@ impl View {
             levels.marks += table.metadata.tombstone_count;
         }
         levels.contents = version.blob_files.on_disk_size();
-        let stale = version.gc_stats().stale_bytes();
-        levels.stale = stale.saturating_sub(self.unmovable.load(Relaxed));
+        let unmovable = self.unmovable.load();
+        for stale in contents::stale(&self.rows.tree) {
+            levels.rest += stale.rest;
+            levels.stale += if unmovable.contains(&stale.file) { 0 } else { stale.bytes };
+        }
         levels
     }
 
     /// Merges or moves tables. The result is on disk when this returns, after seconds to minutes;
     /// others read, apply and merge meanwhile, but not the same levels. Given up with an error when
-    /// the brake says so: then nothing has changed.
+    /// the brake says so: then nothing has changed, and so it is after any error.
     pub fn merge(&self, lane: Lane, step: Step) -> Result<(), StoreError> {
-        let stale = self.rows.tree.stale_blob_bytes();
-        brake::merge_in(lane, stale > 0);
+        let stale = if lane == Lane::Old { contents::stale(&self.rows.tree) } else { Vec::new() };
+        brake::merge_in(lane, self.apart_of_each(step, &stale));
         // Every reader reads what is newest, so nothing older is kept for any.
         let newest = self.rows.tree.get_highest_seqno().unwrap_or(0);
         let strategy: Arc<dyn CompactionStrategy> = match step {
@@ -191,11 +195,31 @@ impl View {
         let outcome = self.rows.tree.compact(strategy, newest);
         self.listed.renew(&self.rows.tree);
         outcome.map_err(disk)?;
-        if lane == Lane::Old {
-            // What newer tables speak of, too, goes with them.
-            self.unmovable.store(stale.min(self.rows.tree.stale_blob_bytes()), Relaxed);
+        match (lane, step) {
+            (Lane::Old, _) => self.note_unmovable(&stale),
+            // What hindered may have come to where it hinders no more.
+            (Lane::Middle, Step::Move(..)) => self.unmovable.store(Arc::default()),
+            _ => {}
         }
         self.listed.tidy(&self.rows.tree, self.rows.path()).map_err(disk)
+    }
+
+    /// How many bytes of what lies apart a merge writes anew for each of its rows, about.
+    fn apart_of_each(&self, step: Step, stale: &[contents::Stale]) -> usize {
+        let Step::Merge(from, to) = step else { return 0 };
+        let version = self.rows.tree.current_version();
+        let levels = [from, to].into_iter().filter_map(|level| version.level(usize::from(level)));
+        let tables = levels.flat_map(|level| level.iter().flat_map(|run| run.iter()));
+        let rows: u64 = tables.map(|table| table.metadata.item_count).sum();
+        let bytes: u64 = stale.iter().map(|stale| stale.rest).sum();
+        bytes.div_ceil(rows.max(1)) as usize
+    }
+
+    /// What was stale before and is has not gone, and would not the next time.
+    fn note_unmovable(&self, before: &[contents::Stale]) {
+        let was_there = |file: &u64| before.iter().any(|stale| stale.file == *file);
+        let now = contents::stale(&self.rows.tree).into_iter().map(|stale| stale.file);
+        self.unmovable.store(Arc::new(now.filter(was_there).collect()));
     }
 
     /// Merges until there are fewer new tables than that; nobody else merges meanwhile.

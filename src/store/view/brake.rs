@@ -2,11 +2,12 @@
 //! make it wait.
 //!
 //! Invariants:
-//! 1. Every [`BRAKE_STEP_BYTES`] that go into tables are reported, whoever writes them.
+//! 1. Every [`BRAKE_STEP_BYTES`] that go into files are reported, whoever writes them.
 //!
 //! Left to others: how long to wait, and for what (`node::pace`).
 
 use crate::limits::{BRAKE_STEP_BYTES, PLACE_BYTES};
+use crate::store::view::contents;
 use crate::store::view::tiers::Lane;
 use fjall::compaction::filter::{
     CompactionFilter, CompactionFilterResult, Context, Factory, ItemAccessor, Verdict,
@@ -20,16 +21,16 @@ use std::sync::{Arc, OnceLock};
 
 thread_local! {
     /// What this thread merges: the LSM does not say for which merge it wants a filter.
-    static MERGING: Cell<Merging> = const { Cell::new(Merging(Lane::New, false)) };
+    static MERGING: Cell<Merging> = const { Cell::new(Merging(Lane::New, 0)) };
 }
 
 #[derive(Clone, Copy)]
-struct Merging(Lane, bool);
+struct Merging(Lane, usize);
 
-/// This thread merges in a lane from now on. `moves_contents`: what lies apart is written anew,
-/// too.
-pub(super) fn merge_in(lane: Lane, moves_contents: bool) {
-    MERGING.set(Merging(lane, moves_contents));
+/// This thread merges in a lane from now on. `apart`: for each row so many bytes of what lies apart
+/// are written anew, about.
+pub(super) fn merge_in(lane: Lane, apart: usize) {
+    MERGING.set(Merging(lane, apart));
 }
 
 /// Where a store's files grow.
@@ -46,7 +47,7 @@ pub struct Folders {
 pub struct Written {
     /// Into tables.
     pub tables: usize,
-    /// Apart from them: merges have nothing to do with these.
+    /// Apart from them: merges write these only to free what was removed.
     pub apart: usize,
 }
 
@@ -138,31 +139,34 @@ impl Factory for Braked {
     }
 
     fn make_filter(&self, _: &Context) -> Box<dyn CompactionFilter> {
-        let Merging(lane, moves_contents) = MERGING.get();
-        Box::new(Merged { meter: self.meter(Writer::Merger(lane)), moves_contents })
+        let Merging(lane, apart) = MERGING.get();
+        Box::new(Merged { meter: self.meter(Writer::Merger(lane)), apart })
     }
 }
 
 /// Counts what a merge writes.
 struct Merged {
     meter: Meter,
-    moves_contents: bool,
+    apart: usize,
 }
 
 impl CompactionFilter for Merged {
     fn filter_item(&mut self, row: ItemAccessor<'_>, _: &Context) -> CompactionFilterResult {
-        let written = match row.is_indirection() {
-            false => Written { tables: row.key().len() + row.value()?.len(), apart: 0 },
-            // To ask for its value is to read it.
-            true => Written {
-                tables: row.key().len() + PLACE_BYTES,
-                apart: if self.moves_contents { row.value()?.len() } else { 0 },
-            },
-        };
-        match self.meter.add(written) {
+        // To ask for a value that lies apart is to read it.
+        let value = if row.is_indirection() { PLACE_BYTES } else { row.value()?.len() };
+        match self.meter.add(Written { tables: row.key().len() + value, apart: self.apart }) {
             ControlFlow::Continue(()) => Ok(Verdict::Keep),
             // Half-written tables are not listed, and removed at the next start.
             ControlFlow::Break(()) => Err(io::Error::from(io::ErrorKind::Interrupted).into()),
+        }
+    }
+
+    fn finish(self: Box<Self>) {
+        if self.apart > 0
+            && let Some(On { folders, .. }) = self.meter.braked.0.get()
+        {
+            // All is written and nothing listed, and there is no other way to stop it.
+            contents::sync_names(&folders.contents).expect("a merge's new files have names");
         }
     }
 }
@@ -211,5 +215,13 @@ mod tests {
         assert!(all_but_a_step.contains(&brake.indexer.load(Ordering::Relaxed)));
         view.merge(Lane::Middle, Step::Merge(0, 3)).expect("the store is well");
         assert!(all_but_a_step.contains(&brake.merger.load(Ordering::Relaxed)));
+        // Once more with contents apart: a merge does not write them.
+        view.apart_from = 0;
+        view.write(&batch).expect("the store is well");
+        let all_but_a_step = 2 * (bytes - BRAKE_STEP_BYTES)..2 * (bytes + 100_000);
+        assert!(all_but_a_step.contains(&brake.indexer.load(Ordering::Relaxed)));
+        brake.merger.store(0, Ordering::Relaxed);
+        view.merge(Lane::Middle, Step::Merge(0, 1)).expect("the store is well");
+        assert!(brake.merger.load(Ordering::Relaxed) < 100_000, "keys and places");
     }
 }

@@ -9,20 +9,26 @@
 //! 1. What is read is what was written, or an error: each value has a checksum, over its key, too.
 //! 2. Contents lie apart only from tables of `APART_TABLE_BYTES` or more: no merge makes few files
 //!    of many, and a table is made every few seconds, however little it holds.
-//! 3. Of a pack that was removed the disk is free again, at the latest when a quarter of all
-//!    contents were.
+//! 3. What was removed leaves the disk: of a file of which a quarter or more is stale, a merge of
+//!    all that speak of it keeps the rest, in another file.
 //!
-//! Left to others: which value lies apart (`view::table`, by [`APART_BYTES`]), when a merge should
-//! free what was removed (`view::tiers`).
+//! A file and its name are synced before a list of tables speaks of it.
+//!
+//! Left to others: when a merge should free what was removed (`view::tiers`).
+//!
+//! What is relied on here and is no promise of the LSM: what stands before a value in a file, how a
+//! place is written, which files a merge writes anew.
 
 use crate::limits::APART_BYTES;
-use fjall::KvSeparationOptions;
+use fjall::{CompressionType, KvSeparationOptions};
+use lsm_tree::blob_tree::FragmentationMap;
 use lsm_tree::{
     AbstractTree, AnyTree, BlobFile, Checksum, DescriptorTable, Error, GlobalTableId,
     InternalValue, Tree, TreeId, UserValue, ValueType, file,
 };
 use std::fs::File;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use varint_rs::VarintReader;
 use xxhash_rust::xxh3::xxh3_128;
@@ -31,17 +37,48 @@ use xxhash_rust::xxh3::xxh3_128;
 const MAGIC: &[u8] = b"BLOB";
 const CHECKSUM_BYTES: usize = size_of::<u128>();
 const HEAD_BYTES: usize = MAGIC.len() + CHECKSUM_BYTES + 18;
-/// The part of a file's values, in hundredths, that may be removed until a merge writes the others
-/// anew.
-const STALE_PERCENT: f32 = 25.0;
+/// A file is stale when one of so many parts of it was removed. A store keeps the one that it was
+/// made with.
+const STALE_PART: u64 = 4;
 
 /// How a new store keeps contents apart.
 pub(super) fn options() -> KvSeparationOptions {
     KvSeparationOptions::default()
+        .compression(CompressionType::None)
         .separation_threshold(APART_BYTES)
-        .staleness_threshold(STALE_PERCENT / 100.0)
+        .staleness_threshold(1.0 / STALE_PART as f32)
         // All such files, not the oldest of them alone.
         .age_cutoff(1.0)
+}
+
+/// A file of which enough was removed to write the rest of it anew.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Stale {
+    pub file: u64,
+    /// Bytes that were removed.
+    pub bytes: u64,
+    /// Bytes that were not.
+    pub rest: u64,
+}
+
+/// The stale files of a tree. Costs a call of the system for each of which anything was removed.
+pub(super) fn stale(tree: &AnyTree) -> Vec<Stale> {
+    let version = tree.current_version();
+    let look = |(file, removed): (&u64, &_)| {
+        // The LSM tells no more than sums.
+        let mut alone = FragmentationMap::default();
+        alone.insert(*file, *removed);
+        let bytes = alone.stale_bytes();
+        let all = std::fs::metadata(version.blob_files.get(*file)?.path()).ok()?.len();
+        let rest = all.saturating_sub(bytes);
+        (bytes * STALE_PART >= all).then_some(Stale { file: *file, bytes, rest })
+    };
+    version.gc_stats().iter().filter_map(look).collect()
+}
+
+/// Makes the names of new files durable.
+pub(super) fn sync_names(contents: &Path) -> io::Result<()> {
+    file::fsync_directory(contents)
 }
 
 /// The tables alone. Whoever makes a table through them puts all of its values into it.
@@ -112,7 +149,10 @@ impl Contents {
             return Err(Error::InvalidHeader("Blob"));
         };
         let got = xxh3_128(&stored[HEAD_BYTES..]);
-        if got != expected || stored[HEAD_BYTES..before] != *key {
+        if stored[HEAD_BYTES..before] != *key {
+            return Err(Error::InvalidHeader("Blob"));
+        }
+        if got != expected {
             let (got, expected) = (Checksum::from_raw(got), Checksum::from_raw(expected));
             return Err(Error::ChecksumMismatch { got, expected });
         }

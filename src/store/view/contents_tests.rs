@@ -2,12 +2,13 @@
 
 use super::tests::{TempFolder, open};
 use super::tiers::{Lane, Step};
-use super::{CONTENTS, View};
+use super::{Braked, CONTENTS, KEYSPACE, View, open_database};
 use crate::ids::UserId;
-use crate::limits::{APART_BYTES, APART_TABLE_BYTES, STORE_STALE_MIN_BYTES};
+use crate::limits::{APART_TABLE_BYTES, STORE_STALE_MIN_BYTES};
 use crate::store::keys::Key;
 use crate::store::tests::{Dice, rows, value};
 use crate::store::{Batch, Direction, Store, StoreError};
+use fjall::{KeyspaceCreateOptions, PersistMode};
 use std::fs;
 use std::path::PathBuf;
 
@@ -175,7 +176,10 @@ fn removed_contents_leave_the_disk() {
     remove(&mut view, 6..11, MESSAGES / 2);
     remove(&mut view, 11..12, 4);
     merge(&view, 0, 6);
-    let mut merges = 0;
+    let (mut merges, levels) = (0, view.levels());
+    let (half, rest) = (all / 4 / 2, levels.rest);
+    assert!((half * 9 / 10..half * 11 / 10 + all / 50).contains(&rest), "{rest} of {all}");
+    assert!(Step::Merge(4, 6).bytes(&levels) > rest, "room for it is asked for");
     while let Some(Step::Merge(from, to)) = Lane::Old.next(&view.levels()) {
         merge(&view, from, to);
         merges += 1;
@@ -201,6 +205,7 @@ fn stale_contents_that_newer_tables_speak_of_are_not_merged_for_in_vain() {
     let mut view = open(&folder);
     view.apart_from = 0;
     put(&mut view, 1..20);
+    let all = bytes(&view);
     remove(&mut view, 1..20, MESSAGES / 2);
     // The file belongs to level 2: a merge of what is old does not see it.
     merge(&view, 0, 2);
@@ -208,7 +213,48 @@ fn stale_contents_that_newer_tables_speak_of_are_not_merged_for_in_vain() {
     merge(&view, 4, 6);
     assert_eq!(Lane::Old.next(&view.levels()), None, "it did not help");
     holds(&view, 1..20, MESSAGES / 2..MESSAGES);
-    merge(&view, 2, 6);
-    assert!(u64::from(APART_BYTES) < bytes(&view));
+    // It comes down with newer ones, and then it does.
+    view.merge(Lane::Middle, Step::Move(2, 4)).expect("the store is well");
+    assert_eq!(Lane::Old.next(&view.levels()), Some(Step::Merge(4, 6)));
+    merge(&view, 4, 6);
+    let left = bytes(&view);
+    assert!((all * 7 / 16..all * 9 / 16).contains(&left), "{left} of {all}");
     holds(&view, 1..20, MESSAGES / 2..MESSAGES);
+}
+
+#[test]
+fn a_file_that_a_crash_left_unfinished_is_not_there_at_all() {
+    let folder = TempFolder::new();
+    let mut view = open(&folder);
+    view.apart_from = 0;
+    put(&mut view, 1..3);
+    let before = files(&view);
+    fs::write(view.rows.path().join(CONTENTS).join("99"), "half a file").expect("temporary");
+    drop(view);
+    let mut view = open(&folder);
+    assert_eq!(files(&view), before);
+    view.apart_from = 0;
+    put(&mut view, 3..5);
+    holds(&view, 1..5, 0..MESSAGES);
+}
+
+#[test]
+fn a_store_of_an_earlier_server_goes_on_with_all_in_its_tables() {
+    let folder = TempFolder::new();
+    let braked = Braked::default();
+    let database = open_database(folder.path(), 0, &braked).expect("the folder is ours");
+    let options = || KeyspaceCreateOptions::default().manual_journal_persist(true);
+    let made = database.keyspace(KEYSPACE, options).expect("the folder is ours");
+    database.persist(PersistMode::SyncAll).expect("the folder is ours");
+    drop((made, database));
+    let mut view = open(&folder);
+    view.apart_from = 0;
+    (0..3).for_each(|table| put(&mut view, 1 + table * 3..1 + (table + 1) * 3));
+    remove(&mut view, 1..4, MESSAGES / 2);
+    merge(&view, 0, 6);
+    assert!(!view.rows.path().join(CONTENTS).exists());
+    drop(view);
+    let view = open(&folder);
+    holds(&view, 1..4, MESSAGES / 2..MESSAGES);
+    holds(&view, 4..10, 0..MESSAGES);
 }

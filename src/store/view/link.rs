@@ -6,8 +6,8 @@
 //! 2. The checksum of a table is that of the bytes that were written, not of what the disk has made
 //!    of them: nothing is read to know it.
 //!
-//! Tables never change, so a second name keeps one as it is. The few small files that do change
-//! are copied. Left to others: which moment it is (`node::indexer`).
+//! Tables and what lies apart from them never change, so a second name keeps one as it is. The few
+//! small files that do change are copied. Left to others: which moment it is (`node::indexer`).
 
 use super::{CONTENTS, TABLES, View, damaged, unreadable};
 use crate::limits::LINK_TRIES_MAX;

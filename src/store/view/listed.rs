@@ -82,9 +82,15 @@ impl Listed {
 
 impl List {
     fn of(tree: &AnyTree) -> List {
-        let version = tree.current_version();
-        // No older than the version: both show what it lists, and one may show more.
-        let newest = tree.get_version_history_lock().latest_version();
+        // The LSM tells its list in two ways, and both must be of one moment: contents are looked
+        // for where the first says, for tables of the second, too.
+        let (version, newest) = loop {
+            let version = tree.current_version();
+            let newest = tree.get_version_history_lock().latest_version();
+            if tree.current_version().id() == version.id() {
+                break (version, newest);
+            }
+        };
         let number = version.id();
         // Held with the list, its files stay.
         let files = version.blob_files.clone();

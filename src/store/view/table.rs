@@ -3,7 +3,7 @@
 use super::brake::{Meter, Written};
 use super::listed::Listed;
 use super::packs::{self, Numbered};
-use super::{contents, disk};
+use super::{CONTENTS, contents, disk};
 use crate::limits::{APART_BYTES, PLACE_BYTES};
 use crate::store::StoreError;
 use crate::store::batch::Change;
@@ -57,6 +57,11 @@ pub(super) fn write<'a>(
         packer.add(key, change)?;
     }
     packer.pack()?;
+    if are_apart {
+        // All of its files have their names by now, and `finish` lists them.
+        let names = contents::sync_names(&contents::tables(tree).config.path.join(CONTENTS));
+        names.map_err(lsm_tree::Error::from).map_err(disk)?;
+    }
     table.finish().map_err(disk)
 }
 

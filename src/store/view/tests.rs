@@ -186,6 +186,13 @@ fn a_failed_view_is_failed_for_good() {
     assert_eq!((view.durable(), view.written()), (Position(0), Position(1)));
 }
 
+#[test]
+fn an_error_of_the_system_is_found_behind_the_lsms() {
+    let error = disk(lsm_tree::Error::Io(io::ErrorKind::StorageFull.into()));
+    assert_eq!(error.io().map(io::Error::kind), Some(io::ErrorKind::StorageFull));
+    assert!(disk(fjall::Error::Poisoned).io().is_none());
+}
+
 /// Invariant 4 of store::view.
 /// Invariant 3 of store::log.
 #[test]

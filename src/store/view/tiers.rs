@@ -22,8 +22,8 @@
 //!    rows of level 2.
 //! 4. No level gets more runs than [`STORE_RUNS_MAX`]; the LSM counts them in a byte.
 //! 5. When a quarter of all rows are marks of removal, what they hide leaves the disk.
-//! 6. When a quarter of what lies apart is stale, what is old is merged, and only then: it is the
-//!    merge that frees it.
+//! 6. When an eighth of what lies apart is stale, and 1 MiB, what is old is merged for that alone:
+//!    it is the merge that frees it.
 //!
 //! Left to others: who merges when (`node::merger`), how many new tables there may be
 //! (`node::merging`).
@@ -37,6 +37,8 @@ pub const LEVELS: usize = 7;
 const LAST: usize = LEVELS - 1;
 /// The most bytes that a lane merges for each that comes.
 const HASTE_MAX: f64 = 16.0;
+/// What is old is merged when one of so many parts of all contents is stale.
+const STALE_PARTS: u64 = 8;
 /// How many times more than a merge begins with may wait before it is urgent.
 const URGENT_TIMES: f64 = 2.5;
 /// See invariant 3.
@@ -65,8 +67,10 @@ pub struct Levels {
     pub marks: u64,
     /// Bytes of what lies apart from tables.
     pub contents: u64,
-    /// Bytes of it that no table speaks of any more and that a merge of what is old can free.
+    /// Bytes of it that were removed, in stale files that a merge of what is old may free.
     pub stale: u64,
+    /// Bytes of all stale files that were not: such a merge writes as many at most.
+    pub rest: u64,
 }
 
 /// What goes on at the same time as merges of other lanes.
@@ -76,7 +80,7 @@ pub enum Lane {
     New,
     /// Runs of them.
     Middle,
-    /// Everything: slow, and takes as much room again as there is.
+    /// Everything: slow, and takes as much room again as all tables.
     Old,
 }
 
@@ -152,8 +156,7 @@ impl Step {
         match self {
             Step::Merge(from, to) => {
                 let [from, to] = [from, to].map(|level| levels.levels[usize::from(level)].bytes);
-                // Of a file of which a quarter is stale the rest is written anew.
-                from + to + levels.contents.min(3 * levels.stale)
+                from + to + levels.rest
             }
             Step::Move(..) => 0,
         }
@@ -174,7 +177,7 @@ impl Levels {
     }
 
     fn is_much_stale(&self) -> bool {
-        self.stale >= STORE_STALE_MIN_BYTES && self.stale * 4 >= self.contents
+        self.stale >= STORE_STALE_MIN_BYTES && self.stale * STALE_PARTS >= self.contents
     }
 }
 
@@ -297,13 +300,13 @@ mod tests {
 
     /// Invariant 6 of store::view::tiers.
     #[test]
-    fn what_is_old_is_merged_when_a_quarter_of_what_lies_apart_is_stale() {
+    fn what_is_old_is_merged_when_much_of_what_lies_apart_is_stale() {
         let is_due = |contents, stale| {
             let levels = Levels { contents, stale, ..Levels::default() };
             Lane::Old.next(&levels) == Some(Step::Merge(4, 6))
         };
         let least = STORE_STALE_MIN_BYTES;
-        assert!(is_due(least, least) && is_due(4 * least, least));
-        assert!(!is_due(4 * least + 4, least) && !is_due(least - 1, least - 1));
+        assert!(is_due(least, least) && is_due(STALE_PARTS * least, least));
+        assert!(!is_due(STALE_PARTS * least + 1, least) && !is_due(least - 1, least - 1));
     }
 }
