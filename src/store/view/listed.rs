@@ -82,15 +82,13 @@ impl Listed {
 
 impl List {
     fn of(tree: &AnyTree) -> List {
-        // The LSM tells its list in two ways, and both must be of one moment: contents are looked
-        // for where the first says, for tables of the second, too.
-        let (version, newest) = loop {
-            let version = tree.current_version();
-            let newest = tree.get_version_history_lock().latest_version();
-            if tree.current_version().id() == version.id() {
-                break (version, newest);
-            }
-        };
+        // The LSM tells its list in two ways: contents are looked for where the first says, for
+        // tables of the second, too.
+        let (version, newest) = of_one_moment(
+            || tree.current_version(),
+            |version| version.id(),
+            || tree.get_version_history_lock().latest_version(),
+        );
         let number = version.id();
         // Held with the list, its files stay.
         let files = version.blob_files.clone();
@@ -116,14 +114,31 @@ impl List {
     }
 }
 
+/// Asks for both until nothing has changed between: until the first has the same number before and
+/// after.
+fn of_one_moment<A, B>(
+    first: impl Fn() -> A,
+    number: impl Fn(&A) -> u64,
+    second: impl Fn() -> B,
+) -> (A, B) {
+    loop {
+        let both = (first(), second());
+        if number(&first()) == number(&both.0) {
+            return both;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use super::of_one_moment;
     use crate::store::Direction;
     use crate::store::tests::{put, rows, value};
     use crate::store::view::View;
     use crate::store::view::tests::{BEGINNING, TempFolder, open};
     use crate::store::view::tiers::{Lane, Step};
     use fjall::AbstractTree;
+    use std::cell::Cell;
 
     /// Invariant 1 of store::view::listed.
     #[test]
@@ -152,6 +167,20 @@ mod tests {
         let found: Vec<_> = reading.map(|row| row.expect("it is there").value.to_vec()).collect();
         assert_eq!(found, [b"1".to_vec(), b"1".to_vec()]);
         assert_eq!(value(&view, b"a"), Some(b"2".to_vec()));
+    }
+
+    /// Invariant 2 of store::view::listed.
+    #[test]
+    fn what_changes_between_two_questions_is_asked_for_again() {
+        let (now, changes) = (Cell::new(1), Cell::new(3));
+        let second = || {
+            if changes.get() > 0 {
+                changes.set(changes.get() - 1);
+                now.set(now.get() + 1);
+            }
+            now.get()
+        };
+        assert_eq!(of_one_moment(|| now.get(), |number| *number, second), (4, 4));
     }
 
     /// Invariant 3 of store::view::listed.
