@@ -251,8 +251,8 @@ pub const PACE_AHEAD_MS_MAX: u64 = 50;
 pub const OPENING_MS_MAX: u64 = 10_000;
 /// Tables that are watched while they are written. Beyond: the oldest is left to its own sync.
 pub const YOUNG_TABLES_MAX: usize = 8;
-/// Looks for new files without one, after which their numbers are asked for anew: of contents some
-/// are left out.
+/// Looks in a row that find no new file, after which the newest number is asked for: of contents
+/// some are left out.
 pub const YOUNG_BLIND_LOOKS: u32 = 64;
 /// Bytes that go into tables until new ones are looked for: the first of a table's pieces are
 /// handed to the disk that late.

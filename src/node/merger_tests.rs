@@ -5,7 +5,7 @@ use crate::limits::STORE_MERGED_TABLES;
 use crate::metrics::ShardMetrics;
 use crate::node::pace::Pace;
 use crate::store::tests::{put, rows, value};
-use crate::store::view::tests::{BEGINNING, TempFolder, open};
+use crate::store::view::tests::{BEGINNING, TempFolder, open, open_apart};
 use crate::store::{Direction, Position, Store};
 use std::sync::mpsc::channel;
 
@@ -171,8 +171,7 @@ fn want_of_descriptors_is_told_from_other_errors() {
 #[test]
 fn what_is_listed_while_tables_come_and_are_merged_has_its_contents() {
     let (folder, house) = (TempFolder::new(), House::new(Room::endless()));
-    let mut view = open(&folder);
-    view.apart_from = 0;
+    let mut view = open_apart(&folder);
     let (merger, is_done) = (house.start(&view), AtomicBool::new(false));
     let found = |view: &View| rows(view, (b"a", b"b"), Direction::Forward);
     let readers = [view.reader(), view.reader()];

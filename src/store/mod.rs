@@ -174,14 +174,8 @@ pub enum StoreError {
 impl StoreError {
     /// What the operating system says, if it is behind it.
     pub fn io(&self) -> Option<&std::io::Error> {
-        let mut cause = self.source();
-        while let Some(found) = cause {
-            if let Some(error) = found.downcast_ref() {
-                return Some(error);
-            }
-            cause = found.source();
-        }
-        None
+        let mut causes = std::iter::successors(self.source(), |cause| (**cause).source());
+        causes.find_map(|cause| cause.downcast_ref())
     }
 }
 

@@ -65,7 +65,7 @@ pub struct View {
     synced: Position,
     failed: bool,
     /// Bytes that a table is made of from which on its large values lie apart.
-    pub(crate) apart_from: usize,
+    apart_from: usize,
     /// Files of contents that were stale before the last merge of what is old, and are: tables of
     /// other levels speak of them.
     unmovable: Arc<ArcSwap<BTreeSet<u64>>>,
@@ -90,15 +90,13 @@ impl View {
 
     fn open_existing(folder: &Path, cache_bytes: u64) -> Result<View, StoreError> {
         refuse_damage(folder)?;
-        let has_contents = has_contents(folder)?;
         let braked = Braked::default();
         let database = open_database(folder, cache_bytes, &braked)?;
         if !database.keyspace_exists(KEYSPACE) {
             return Err(damaged(folder, "its rows"));
         }
         let rows = open_rows(&database, folder)?;
-        // Copies leave out folders without a file. One that was not empty fjall does not miss.
-        if !has_contents && contents::are_named(&rows.tree).map_err(disk)? {
+        if contents::are_missing(&rows.tree).map_err(disk)? {
             return Err(damaged(folder, "what lies apart from its tables"));
         }
         Ok(View::new(rows, database, braked))
@@ -425,17 +423,6 @@ fn refuse_damage(folder: &Path) -> Result<(), StoreError> {
         () if tables < 2 => Err(damaged(folder, "its keyspaces")),
         () => Ok(()),
     }
-}
-
-/// Whether a keyspace has a place for what lies apart from tables. An opened one has.
-fn has_contents(folder: &Path) -> Result<bool, StoreError> {
-    let keyspaces = folder.join("keyspaces");
-    for entry in entries(&keyspaces)? {
-        if keyspaces.join(entry?.0).join(CONTENTS).is_dir() {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }
 
 /// Names in a folder, and whether each is a file.

@@ -7,11 +7,11 @@
 //! Left to others: how long to wait, and for what (`node::pace`).
 
 use crate::limits::{BRAKE_STEP_BYTES, PLACE_BYTES};
-use crate::store::view::contents;
 use crate::store::view::tiers::Lane;
 use fjall::compaction::filter::{
     CompactionFilter, CompactionFilterResult, Context, Factory, ItemAccessor, Verdict,
 };
+use lsm_tree::file::fsync_directory;
 use std::cell::Cell;
 use std::io;
 use std::ops::ControlFlow;
@@ -20,17 +20,15 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 thread_local! {
-    /// What this thread merges: the LSM does not say for which merge it wants a filter.
-    static MERGING: Cell<Merging> = const { Cell::new(Merging(Lane::New, 0)) };
+    /// The lane that this thread merges in, and what [`merge_in`] says else: the LSM does not say
+    /// for which merge it wants a filter.
+    static MERGING: Cell<(Lane, usize)> = const { Cell::new((Lane::New, 0)) };
 }
-
-#[derive(Clone, Copy)]
-struct Merging(Lane, usize);
 
 /// This thread merges in a lane from now on. `apart`: for each row so many bytes of what lies apart
 /// are written anew, about.
 pub(super) fn merge_in(lane: Lane, apart: usize) {
-    MERGING.set(Merging(lane, apart));
+    MERGING.set((lane, apart));
 }
 
 /// Where a store's files grow.
@@ -139,7 +137,7 @@ impl Factory for Braked {
     }
 
     fn make_filter(&self, _: &Context) -> Box<dyn CompactionFilter> {
-        let Merging(lane, apart) = MERGING.get();
+        let (lane, apart) = MERGING.get();
         Box::new(Merged { meter: self.meter(Writer::Merger(lane)), apart })
     }
 }
@@ -166,7 +164,7 @@ impl CompactionFilter for Merged {
             && let Some(On { folders, .. }) = self.meter.braked.0.get()
         {
             // All is written and nothing listed, and there is no other way to stop it.
-            contents::sync_names(&folders.contents).expect("a merge's new files have names");
+            fsync_directory(&folders.contents).expect("a merge's new files have names");
         }
     }
 }

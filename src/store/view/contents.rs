@@ -28,7 +28,6 @@ use lsm_tree::{
 };
 use std::fs::File;
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 use varint_rs::VarintReader;
 use xxhash_rust::xxh3::xxh3_128;
@@ -76,11 +75,6 @@ pub(super) fn stale(tree: &AnyTree) -> Vec<Stale> {
     version.gc_stats().iter().filter_map(look).collect()
 }
 
-/// Makes the names of new files durable.
-pub(super) fn sync_names(contents: &Path) -> io::Result<()> {
-    file::fsync_directory(contents)
-}
-
 /// The tables alone. Whoever makes a table through them puts all of its values into it.
 pub(super) fn tables(tree: &AnyTree) -> &Tree {
     match tree {
@@ -89,9 +83,14 @@ pub(super) fn tables(tree: &AnyTree) -> &Tree {
     }
 }
 
-/// Whether any table speaks of contents.
-pub(super) fn are_named(tree: &AnyTree) -> lsm_tree::Result<bool> {
-    for table in tree.current_version().iter_tables() {
+/// Whether tables speak of contents and there are none: a folder that is missing the LSM takes for
+/// an empty one, which copies leave out.
+pub(super) fn are_missing(tree: &AnyTree) -> lsm_tree::Result<bool> {
+    let version = tree.current_version();
+    if version.blob_files.len() > 0 {
+        return Ok(false);
+    }
+    for table in version.iter_tables() {
         if table.list_blob_file_references()?.is_some_and(|files| !files.is_empty()) {
             return Ok(true);
         }
@@ -133,11 +132,15 @@ impl Contents {
         Contents { tree: tree.id(), file: Box::new(file), opened }
     }
 
-    /// The value of a row, wherever it lies. Reads the disk if it lies apart.
-    pub fn value(&self, row: InternalValue) -> lsm_tree::Result<UserValue> {
-        if row.key.value_type != ValueType::Indirection {
-            return Ok(row.value);
+    /// The row as if its value lay in the table. Reads the disk if it lies apart.
+    pub fn resolve(&self, mut row: InternalValue) -> lsm_tree::Result<InternalValue> {
+        if row.key.value_type == ValueType::Indirection {
+            row.value = self.read(&row)?;
         }
+        Ok(row)
+    }
+
+    fn read(&self, row: &InternalValue) -> lsm_tree::Result<UserValue> {
         let place = Place::parse(&row.value)?;
         let file = (self.file)(place.file).ok_or(Error::Unrecoverable)?;
         let key = &row.key.user_key[..];
@@ -157,12 +160,6 @@ impl Contents {
             return Err(Error::ChecksumMismatch { got, expected });
         }
         Ok(UserValue::new(&stored[before..]))
-    }
-
-    /// The row as if its value lay in the table.
-    pub fn resolve(&self, row: InternalValue) -> lsm_tree::Result<InternalValue> {
-        let key = row.key.clone();
-        Ok(InternalValue { key, value: self.value(row)? })
     }
 
     fn open(&self, file: &BlobFile) -> io::Result<Arc<File>> {

@@ -1,6 +1,6 @@
 //! What lies apart from tables: read, damaged, removed.
 
-use super::tests::{TempFolder, open};
+use super::tests::{TempFolder, open, open_apart};
 use super::tiers::{Lane, Step};
 use super::{Braked, CONTENTS, KEYSPACE, View, open_database};
 use crate::ids::UserId;
@@ -106,8 +106,7 @@ fn contents_lie_apart_from_large_tables_only() {
 #[test]
 fn damaged_contents_are_an_error_and_never_read_as_others() {
     let (folder, mut dice) = (TempFolder::new(), Dice(11));
-    let mut view = open(&folder);
-    view.apart_from = 0;
+    let mut view = open_apart(&folder);
     put(&mut view, 1..3);
     let (path, length) = files(&view).remove(0);
     let whole = fs::read(&path).expect("just written");
@@ -143,9 +142,8 @@ fn a_store_without_its_contents_is_refused() {
     let contents = view.rows.path().join(CONTENTS);
     drop(view);
     fs::remove_dir(contents).expect("it is empty");
-    let mut view = open(&folder);
+    let mut view = open_apart(&folder);
     holds(&view, 5..6, 0..MESSAGES);
-    view.apart_from = 0;
     put(&mut view, 1..3);
     put(&mut view, 3..5);
     let ((one, _), contents) = (files(&view).remove(0), view.rows.path().join(CONTENTS));
@@ -165,8 +163,7 @@ fn a_store_without_its_contents_is_refused() {
 #[test]
 fn removed_contents_leave_the_disk() {
     let folder = TempFolder::new();
-    let mut view = open(&folder);
-    view.apart_from = 0;
+    let mut view = open_apart(&folder);
     (0..4).for_each(|table| put(&mut view, 1 + table * 5..1 + (table + 1) * 5));
     merge(&view, 0, 6);
     let all = bytes(&view);
@@ -202,8 +199,7 @@ fn removed_contents_leave_the_disk() {
 #[test]
 fn stale_contents_that_newer_tables_speak_of_are_not_merged_for_in_vain() {
     let folder = TempFolder::new();
-    let mut view = open(&folder);
-    view.apart_from = 0;
+    let mut view = open_apart(&folder);
     put(&mut view, 1..20);
     let all = bytes(&view);
     remove(&mut view, 1..20, MESSAGES / 2);
@@ -225,15 +221,13 @@ fn stale_contents_that_newer_tables_speak_of_are_not_merged_for_in_vain() {
 #[test]
 fn a_file_that_a_crash_left_unfinished_is_not_there_at_all() {
     let folder = TempFolder::new();
-    let mut view = open(&folder);
-    view.apart_from = 0;
+    let mut view = open_apart(&folder);
     put(&mut view, 1..3);
     let before = files(&view);
     fs::write(view.rows.path().join(CONTENTS).join("99"), "half a file").expect("temporary");
     drop(view);
-    let mut view = open(&folder);
+    let mut view = open_apart(&folder);
     assert_eq!(files(&view), before);
-    view.apart_from = 0;
     put(&mut view, 3..5);
     holds(&view, 1..5, 0..MESSAGES);
 }
@@ -247,8 +241,7 @@ fn a_store_of_an_earlier_server_goes_on_with_all_in_its_tables() {
     let made = database.keyspace(KEYSPACE, options).expect("the folder is ours");
     database.persist(PersistMode::SyncAll).expect("the folder is ours");
     drop((made, database));
-    let mut view = open(&folder);
-    view.apart_from = 0;
+    let mut view = open_apart(&folder);
     (0..3).for_each(|table| put(&mut view, 1 + table * 3..1 + (table + 1) * 3));
     remove(&mut view, 1..4, MESSAGES / 2);
     merge(&view, 0, 6);

@@ -131,7 +131,7 @@ mod tests {
     use super::*;
     use crate::limits::{APART_BYTES, STORE_MERGED_TABLES};
     use crate::store::tests::rows;
-    use crate::store::view::tests::{BEGINNING, TempFolder, open};
+    use crate::store::view::tests::{BEGINNING, TempFolder, open_apart};
     use crate::store::{Batch, Direction, Store};
 
     const ROWS: u32 = 200;
@@ -156,8 +156,7 @@ mod tests {
     #[test]
     fn what_is_linked_opens_with_the_rows_of_that_moment_whatever_is_merged() {
         let (folder, other) = (TempFolder::new(), TempFolder::new());
-        let mut view = open(&folder);
-        view.apart_from = 0;
+        let mut view = open_apart(&folder);
         for round in 0..ROUNDS {
             fill(&mut view, round);
             view.merge_to(STORE_MERGED_TABLES).expect("the store is well");

@@ -99,7 +99,8 @@ impl List {
             let runs = version.iter_levels().flat_map(|level| level.iter());
             for table in runs.filter_map(|run| run.get_for_key(key)) {
                 if let Some(row) = table.get(key, SeqNo::MAX, hash)? {
-                    return (!row.is_tombstone()).then(|| contents.value(row)).transpose();
+                    let row = (!row.is_tombstone()).then(|| contents.resolve(row)).transpose()?;
+                    return Ok(row.map(|row| row.value));
                 }
             }
             Ok(None)

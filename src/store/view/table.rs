@@ -9,6 +9,7 @@ use crate::store::StoreError;
 use crate::store::batch::Change;
 use fjall::UserValue;
 use lsm_tree::AnyTree;
+use lsm_tree::file::fsync_directory;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Packs rows for a table that is being made.
@@ -59,8 +60,8 @@ pub(super) fn write<'a>(
     packer.pack()?;
     if are_apart {
         // All of its files have their names by now, and `finish` lists them.
-        let names = contents::sync_names(&contents::tables(tree).config.path.join(CONTENTS));
-        names.map_err(lsm_tree::Error::from).map_err(disk)?;
+        let folder = contents::tables(tree).config.path.join(CONTENTS);
+        fsync_directory(&folder).map_err(lsm_tree::Error::from).map_err(disk)?;
     }
     table.finish().map_err(disk)
 }

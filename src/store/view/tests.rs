@@ -42,6 +42,11 @@ pub(crate) fn open(folder: &TempFolder) -> View {
     View::open(folder.path(), BEGINNING, 1 << 20).expect("the folder is ours")
 }
 
+/// The same with all large values apart.
+pub(crate) fn open_apart(folder: &TempFolder) -> View {
+    View { apart_from: 0, ..open(folder) }
+}
+
 /// Copies a folder as it is at one moment: again, while fjall's threads change it meanwhile.
 fn copy(from: &Path, to: &Path) {
     for _ in 0..1_000 {
@@ -99,8 +104,7 @@ fn a_view_opened_again_holds_everything() {
 #[test]
 fn what_write_returned_for_survives_the_death_of_the_process() {
     let folder = TempFolder::new();
-    let mut store = open(&folder);
-    store.apart_from = 0;
+    let mut store = open_apart(&folder);
     for round in 0..3_u8 {
         let mut batch = Batch::new();
         for n in 1..=100_u8 {
