@@ -8,7 +8,7 @@
 
 mod finished;
 
-pub use finished::{Finished, run, run_tools};
+pub use finished::{Finished, run, run_tools, run_tools_within};
 
 use crate::{cores, http};
 use std::fs;

@@ -13,7 +13,7 @@ use crate::document::Document;
 use crate::interrupt;
 use crate::outcome;
 use crate::report::words;
-use crate::server::Setup;
+use crate::server::{Folder, Setup};
 use anyhow::{Context, Result, ensure};
 use rows::{Row, Where};
 use std::collections::BTreeMap;
@@ -127,6 +127,10 @@ impl Suite {
             let addresses = [server.http, server.ws, server.admin].map(|it| it.to_string());
             load.args(["--http", &addresses[0], "--ws", &addresses[1]]);
             load.args(["--admin", &addresses[2], "--server-pid", &server.id().to_string()]);
+        }
+        let folder = row.folder.map(|argument| (argument, Folder::new()));
+        if let Some((argument, folder)) = &folder {
+            load.arg(argument).arg(folder.path());
         }
         load.stdin(Stdio::null()).stdout(Stdio::null());
         let own = if server.is_some() { &shares.load } else { &allowed };

@@ -14,7 +14,7 @@ use anser_loadtest::load::schedule::Arrivals;
 use anser_loadtest::load::storm::Storm;
 use anser_loadtest::outcome::{Outcome, Run, Scenario};
 use anser_loadtest::relay::{self, Relayed};
-use anser_loadtest::server::{Server, Setup};
+use anser_loadtest::server::{Folder, Server, Setup};
 use serde_json::Value;
 use std::net::Shutdown;
 
@@ -266,14 +266,29 @@ fn ids_are_asked_for_one_by_one_and_pipelined() {
 fn the_limit_of_the_machine_is_told_alone_and_beside_a_result() {
     let messages = ["echoes_per_second", "messages_per_second", "echo_cores", "own_cores"];
     let calls = ["calls_per_second", "echo_cores", "own_cores"];
-    for (frames, names) in [(Frames::Messages, &messages[..]), (Frames::Calls, &calls)] {
-        let (run_options, seconds, warm_seconds) = (Run::default(), 1, 1);
-        let report =
-            run(&Limit { run: run_options, frames, pairs: 5, window: 3, seconds, warm_seconds });
+    let folder = Folder::new();
+    let on_disk = Some(folder.path().to_owned());
+    let kinds = [
+        (Frames::Messages, None, None, &messages[..]),
+        (Frames::Messages, None, on_disk.clone(), &messages),
+        (Frames::Messages, Some(200), None, &messages),
+        (Frames::Messages, Some(200), on_disk, &messages),
+        (Frames::Calls, None, None, &calls),
+    ];
+    for (frames, rate, on_disk, names) in kinds {
+        let (run_options, pairs, window, seconds, warm_seconds) = (Run::default(), 5, 3, 1, 1);
+        let limit =
+            Limit { run: run_options, frames, pairs, window, rate, on_disk, seconds, warm_seconds };
+        let report = run(&limit);
         for name in names {
             assert!(number(&report, name) > 0.0, "{name} in {report}");
         }
+        let (count, rate) = (number(&report["echo"], "count"), rate.map(|rate| rate as f64));
+        let is_held = rate.is_none_or(|rate| count <= 1.2 * rate);
+        assert!(is_held, "no more is thrown than is asked for: {report}");
     }
+    let files = std::fs::read_dir(folder.path()).expect("it is there").count();
+    assert_eq!(files, 0, "nothing is left on the disk");
     let server = Setup::shards(1).start();
     let report = run(&PingPong {
         target: target(&server),

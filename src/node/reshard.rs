@@ -252,7 +252,9 @@ impl Writing {
     /// Writes what is left and all that a shard needs besides. Returns how many rows there are.
     pub(super) fn complete(mut self, data: &Path, new: &Manifest) -> Result<u64, ReshardError> {
         self.put_counters();
-        self.write_out()?;
+        for shard in (0..new.shards).map(ShardId) {
+            self.write_out(shard)?;
+        }
         let rows = self.rows;
         drop(self);
         for shard in (0..new.shards).map(ShardId) {
@@ -288,10 +290,20 @@ impl Writing {
             parts => parts.slot().expect("all other rows are of a slot"),
         };
         let home = slot.home(self.views.len() as u16);
-        self.batches[usize::from(home.0)].put(key, value);
+        let batch = &mut self.batches[usize::from(home.0)];
+        let before = batch.size();
+        batch.put(key, value);
+        self.gathered_bytes += batch.size() - before;
         self.rows += 1;
-        self.gathered_bytes += key.len() + value.len();
-        if self.gathered_bytes >= RESHARD_BYTES_MAX { self.write_out() } else { Ok(()) }
+        if self.gathered_bytes >= RESHARD_BYTES_MAX { self.write_out_largest() } else { Ok(()) }
+    }
+
+    /// Makes room by one table, the largest that can be made now: of many shards all would be small.
+    fn write_out_largest(&mut self) -> Result<(), ReshardError> {
+        let sizes = self.batches.iter().map(Batch::size).zip(0..);
+        let (size, largest) = sizes.max().expect("there is a shard");
+        self.gathered_bytes -= size;
+        self.write_out(ShardId(largest))
     }
 
     /// What each shard has for itself.
@@ -307,17 +319,15 @@ impl Writing {
         }
     }
 
-    fn write_out(&mut self) -> Result<(), ReshardError> {
-        self.gathered_bytes = 0;
-        for (index, (view, batch)) in self.views.iter_mut().zip(&mut self.batches).enumerate() {
-            let refused = |error| ReshardError::Store(ShardId(index as u16), error);
-            if !batch.is_empty() {
-                view.write(batch).map_err(refused)?;
-                batch.clear();
-            }
-            view.merge_to(STORE_NEW_TABLES_CALM).map_err(refused)?;
+    fn write_out(&mut self, shard: ShardId) -> Result<(), ReshardError> {
+        let refused = |error| ReshardError::Store(shard, error);
+        let index = usize::from(shard.0);
+        let (view, batch) = (&mut self.views[index], &mut self.batches[index]);
+        if !batch.is_empty() {
+            view.write(batch).map_err(refused)?;
+            batch.clear();
         }
-        Ok(())
+        view.merge_to(STORE_NEW_TABLES_CALM).map_err(refused)
     }
 }
 

@@ -65,3 +65,23 @@ fn rows_that_do_not_agree_are_left_where_they_are() {
     let old = open_shards(folder.path(), &manifest).expect("it is whole");
     assert!(old[0].get(&Key::user(user), |_| ()).expect("it is whole").is_some());
 }
+
+#[test]
+fn rows_for_many_shards_become_few_large_tables() {
+    let folder = TempFolder::new();
+    let shards = Shards { asked: Some(4), default: 1 };
+    let (manifest, _lock) = open_or_create(folder.path(), shards).expect("new");
+    let new = manifest.resharded(4).expect("it can");
+    let mut writing = Writing::begin(folder.path(), &new).expect("it is new");
+    let contents = vec![7; 64 * 1024];
+    for user in 1024..3 * 1024 {
+        let key = Key::user(UserId::new(user).expect("positive"));
+        writing.take(ShardId(0), &key, &contents).expect("the disk is well");
+        let gathered: usize = writing.batches.iter().map(Batch::size).sum();
+        assert_eq!(writing.gathered_bytes, gathered);
+        assert!(gathered < RESHARD_BYTES_MAX, "memory is bounded");
+    }
+    // What lies apart is of tables large enough for that.
+    let apart: u64 = writing.views.iter().map(|view| view.levels().contents).sum();
+    assert!(apart > RESHARD_BYTES_MAX as u64 / 2, "{apart} bytes");
+}

@@ -14,9 +14,14 @@
 //! Calls come back as they are, on the connection on which they were made: an answer is about
 //! as long.
 //!
+//! With a rate (`--rate`) it is no ceiling but a floor: how late a message is on this machine, at
+//! this hour, when the server does nothing for it. `--on-disk` puts every frame on the disk before
+//! it is passed on, as a server does whose Ack means that: what is left above that is the server's.
+//!
 //! The echo has one core and the load the other, if there are two. It is a ceiling only if one of
 //! them had nothing left: else something else had the machine, and the outcome says so.
 
+mod disk;
 mod echo;
 mod frames;
 mod thrower;
@@ -29,14 +34,16 @@ use crate::arguments;
 use crate::cores;
 use crate::latencies::Latencies;
 use crate::outcome::{Outcome, Run, Scenario};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+use disk::Disk;
 use echo::{Signals, echo};
 use serde::Serialize;
 use serde_json::json;
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use thrower::Thrower;
+use thrower::{Thrower, Throws};
 
 /// How long the limit is measured when it is asked for beside another result.
 const SECONDS_BESIDE: u64 = 2;
@@ -48,6 +55,8 @@ const ECHOES_PER_MESSAGE: f64 = 2.0;
 const BACKLOG: i32 = 65_535;
 /// The share of a core from which on it counts as full.
 const FULL: f64 = 0.9;
+/// The share of a rate from which on it counts as held.
+const HELD: f64 = 0.99;
 
 /// What to run.
 #[derive(Clone, Debug, Serialize, clap::Args)]
@@ -65,6 +74,12 @@ pub struct Limit {
     /// Messages in flight in each pair, or calls.
     #[arg(long, default_value_t = 16, value_parser = arguments::positive::<u64>)]
     pub window: u64,
+    /// Messages a second, of all together, instead of so many in flight: how late they are at least.
+    #[arg(long, conflicts_with = "window", value_parser = arguments::up_to::<10_000_000>)]
+    pub rate: Option<u64>,
+    /// Put every message and ack on the disk of this folder before it is passed on.
+    #[arg(long, value_name = "DIR")]
+    pub on_disk: Option<PathBuf>,
     /// How long to measure.
     #[arg(long, default_value_t = 5, value_parser = arguments::positive::<u64>)]
     pub seconds: u64,
@@ -78,6 +93,15 @@ impl Scenario for Limit {
 
     fn options(&self) -> &Run {
         &self.run
+    }
+
+    fn check(&self) -> Result<()> {
+        let has_neither = self.rate.is_none() && self.on_disk.is_none();
+        ensure!(
+            self.frames == Frames::Messages || has_neither,
+            "--rate and --on-disk are for messages: calls come back as they are"
+        );
+        Ok(())
     }
 
     fn run(&self, outcome: &mut Outcome) -> Result<()> {
@@ -124,7 +148,9 @@ impl Ceiling {
         let most = process::files_max().saturating_sub(FILES_BESIDE) / FILES_PER_PAIR;
         let (pairs, Ceiling { frames, window, rate, .. }) = (self.pairs.min(most.max(1)), self);
         let (run, seconds, warm_seconds) = (Run::default(), SECONDS_BESIDE, 0);
-        let limit = Limit { run, frames, pairs, window, seconds, warm_seconds }.measure()?;
+        let limit =
+            Limit { run, frames, pairs, window, rate: None, on_disk: None, seconds, warm_seconds };
+        let limit = limit.measure()?;
         let fewer = (pairs < self.pairs).then_some(pairs);
         Ok(Beside { limit, rate, fewer })
     }
@@ -164,12 +190,23 @@ struct Measured {
     echo_cores: f64,
     own_cores: f64,
     is_pinned: bool,
+    /// Messages a second that were to be thrown.
+    rate: Option<u64>,
 }
 
 impl Measured {
     /// What was the limit, if it was not the echo's core.
     fn warning(&self) -> Option<String> {
         let (echo, own) = (self.echo_cores, self.own_cores);
+        if let Some(rate) = self.rate {
+            let is_held = self.per_second >= HELD * rate as f64;
+            return (!is_held).then(|| {
+                format!(
+                    "limit: {rate} messages a second were not held (echo {echo:.2}, load {own:.2} \
+                     of a core)"
+                )
+            });
+        }
         if !self.is_pinned {
             Some("limit: echo and load share cores: there are not two".to_owned())
         } else if echo < FULL && own < FULL {
@@ -190,7 +227,9 @@ impl Measured {
 
 impl Limit {
     fn measure(&self) -> Result<Measured> {
-        let Limit { frames, pairs, window, seconds, warm_seconds, .. } = *self;
+        let Limit { frames, pairs, seconds, warm_seconds, rate, .. } = *self;
+        let throws = rate.map_or(Throws::Window(self.window), Throws::Rate);
+        let disk = self.on_disk.as_deref().map(Disk::make).transpose()?;
         let listener = TcpListener::bind("127.0.0.1:0").context("a port for the echo")?;
         // All connect at once: beyond the usual 128 the kernel would let some wait for a minute.
         rustix::net::listen(&listener, BACKLOG).context("a longer queue for the echo")?;
@@ -201,11 +240,11 @@ impl Limit {
         let echoing = {
             let signals = Arc::clone(&signals);
             std::thread::spawn(move || {
-                (cores::keep_to(&[echo_core]).is_ok(), echo(listener, frames, &signals))
+                (cores::keep_to(&[echo_core]).is_ok(), echo(listener, frames, disk, &signals))
             })
         };
         let is_own_pinned = cores::keep_to(&[own_core]).is_ok();
-        let thrown = Thrower::begin(address, frames, pairs, window).and_then(|thrower| {
+        let thrown = Thrower::begin(address, frames, pairs, throws).and_then(|thrower| {
             thrower.run(warm_seconds, seconds, || signals.counts.store(true, Ordering::Relaxed))
         });
         signals.ends.store(true, Ordering::Relaxed);
@@ -221,6 +260,7 @@ impl Limit {
             echo_cores,
             own_cores: thrown.cores,
             is_pinned: is_own_pinned && is_echo_pinned,
+            rate,
         })
     }
 }
@@ -249,7 +289,18 @@ mod tests {
     fn a_limit_that_is_none_says_so() {
         let warning = |echo_cores: f64, own_cores: f64, is_pinned: bool| {
             let (took, per_second, seconds) = (Latencies::default(), 4_000.0, 2.0);
-            let measured = Measured { per_second, seconds, took, echo_cores, own_cores, is_pinned };
+            let measured = Measured {
+                per_second,
+                seconds,
+                took,
+                echo_cores,
+                own_cores,
+                is_pinned,
+                rate: None,
+            };
+            let at = |rate| Measured { rate: Some(rate), took: Latencies::default(), ..measured };
+            assert_eq!(at(4_010).warning(), None, "a rate needs no full core");
+            assert!(at(4_100).warning().is_some_and(|it| it.contains("not held")));
             measured.warning().unwrap_or_default()
         };
         assert!(warning(0.24, 0.29, true).starts_with("limit: no ceiling"));

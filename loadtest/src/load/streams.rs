@@ -7,10 +7,11 @@
 
 use super::part::Part;
 use crate::interrupt;
-use anser::node::ring::{self, Completion, Ring, Token};
+use anser::node::ring::{self, Completion, Ends, Ring, Token};
+use anser::store::aligned::AlignedBuffer;
 use anyhow::{Context, Result, bail, ensure};
 use rustix::event::{EventfdFlags, eventfd};
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -46,6 +47,7 @@ pub struct Streams {
     part: Part,
     next_port: u16,
     listener: Option<TcpListener>,
+    written: Option<AlignedBuffer>,
 }
 
 #[derive(Default)]
@@ -85,7 +87,8 @@ impl Streams {
         let begin = std::process::id() as usize + part.first_connection();
         let next_port = PORTS.start + (begin % PORTS.len()) as u16;
         let part = part.clone();
-        Ok(Streams { ring, completions, streams, queued, part, next_port, listener: None })
+        let (listener, written) = (None, None);
+        Ok(Streams { ring, completions, streams, queued, part, next_port, listener, written })
     }
 
     /// Begins to connect and gives the place. Whether it succeeds is heard later: by its first
@@ -145,6 +148,26 @@ impl Streams {
         self.ring.accept(listener.as_fd(), 0)?;
         self.listener = Some(listener);
         Ok(())
+    }
+
+    /// Begins to write a buffer, of whole blocks, to a place in a file, which stays open until the
+    /// buffer is back; one at a time.
+    ///
+    /// # Errors
+    /// Those of the ring; those of the disk are the next round's.
+    pub fn write(
+        &mut self,
+        file: BorrowedFd<'_>,
+        buffer: AlignedBuffer,
+        at: u64,
+        ends: Ends,
+    ) -> Result<()> {
+        Ok(self.ring.write(file, buffer, 0, at, ends)?)
+    }
+
+    /// The buffer of the write, once that is done.
+    pub fn written(&mut self) -> Option<AlignedBuffer> {
+        self.written.take()
     }
 
     fn adopt(&mut self, socket: OwnedFd) -> Result<usize> {
@@ -296,6 +319,10 @@ impl Streams {
                 if goes_on { self.cut(token.index as usize) } else { Ok(()) }
             }
             Completion::AcceptFailed { error, .. } => Err(error).context("accept"),
+            Completion::Written { buffer, result } => {
+                self.written = Some(buffer);
+                result.context("a write to the disk")
+            }
             other => unreachable!("{other:?} was never asked for"),
         }
     }

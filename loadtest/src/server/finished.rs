@@ -5,6 +5,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+/// How long a command may take.
+const WITHIN: Duration = Duration::from_secs(30);
+
 /// What a command that ends by itself has said.
 #[derive(Debug)]
 pub struct Finished {
@@ -17,23 +20,34 @@ pub struct Finished {
 /// Runs the binary with these arguments until it ends by itself.
 #[track_caller]
 pub fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Finished {
-    run_it(binary(), arguments, environment)
+    run_it(binary(), arguments, environment, WITHIN)
 }
 
 /// Runs `anser-tools` with these arguments until it ends by itself.
 #[track_caller]
 pub fn run_tools(arguments: &[&str]) -> Finished {
-    run_it(tools(), arguments, &[])
+    run_tools_within(arguments, WITHIN)
+}
+
+/// The same for one that has more to do than most.
+#[track_caller]
+pub fn run_tools_within(arguments: &[&str], within: Duration) -> Finished {
+    run_it(tools(), arguments, &[], within)
 }
 
 #[track_caller]
-fn run_it(program: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Finished {
+fn run_it(
+    program: &Path,
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+    within: Duration,
+) -> Finished {
     let mut command = Command::new(program);
     without_environment(&mut command);
     command.args(arguments).envs(environment.iter().copied());
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let mut child = child.expect("the binary was just built");
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + within;
     while matches!(child.try_wait(), Ok(None)) && Instant::now() < deadline {
         pause();
     }

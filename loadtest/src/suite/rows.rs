@@ -44,6 +44,8 @@ pub struct Row {
     pub load: Vec<String>,
     /// It takes minutes, and so has a number of times of its own.
     pub is_long: bool,
+    /// The load needs a folder of its own, named by this argument.
+    pub folder: Option<&'static str>,
     /// What is shown of it.
     pub lines: Vec<Line>,
 }
@@ -51,7 +53,8 @@ pub struct Row {
 impl Row {
     fn new(name: &'static str, load: &str) -> Row {
         let server = Some((split("--durability sync"), Where::OneCore));
-        Row { name, server, load: split(load), is_long: false, lines: Vec::new() }
+        let (is_long, folder, lines) = (false, None, Vec::new());
+        Row { name, server, load: split(load), is_long, folder, lines }
     }
 
     fn server(mut self, arguments: &str, cores: Where) -> Row {
@@ -61,6 +64,11 @@ impl Row {
 
     fn with_its_own_server(mut self) -> Row {
         self.server = None;
+        self
+    }
+
+    fn with_a_folder(mut self, argument: &'static str) -> Row {
+        self.folder = Some(argument);
         self
     }
 
@@ -117,6 +125,8 @@ fn split(arguments: &str) -> Vec<String> {
 /// Quantiles of an open loop.
 const DELIVERY: [&str; 4] =
     ["delivery / p50_ms", "delivery / p99_ms", "delivery / p99_9_ms", "delivery / max_ms"];
+/// The same of a bare echo.
+const ECHO: [&str; 4] = ["echo / p50_ms", "echo / p99_ms", "echo / p99_9_ms", "echo / max_ms"];
 
 /// All rows; `quick`: everything tiny and a second long.
 pub fn all(quick: bool, seconds: u64) -> Vec<Row> {
@@ -184,6 +194,7 @@ fn messages(quick: bool, seconds: u64) -> Vec<Row> {
         |window: u64| format!("pingpong --no-limit --pairs {pairs} --window {window} {time}");
     let (users, rate) = (size(quick, 1_000, 10), size(quick, 20_000, 200));
     let open = format!("open --no-limit --users {users} --rate {rate} {time}");
+    let floor = format!("limit --pairs {pairs} --rate {rate} {time}");
     let one_async = "--durability async";
     let throughput = ["delivered_per_second"];
     vec![
@@ -217,6 +228,11 @@ fn messages(quick: bool, seconds: u64) -> Vec<Row> {
             .server("--durability sync", Where::IndexerApart)
             .line("the same, the indexer on the other core", &DELIVERY)
             .of(MESSAGES_16, &throughput),
+        Row::new("limit-open-on-disk", &floor)
+            .with_its_own_server()
+            .with_a_folder("--on-disk")
+            .line("a bare echo that puts them on the disk first", &ECHO),
+        Row::new("limit-open", &floor).with_its_own_server().line("a bare echo", &ECHO),
     ]
 }
 
@@ -333,8 +349,15 @@ mod tests {
     #[test]
     fn rows_are_chosen_by_parts_of_their_names() {
         // What they are shares of is measured, too.
-        let expected =
-            ["limit-16", "open-one-core", "open-indexer-apart", "restart", "restart-10m"];
+        let expected = [
+            "limit-16",
+            "open-one-core",
+            "open-indexer-apart",
+            "limit-open-on-disk",
+            "limit-open",
+            "restart",
+            "restart-10m",
+        ];
         assert_eq!(names(&["open", "restart"]).expect("there are such"), expected);
         assert_eq!(names(&["ids-plain"]).expect("it is one"), ["limit-ids-plain", "ids-plain"]);
         assert_eq!(names(&[]).expect("all").len(), all(false, 60).len());
@@ -348,6 +371,7 @@ mod tests {
             let load = row.load.join(" ");
             let seconds = match row.load[0].as_str() {
                 "pingpong" | "open" | "idle" | "ids" => "--seconds 30",
+                "limit" if load.contains("--rate") => "--seconds 30",
                 "scale" => "--seconds 6",
                 _ => continue,
             };

@@ -1,8 +1,10 @@
 //! The echo: whatever a client sends comes back, a message to the other of its pair.
 
+use super::disk::Disk;
 use super::frames::{Cutter, Frames, is_message, number};
 use crate::interrupt;
 use crate::load::streams::{Heard, Streams};
+use anser::store::aligned::AlignedBuffer;
 use anyhow::Result;
 use rustix::time::{ClockId, clock_gettime};
 use std::net::TcpListener;
@@ -21,14 +23,20 @@ pub struct Signals {
     pub ends: AtomicBool,
 }
 
-/// Sends everything on until it is over; gives the share of a core that it took while that counted.
+/// Sends everything on until it is over, after it is on the disk if there is one; gives the share of
+/// a core that it took while that counted.
 ///
 /// # Errors
-/// Those of the ring.
-pub fn echo(listener: TcpListener, frames: Frames, signals: &Signals) -> Result<f64> {
+/// Those of the ring and of the disk.
+pub fn echo(
+    listener: TcpListener,
+    frames: Frames,
+    disk: Option<Disk>,
+    signals: &Signals,
+) -> Result<f64> {
     let mut streams = Streams::new()?;
     streams.accept(listener)?;
-    let (mut exchange, mut counted) = (Exchange::default(), None);
+    let (mut exchange, mut counted) = (Exchange::new(disk), None);
     while !signals.ends.load(Ordering::Relaxed) {
         if counted.is_none() && signals.counts.load(Ordering::Relaxed) {
             counted = Some((Instant::now(), thread_seconds()));
@@ -44,7 +52,7 @@ pub fn echo(listener: TcpListener, frames: Frames, signals: &Signals) -> Result<
         if interrupt::broke_off(done)? {
             break;
         }
-        exchange.send(&mut streams);
+        exchange.pass_on(&mut streams)?;
     }
     let share = |(begun, before): (Instant, f64)| {
         (thread_seconds() - before) / begun.elapsed().as_secs_f64()
@@ -59,14 +67,17 @@ pub fn thread_seconds() -> f64 {
 }
 
 /// Who is at which place, and what is on its way from one to the other.
-#[derive(Default)]
 struct Exchange {
     /// By places.
     callers: Vec<Caller>,
     /// By the numbers that clients say they have.
     sides: Vec<Side>,
-    /// Numbers of those for whom something waits.
-    waiting: Vec<usize>,
+    gathered: Gathered,
+    disk: Option<Disk>,
+    /// For whom the bytes are that are being written.
+    writing: Option<Vec<Bound>>,
+    /// Room that was used before.
+    spare: Option<Gathered>,
 }
 
 /// A connection as it came.
@@ -81,16 +92,43 @@ struct Caller {
 struct Side {
     /// Where it is, once it has said who it is.
     place: Option<usize>,
-    inbox: Vec<u8>,
+    /// What came for it before.
+    early: Vec<u8>,
+}
+
+/// Frames that may not leave yet.
+struct Gathered {
+    bytes: AlignedBuffer,
+    bound: Vec<Bound>,
+}
+
+/// Where some of these bytes, beginning after those of the one before, go: a number and an end.
+type Bound = (usize, usize);
+
+impl Gathered {
+    fn none() -> Gathered {
+        Gathered { bytes: AlignedBuffer::with_capacity(0), bound: Vec::new() }
+    }
+
+    fn put(&mut self, number: usize, frame: &[u8]) {
+        self.bytes.extend(frame);
+        self.bound.push((number, self.bytes.len()));
+    }
 }
 
 impl Exchange {
-    /// A message waits for the other of the pair, everything else comes back.
+    fn new(disk: Option<Disk>) -> Exchange {
+        let (callers, sides, writing) = (Vec::new(), Vec::new(), None);
+        let (gathered, spare) = (Gathered::none(), None);
+        Exchange { callers, sides, gathered, disk, writing, spare }
+    }
+
+    /// A message goes to the other of the pair, everything else back.
     fn hear(&mut self, place: usize, bytes: &[u8], out: &mut Vec<u8>) -> Result<()> {
         if self.callers.len() <= place {
             self.callers.resize_with(place + 1, Caller::default);
         }
-        let Exchange { callers, sides, waiting } = self;
+        let Exchange { callers, sides, gathered, .. } = self;
         let Caller { cutter, number: own } = &mut callers[place];
         cutter.cut(bytes, |frame| {
             if let Some(number) = number(frame) {
@@ -99,28 +137,48 @@ impl Exchange {
                     sides.resize_with((number | 1) + 1, Side::default);
                 }
                 sides[number].place = Some(place);
-            } else if is_message(frame) {
-                let other = *own ^ 1;
-                let inbox = &mut sides[other].inbox;
-                if inbox.is_empty() {
-                    waiting.push(other);
-                }
-                inbox.extend_from_slice(frame);
+                out.append(&mut sides[number].early);
             } else {
-                out.extend_from_slice(frame);
+                gathered.put(if is_message(frame) { *own ^ 1 } else { *own }, frame);
             }
             Ok(())
         })
     }
 
-    /// What waits leaves with the next round, behind what comes back to the same.
-    fn send(&mut self, streams: &mut Streams) {
-        for number in std::mem::take(&mut self.waiting) {
-            let Side { place, inbox } = &mut self.sides[number];
-            match *place {
-                Some(place) => streams.outbound(place).append(inbox),
-                None => self.waiting.push(number),
-            }
+    /// What may leave leaves with the next round.
+    fn pass_on(&mut self, streams: &mut Streams) -> Result<()> {
+        if let Some(bytes) = streams.written() {
+            let bound = self.writing.take().expect("what is written was begun");
+            self.send(Gathered { bytes, bound }, streams);
         }
+        if self.writing.is_some() || self.gathered.bound.is_empty() {
+            return Ok(());
+        }
+        let spare = self.spare.take().unwrap_or_else(Gathered::none);
+        let gathered = std::mem::replace(&mut self.gathered, spare);
+        match &mut self.disk {
+            Some(disk) => {
+                disk.write(gathered.bytes, streams)?;
+                self.writing = Some(gathered.bound);
+            }
+            None => self.send(gathered, streams),
+        }
+        Ok(())
+    }
+
+    /// Gives frames to those for whom they are.
+    fn send(&mut self, mut gathered: Gathered, streams: &mut Streams) {
+        let Gathered { bytes, bound } = &mut gathered;
+        let mut begin = 0;
+        for (number, end) in bound.drain(..) {
+            let (side, part) = (&mut self.sides[number], &bytes.bytes()[begin..end]);
+            match side.place {
+                Some(place) => streams.outbound(place).extend_from_slice(part),
+                None => side.early.extend_from_slice(part),
+            }
+            begin = end;
+        }
+        bytes.truncate(0);
+        self.spare = Some(gathered);
     }
 }

@@ -1,4 +1,7 @@
 //! The load: what it throws at the echo must come back, every byte of it.
+//!
+//! With a window each that is caught is followed by one of one's own; with a rate each has its time,
+//! whatever the echo does, and its latency counts from then, as in `open`.
 
 use super::echo::thread_seconds;
 use super::frames::{self, Cutter, Frames};
@@ -6,9 +9,11 @@ use crate::http::post;
 use crate::interrupt;
 use crate::latencies::Latencies;
 use crate::load::accounts::SETTLE_WITHIN;
+use crate::load::schedule::{Arrivals, Schedule};
 use crate::load::streams::{Heard, Streams};
 use anyhow::{Result, bail, ensure};
 use std::collections::VecDeque;
+use std::iter::Peekable;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -24,10 +29,25 @@ pub struct Thrown {
     pub cores: f64,
 }
 
+/// When it is thrown.
+#[derive(Clone, Copy, Debug)]
+pub enum Throws {
+    /// So many are in flight in each pair.
+    Window(u64),
+    /// So many a second, of all together.
+    Rate(u64),
+}
+
+/// The longest wait for the echo when nothing is due.
+const WAIT_US: u64 = 50_000;
+
 /// All connections to the echo.
 pub struct Thrower {
     streams: Streams,
     crowd: Crowd,
+    throws: Throws,
+    /// With a rate: what is still to be thrown.
+    schedule: Option<Peekable<Schedule>>,
 }
 
 /// Who throws.
@@ -40,6 +60,8 @@ struct Crowd {
     awaited: Vec<u8>,
     begun: Instant,
     took: Latencies,
+    /// What is caught is answered by one of one's own.
+    answers: bool,
 }
 
 /// One connection: what it has thrown and when, and how far that came.
@@ -61,8 +83,19 @@ impl Thrower {
     ///
     /// # Errors
     /// When there are too few descriptors or ports.
-    pub fn begin(echo: SocketAddr, frames: Frames, pairs: usize, window: u64) -> Result<Thrower> {
+    pub fn begin(
+        echo: SocketAddr,
+        frames: Frames,
+        pairs: usize,
+        throws: Throws,
+    ) -> Result<Thrower> {
         let (mut streams, mut crowd) = (Streams::new()?, Crowd::new(frames, pairs * 2));
+        let window = match throws {
+            Throws::Window(window) => window,
+            // One of each shows that he has connected.
+            Throws::Rate(_) => 2,
+        };
+        crowd.answers = matches!(throws, Throws::Window(_));
         for place in 0..pairs * 2 {
             streams.open(echo)?;
             let out = streams.outbound(place);
@@ -72,7 +105,7 @@ impl Thrower {
             let share = if place % 2 == 0 { window.div_ceil(2) } else { window / 2 };
             (0..share).for_each(|_| crowd.throw(place, 0, out));
         }
-        Ok(Thrower { streams, crowd })
+        Ok(Thrower { streams, crowd, throws, schedule: None })
     }
 
     /// Throws so long, warm first; `counts` is called when that begins to count. From then on
@@ -85,28 +118,58 @@ impl Thrower {
         // Whoever throws has connected: only then it counts.
         while self.crowd.lanes.iter().any(|lane| lane.thrown > 0 && lane.caught == 0) {
             ensure!(Instant::now() < deadline, "the echo is silent");
-            self.round()?;
+            self.round(WAIT_US)?;
+        }
+        if let Throws::Rate(rate) = self.throws {
+            let (users, start_us) = (self.crowd.lanes.len(), self.crowd.now_us());
+            let schedule = Schedule::new(Arrivals::InTurn, users, rate, start_us, 0);
+            self.schedule = Some(schedule.peekable());
         }
         let begun = Instant::now();
         while begun.elapsed() < Duration::from_secs(warm_seconds) {
-            self.round()?;
+            self.throw_due_and_catch()?;
         }
         self.crowd.took = Latencies::default();
         counts();
         let (from, before) = (Instant::now(), thread_seconds());
         while from.elapsed() < Duration::from_secs(seconds) {
-            if interrupt::broke_off(self.round())? {
+            if interrupt::broke_off(self.throw_due_and_catch())? {
                 break;
             }
         }
-        let lasted = from.elapsed().as_secs_f64();
-        let (took, cores) = (self.crowd.took, (thread_seconds() - before) / lasted);
-        Ok(Thrown { per_second: took.total() as f64 / lasted, seconds: lasted, took, cores })
+        let (lasted, cores) = (from.elapsed().as_secs_f64(), thread_seconds() - before);
+        let per_second = self.crowd.took.total() as f64 / lasted;
+        if self.schedule.is_some() {
+            // What is late counts, too.
+            interrupt::broke_off(self.catch_all())?;
+        }
+        Ok(Thrown { per_second, seconds: lasted, took: self.crowd.took, cores: cores / lasted })
     }
 
-    fn round(&mut self) -> Result<()> {
-        let Thrower { streams, crowd } = self;
-        streams.round(Duration::from_millis(50), |place, heard, out| {
+    /// Throws what is due, and then catches, until more is.
+    fn throw_due_and_catch(&mut self) -> Result<()> {
+        let Some(schedule) = &mut self.schedule else { return self.round(WAIT_US) };
+        let now_us = self.crowd.now_us();
+        while let Some(due) = schedule.next_if(|due| due.at_us <= now_us) {
+            self.crowd.throw(due.index, due.at_us, self.streams.outbound(due.index));
+        }
+        let next_us = schedule.peek().map_or(0, |due| due.at_us);
+        self.round(next_us.saturating_sub(self.crowd.now_us()).min(WAIT_US))
+    }
+
+    /// Waits for all that is under way.
+    fn catch_all(&mut self) -> Result<()> {
+        let deadline = Instant::now() + SETTLE_WITHIN;
+        while self.crowd.lanes.iter().any(|lane| !lane.thrown_us.is_empty()) {
+            ensure!(Instant::now() < deadline, "the echo lost some");
+            self.round(WAIT_US)?;
+        }
+        Ok(())
+    }
+
+    fn round(&mut self, most_us: u64) -> Result<()> {
+        let Thrower { streams, crowd, .. } = self;
+        streams.round(Duration::from_micros(most_us), |place, heard, out| {
             let Heard::Bytes(bytes) = heard else { bail!("the echo is gone: {heard:?}") };
             match crowd.frames {
                 Frames::Messages => crowd.hear_frames(place, bytes, out),
@@ -125,7 +188,12 @@ impl Crowd {
             awaited: Vec::new(),
             begun: Instant::now(),
             took: Latencies::default(),
+            answers: true,
         }
+    }
+
+    fn now_us(&self) -> u64 {
+        self.begun.elapsed().as_micros() as u64
     }
 
     fn throw(&mut self, place: usize, now_us: u64, out: &mut Vec<u8>) {
@@ -146,9 +214,9 @@ impl Crowd {
         Ok(())
     }
 
-    /// A message of the other is acked and answered by one of its own, which is what a pair does.
+    /// A message of the other is acked, and answered by one of its own if there is a window.
     fn hear_frames(&mut self, place: usize, bytes: &[u8], out: &mut Vec<u8>) -> Result<()> {
-        let now_us = self.begun.elapsed().as_micros() as u64;
+        let now_us = self.now_us();
         let mut cutter = std::mem::take(&mut self.lanes[place].cutter);
         cutter.cut(bytes, |frame| {
             self.awaited.clear();
@@ -168,7 +236,9 @@ impl Crowd {
             let Some(number) = number else { return Ok(()) };
             self.land(place ^ 1, now_us)?;
             frames::ack(out, number);
-            self.throw(place, now_us, out);
+            if self.answers {
+                self.throw(place, now_us, out);
+            }
             Ok(())
         })?;
         self.lanes[place].cutter = cutter;
@@ -177,7 +247,7 @@ impl Crowd {
 
     /// A call that has come back is followed by the next.
     fn hear_calls(&mut self, place: usize, mut bytes: &[u8], out: &mut Vec<u8>) -> Result<()> {
-        let now_us = self.begun.elapsed().as_micros() as u64;
+        let now_us = self.now_us();
         while !bytes.is_empty() {
             let lane = &mut self.lanes[place];
             let rest = &self.call[lane.at..];

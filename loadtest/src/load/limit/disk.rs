@@ -1,0 +1,84 @@
+//! The disk of an echo that passes nothing on before it is there, as a server does whose Ack means
+//! "on disk": in one write over the same ring, into a file that is used again and again; what comes
+//! meanwhile goes into the next.
+
+use crate::load::streams::Streams;
+use anser::node::log_files::{self, LogFiles};
+use anser::store::aligned::AlignedBuffer;
+use anyhow::{Context, Result, ensure};
+use std::fs;
+use std::path::Path;
+
+/// As large as a segment of the server's log.
+const FILE_BYTES: u64 = 64 * 1024 * 1024;
+/// The number of the only file.
+const FILE: u32 = 0;
+
+/// A file of zeros without a name, to be written over.
+pub struct Disk {
+    files: LogFiles,
+    at: u64,
+}
+
+impl Disk {
+    /// Makes it in a folder. It is gone when this is dropped, however this process ends.
+    ///
+    /// # Errors
+    /// When there is no such folder, or no room in it.
+    pub fn make(folder: &Path) -> Result<Disk> {
+        let (number, words) = (std::process::id(), || format!("a file in {}", folder.display()));
+        let file = log_files::make(folder, number, FILE_BYTES).with_context(words)?;
+        fs::remove_file(log_files::path(folder, number)).with_context(words)?;
+        let mut files = LogFiles::new(folder.to_owned());
+        files.add(FILE, file);
+        Ok(Disk { files, at: 0 })
+    }
+
+    /// Begins to write all of a buffer. It comes back by [`Streams::written`] when it is on disk.
+    ///
+    /// # Errors
+    /// When it is larger than the file, and those of the ring.
+    pub fn write(&mut self, mut buffer: AlignedBuffer, streams: &mut Streams) -> Result<()> {
+        buffer.pad();
+        let bytes = buffer.len() as u64;
+        ensure!(bytes <= FILE_BYTES, "more is in flight than a file of {FILE_BYTES} bytes holds");
+        let at = if self.at + bytes > FILE_BYTES { 0 } else { self.at };
+        self.at = at + bytes;
+        streams.write(self.files.file(FILE), buffer, at, self.files.durable())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::Folder;
+    use std::time::Duration;
+
+    #[test]
+    fn what_is_written_comes_back_and_the_file_is_used_again() {
+        let folder = Folder::new();
+        let mut disk = Disk::make(folder.path()).expect("a folder of its own");
+        let left = fs::read_dir(folder.path()).expect("a folder").count();
+        assert_eq!(left, 0, "nobody has to remove it");
+        let mut streams = Streams::new().expect("a ring");
+        let megabyte = vec![7; 1024 * 1024 - 1];
+        for _ in 0..FILE_BYTES / 1024 / 1024 + 2 {
+            let mut buffer = AlignedBuffer::with_capacity(0);
+            buffer.extend(&megabyte);
+            disk.write(buffer, &mut streams).expect("it begins");
+            let written = loop {
+                let round = streams.round(Duration::from_millis(50), |_, _, _| Ok(()));
+                round.expect("the ring is well");
+                if let Some(buffer) = streams.written() {
+                    break buffer;
+                }
+            };
+            assert_eq!(written.bytes()[..megabyte.len()], megabyte);
+        }
+        assert_eq!(disk.at, 2 * 1024 * 1024);
+        let mut larger = AlignedBuffer::with_capacity(0);
+        larger.extend(&vec![0; FILE_BYTES as usize + 1]);
+        assert!(disk.write(larger, &mut streams).is_err());
+        assert!(Disk::make(&folder.path().join("none")).is_err());
+    }
+}
