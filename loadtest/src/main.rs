@@ -46,7 +46,7 @@ enum Command {
     Storm(Storm),
     /// One call for each message id.
     Ids(Ids),
-    /// What this machine can do at most: a bare echo.
+    /// What this machine can do at most, or how late a message is on it at least: a bare echo.
     Limit(Limit),
     /// Connections write their Auth and many messages at once.
     Handoff(Handoff),

@@ -10,6 +10,7 @@ use anser_loadtest::world::{Client, Pair, World, fresh_id, ids};
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 use serde_json::Value;
 use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 const MIB: u64 = 1 << 20;
@@ -21,6 +22,19 @@ fn fill(disk: &Disk, leaving: u64) -> PathBuf {
     let bytes = (about.f_bavail * about.f_frsize).saturating_sub(leaving);
     let file = File::create(&path).expect("there is room for a name");
     fallocate(&file, FallocateFlags::empty(), 0, bytes).expect("so much is free");
+    path
+}
+
+/// A file of somebody else that leaves nothing at all, not even to root.
+fn fill_whole(disk: &Disk) -> PathBuf {
+    let path = disk.folder().join("of somebody else");
+    let mut file = File::create(&path).expect("there is room for a name");
+    let mut piece = vec![7; MIB as usize];
+    while !piece.is_empty() {
+        if file.write_all(&piece).is_err() {
+            piece.truncate(piece.len() / 2);
+        }
+    }
     path
 }
 
@@ -114,4 +128,33 @@ fn a_full_disk_refuses_what_is_new_and_all_goes_on_when_there_is_room() {
         assert!(log.contains(words), "{words}: {log}");
     }
     verify(&server.stop().data());
+}
+
+#[test]
+fn a_disk_that_somebody_fills_while_tables_are_made_stops_nothing() {
+    if let Some(missing) = Disk::is_missing() {
+        return eprintln!("SKIPPED the full disk: this machine lacks {missing}");
+    }
+    let disk = Disk::make(None, 1024 * MIB).expect("root may mount");
+    let folder = Folder::with_data(disk.folder().join("data"));
+    let server = Setup::shards(1).start_in(folder);
+    let world = World::on(&server, "filled");
+    let (anna, bo) = world.pair(Pair::Apart);
+    let mut client = world.connect(anna);
+    let content = "x".repeat(8_000);
+    let mut sent = Vec::new();
+    for _ in 0..4 {
+        sent.extend((0..400).map(|_| client.send(bo, &content)));
+        let foreign = fill_whole(&disk);
+        wait_for(&server, "disk full");
+        is_refused(&mut client, bo);
+        assert_eq!(ids(&world.offline(bo)), sent, "it can be read");
+        std::fs::remove_file(&foreign).expect("it is there");
+        wait_for(&server, "ok");
+    }
+    drop(client);
+    let stopped = server.stop();
+    verify(&stopped.data());
+    let server = stopped.start();
+    assert_eq!(ids(&World::on(&server, "filled").offline(bo)), sent);
 }

@@ -93,6 +93,18 @@ pub enum DataFolderError {
         /// The folder of a shard.
         shard: PathBuf,
     },
+    /// There is a shard that the manifest does not know.
+    #[error(
+        "{} is of no shard: the manifest.toml beside it says {shards} shards; nothing was changed: \
+         put manifest.toml back from a copy of the same moment",
+        shard.display()
+    )]
+    ShardUnknown {
+        /// The folder of a shard.
+        shard: PathBuf,
+        /// How many there are.
+        shards: u16,
+    },
     /// The manifest says no.
     #[error("the data folder {}", folder.display())]
     Manifest {
@@ -166,8 +178,13 @@ fn sync_folders(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// Refuses a folder that had all of its shards and lacks one.
+/// Refuses a folder with a shard more than it says, and one that had all of its shards and lacks one.
 fn refuse_missing(folder: &Path, manifest: &Manifest) -> Result<(), DataFolderError> {
+    let shards = manifest.shards;
+    let beyond = home(folder, manifest, crate::ids::ShardId(shards));
+    if beyond.exists() {
+        return Err(DataFolderError::ShardUnknown { shard: beyond, shards });
+    }
     if !folder.join(COMPLETE).exists() {
         return Ok(());
     }

@@ -23,6 +23,7 @@ use crate::limits::{DISK_MARGIN_BYTES, DISK_RETRY_MS, INDEX_BYTES, INDEX_MS, SEG
 use crate::node::clock::steady_nanos;
 use crate::node::cuts::Cuts;
 use crate::node::log_files;
+use crate::node::log_record;
 use crate::node::merger::{Merger, Turns};
 use crate::node::merging::Merging;
 use crate::node::mesh::Doorbell;
@@ -39,7 +40,7 @@ use crate::store::{Position, StoreError};
 use rustix::fd::OwnedFd;
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::time::Duration;
@@ -132,6 +133,14 @@ impl Link {
     fn ask(&self, job: Job) -> Result<(), StoreError> {
         self.jobs.send(job).map_err(|_| StoreError::Indexer)
     }
+}
+
+/// A file of the log, which is told of before it is used.
+fn make_segment(folder: &Path, place: Place) -> Result<OwnedFd, StoreError> {
+    let file = log_files::make(folder, place.number, place.bytes)?;
+    let (places, _) = log_files::find(folder)?;
+    log_record::note(folder, &places)?;
+    Ok(file)
 }
 
 /// One shard as the indexer knows it.
@@ -347,9 +356,20 @@ impl Indexer {
         let outcome = store.view.apply(&chunks, covered);
         charge.merging.made(now_ms());
         let shard = ShardId(shard as u16);
-        if let Err(error) = outcome {
-            self.fail(shard, error);
-            return false;
+        match outcome {
+            Ok(()) => {}
+            Err(StoreError::NoRoom) => {
+                // Somebody else took what there was: the log has it all, and it is tried again.
+                charge.gathered.splice(0..0, chunks);
+                charge.gathered_bytes += bytes;
+                charge.not_before_ms = now_ms() + DISK_RETRY_MS;
+                pace.end_table();
+                return false;
+            }
+            Err(error) => {
+                self.fail(shard, error);
+                return false;
+            }
         }
         store.covered = covered;
         for chunk in chunks {
@@ -378,7 +398,7 @@ impl Indexer {
         charge.wants_segment = false;
         let place = Place { number: store.next_number, bytes: SEGMENT_BYTES };
         let made = match self.room.has(SEGMENT_BYTES + DISK_MARGIN_BYTES) {
-            true => log_files::make(&store.log_folder, place.number, place.bytes),
+            true => make_segment(&store.log_folder, place),
             false => Err(StoreError::NoRoom),
         };
         match made {

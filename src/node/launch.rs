@@ -251,6 +251,10 @@ fn lay_out(config: &Config, cores: usize) -> Result<Layout, ServeError> {
     }
     let shards = Shards { asked: config.shards, default };
     let (manifest, lock) = data_folder::open_or_create(&config.data_dir, shards)?;
+    for folder in data_folder::strays(&config.data_dir, &manifest)? {
+        let folder = folder.display();
+        tracing::warn!(%folder, "a reshard was broken off: what it left takes room, remove it");
+    }
     let Manifest { shards, lanes, .. } = manifest;
     Ok(Layout { shards, lanes, folder: Some((manifest, lock)) })
 }

@@ -115,7 +115,7 @@ pub fn read(folder: &Path, number: u32, length: u64) -> Result<Vec<u8>, StoreErr
         File::open(&segment)?.read_exact_at(&mut bytes, 0)?;
         Ok(bytes)
     };
-    read().map_err(|source| StoreError::Log { segment: segment.clone(), source })
+    read().map_err(|source| StoreError::Folder { folder: segment.clone(), source })
 }
 
 /// Makes a segment full of zeros, whole and synced, and opens it. Takes as long as the disk does.

@@ -5,7 +5,8 @@
 //! 1. Whatever is due is merged, as soon as the indexer has made a table or another lane a run.
 //! 2. Of all shards only one at a time merges what is old, and only when the disk has room for it:
 //!    such a merge writes all tables of a shard again before anything is removed.
-//! 3. An error ends the merging of that shard and is told, once; but want of descriptors passes.
+//! 3. An error ends the merging of that shard and is told, once; but want of descriptors passes,
+//!    and so does want of room, which somebody else may have taken.
 //! 4. Dropped, the threads end and let go of the store, in the midst of a merge, too.
 //!
 //! Left to others: what is due (`store::view::tiers`), how fast (`pace`).
@@ -152,26 +153,31 @@ impl Shared {
     /// Returns whether there was room for it.
     fn merge_old(&self, step: Step, levels: &Levels) -> Result<bool, StoreError> {
         let _turn = self.turns.old.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.is_closing() || !self.turns.room.has(step.bytes(levels) + DISK_MARGIN_BYTES) {
+        if self.is_closing() {
             return Ok(false);
         }
         self.merge(Lane::Old, step, levels)
     }
 
-    /// Returns whether there were descriptors for it: it opens all tables and stale contents at
-    /// once, and connections have theirs first.
+    /// Returns whether there was room for it, and descriptors: it opens all tables and stale
+    /// contents at once, and connections have theirs first.
     fn merge(&self, lane: Lane, step: Step, levels: &Levels) -> Result<bool, StoreError> {
+        // What a merge has written that finds no room stays until the next start.
+        if !self.turns.room.has(step.bytes(levels) + DISK_MARGIN_BYTES) {
+            return Ok(false);
+        }
         self.pace.lanes().begin(lane, lane.haste(levels));
         match self.view.merge(lane, step) {
-            Err(error) if is_out_of_files(&error) => Ok(false),
+            Err(error) if passes(&error) => Ok(false),
             outcome => outcome.map(|()| true),
         }
     }
 }
 
-fn is_out_of_files(error: &StoreError) -> bool {
+/// It was for want of something of which there is more another time.
+fn passes(error: &StoreError) -> bool {
     let errno = StoreError::io(error).and_then(Errno::from_io_error);
-    matches!(errno, Some(Errno::MFILE | Errno::NFILE))
+    matches!(errno, Some(Errno::MFILE | Errno::NFILE | Errno::NOSPC | Errno::DQUOT))
 }
 
 #[cfg(test)]

@@ -163,8 +163,8 @@ fn what_is_linked_while_lanes_merge_is_whole() {
 #[test]
 fn want_of_descriptors_is_told_from_other_errors() {
     let of = |errno: Errno| StoreError::Folder { folder: "rows".into(), source: errno.into() };
-    assert!(is_out_of_files(&of(Errno::MFILE)) && is_out_of_files(&of(Errno::NFILE)));
-    assert!(!is_out_of_files(&of(Errno::IO)) && !is_out_of_files(&StoreError::Failed));
+    assert!(passes(&of(Errno::MFILE)) && passes(&of(Errno::NFILE)) && passes(&of(Errno::NOSPC)));
+    assert!(!passes(&of(Errno::IO)) && !passes(&StoreError::Failed));
 }
 
 /// Invariant 2 of store::view::listed.

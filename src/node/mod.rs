@@ -43,6 +43,7 @@ pub mod launch;
 pub mod listener;
 pub mod listing;
 pub mod log_files;
+pub mod log_record;
 pub mod log_writer;
 pub mod merger;
 pub mod merging;

@@ -16,6 +16,7 @@
 use crate::ids::ShardId;
 use crate::node::data_folder::{self, DataFolderError, FolderLock};
 use crate::node::log_files;
+use crate::node::log_record;
 use crate::node::recover::{Folders, read_heads, refuse_half, words};
 use crate::store::batch::Change;
 use crate::store::log::format::{COVERED_KEY, Covered, Head, Header, read_changes, record_at};
@@ -140,6 +141,7 @@ impl OfflineShard {
         let (places, _) = log_files::find(&folders.log)?;
         let found = read_heads(&folders.log, &places)?;
         refuse_half(&folders, &found)?;
+        log_record::refuse_missing(&folders.log, &places)?;
         let (below, covered) = if View::is_absent(&folders.rows)? {
             let covered = Covered { log: 0, position: Position(0), first_sequence: 1 };
             (Below::Nothing(Box::default()), covered)
@@ -183,6 +185,14 @@ impl OfflineShard {
             }
         }
         Ok(())
+    }
+
+    /// Files of the LSM that are not what was written. Reads them all.
+    pub fn changed_files(&self) -> Result<Vec<PathBuf>, StoreError> {
+        match &self.below {
+            Below::View(view) => view.changed_files(),
+            Below::Nothing(_) => Ok(Vec::new()),
+        }
     }
 
     /// Reads every segment. Returns how many records are whole, and what is missing among those

@@ -13,6 +13,7 @@
 
 use crate::limits::{FIRST_SEGMENT_BYTES, STORE_NEW_TABLES_MAX};
 use crate::node::log_files::{self, LogFiles};
+use crate::node::log_record;
 use crate::store::aligned::BLOCK_BYTES;
 use crate::store::log::format::{Covered, Header};
 use crate::store::log::recovery::{Found, Recovery, Refusal};
@@ -82,10 +83,12 @@ pub fn open_braked(
     let places = log_files::list(&folders.log)?;
     let found = read_heads(&folders.log, &places)?;
     refuse_half(&folders, &found)?;
+    log_record::refuse_missing(&folders.log, &places)?;
     let places = match places.is_empty() {
         true => vec![make_first(&folders.log)?],
         false => places,
     };
+    log_record::note(&folders.log, &places)?;
     let beginning = Covered { log: identity, position: Position(0), first_sequence: 1 };
     let mut view = View::open(&folders.rows, beginning, cache_bytes)?;
     if let Some(brake) = &brake {
@@ -121,7 +124,8 @@ pub fn adopt(folder: &Path, identity: u64) -> Result<(), StoreError> {
     let beginning = Covered { log: identity, position: Position(0), first_sequence: 1 };
     let mut view = View::open(&folders.rows, beginning, 0)?;
     let covered = view.covered(&folders.rows)?;
-    make_first(&folders.log)?;
+    let first = make_first(&folders.log)?;
+    log_record::note(&folders.log, &[first])?;
     view.apply(&[], Covered { log: identity, ..covered })
 }
 

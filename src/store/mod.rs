@@ -77,7 +77,9 @@ pub type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The LSM refused; every later call is refused too.
-    #[error("the store on disk failed")]
+    #[error(
+        "the store on disk failed; if a file of it is damaged, `anser-tools verify` says which"
+    )]
     Disk(#[source] Box<fjall::Error>),
     /// A row is not what was written there.
     #[error("a row cannot be read: {0}")]
@@ -91,9 +93,9 @@ pub enum StoreError {
         source: Box<fjall::Error>,
     },
     /// The operating system refused the folder itself.
-    #[error("the folder {} cannot be used", folder.display())]
+    #[error("{} cannot be used", folder.display())]
     Folder {
-        /// The folder.
+        /// The folder, or a file in it.
         folder: PathBuf,
         /// What it says.
         source: std::io::Error,
@@ -108,6 +110,23 @@ pub enum StoreError {
         folder: PathBuf,
         /// Which part.
         missing: &'static str,
+    },
+    /// A file of a store is not what was written, or is gone.
+    #[error(
+        "{} is damaged, {why}; nothing was changed: put it back from a copy, or restore a backup",
+        file.display()
+    )]
+    Broken {
+        /// The file.
+        file: PathBuf,
+        /// In what way.
+        why: &'static str,
+    },
+    /// A file in a store's folders is none that a server makes.
+    #[error("{} is no file of the store: move it away", file.display())]
+    Foreign {
+        /// The file.
+        file: PathBuf,
     },
     /// A write to the commit log, or its sync, went wrong.
     #[error(
@@ -138,6 +157,21 @@ pub enum StoreError {
         offset: u64,
         /// The position that should be there.
         missing: u64,
+    },
+    /// A segment is gone, or some of its bytes.
+    #[error(
+        "{} of the commit log is {why}: it may have held what was acked; nothing was changed: put \
+         the data folder back as it was, or remove {} to go on without",
+        segment.display(),
+        record.display()
+    )]
+    LogMissing {
+        /// The file.
+        segment: PathBuf,
+        /// What is the matter with it.
+        why: &'static str,
+        /// Where it is said that there was one.
+        record: PathBuf,
     },
     /// A file among the segments is none of this log.
     #[error(

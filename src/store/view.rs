@@ -36,6 +36,7 @@ mod contents;
 mod contents_tests;
 mod link;
 mod listed;
+mod lists;
 pub mod packs;
 mod table;
 #[cfg(test)]
@@ -91,14 +92,12 @@ impl View {
     fn open_existing(folder: &Path, cache_bytes: u64) -> Result<View, StoreError> {
         refuse_damage(folder)?;
         let braked = Braked::default();
-        let database = open_database(folder, cache_bytes, &braked)?;
+        let told = |error| tell_damage(folder, error);
+        let database = open_database(folder, cache_bytes, &braked).map_err(told)?;
         if !database.keyspace_exists(KEYSPACE) {
             return Err(damaged(folder, "its rows"));
         }
-        let rows = open_rows(&database, folder)?;
-        if contents::are_missing(&rows.tree).map_err(disk)? {
-            return Err(damaged(folder, "what lies apart from its tables"));
-        }
+        let rows = open_rows(&database, folder).map_err(told)?;
         Ok(View::new(rows, database, braked))
     }
 
@@ -134,6 +133,11 @@ impl View {
     pub fn brake(&self, brake: Arc<dyn Brake>) {
         let [tables, contents] = [TABLES, CONTENTS].map(|folder| self.rows.path().join(folder));
         self.braked.set(brake, Folders { tables, contents });
+    }
+
+    /// Files of the store that are not what was written. Reads them all.
+    pub fn changed_files(&self) -> Result<Vec<PathBuf>, StoreError> {
+        lists::changed(&lists::files(self.rows.path())?)
     }
 
     /// How much of the log the rows hold.
@@ -248,9 +252,16 @@ impl View {
         self.checked(outcome)
     }
 
-    /// Keeps the first error in mind for good.
+    /// Keeps the first error in mind for good, but for want of room: then no table was listed, and
+    /// the same may be tried again.
     fn checked<T>(&mut self, outcome: Result<T, StoreError>) -> Result<T, StoreError> {
-        outcome.inspect_err(|_| self.failed = true)
+        let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
+        match outcome {
+            Err(error) if error.io().is_some_and(|it| full.contains(&it.kind())) => {
+                Err(StoreError::NoRoom)
+            }
+            outcome => outcome.inspect_err(|_| self.failed = true),
+        }
     }
 }
 
@@ -413,6 +424,7 @@ fn refuse_damage(folder: &Path) -> Result<(), StoreError> {
         if !keyspaces.join(&name).join("current").is_file() {
             return Err(damaged(folder, "a keyspace's list of tables"));
         }
+        lists::files(&keyspaces.join(&name))?;
         tables += 1;
     }
     let is_there = |name: &str| folder.join(name).is_file();
@@ -422,6 +434,24 @@ fn refuse_damage(folder: &Path) -> Result<(), StoreError> {
         () if journals == 0 => Err(damaged(folder, "its journal")),
         () if tables < 2 => Err(damaged(folder, "its keyspaces")),
         () => Ok(()),
+    }
+}
+
+/// Says which file it is that the LSM cannot open, if there is one.
+fn tell_damage(folder: &Path, error: StoreError) -> StoreError {
+    let changed = || -> Result<Option<PathBuf>, StoreError> {
+        for entry in entries(&folder.join("keyspaces"))? {
+            let (name, _) = entry?;
+            let files = lists::files(&folder.join("keyspaces").join(name))?;
+            if let Some(file) = lists::changed(&files)?.into_iter().next() {
+                return Ok(Some(file));
+            }
+        }
+        Ok(None)
+    };
+    match (&error, changed()) {
+        (StoreError::Open { .. }, Ok(Some(file))) => lists::changed_file(&file),
+        _ => error,
     }
 }
 

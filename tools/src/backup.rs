@@ -15,10 +15,10 @@ mod keep;
 
 use anser::config::reached_at;
 use anser::node::cuts::LIST;
-use anser::node::data_folder::MANIFEST;
-use anser::node::stopped::Stopped;
+use anser::node::data_folder::{DataFolderError, MANIFEST};
+use anser::node::stopped::{Stopped, StoppedError};
 use anser::store::inventory::{Checksum, Inventory, Listed};
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 pub use keep::{Keep, checksum_of, copy};
@@ -138,10 +138,13 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let keep = is_there.then(|| Keep::open_to_write(&arguments.to)).transpose()?;
     let source = match &arguments.data_dir {
         Some(data) => {
-            let stopped = Stopped::open(data).context(
-                "--data-dir is for a server that is stopped; of one that runs give --admin, its \
-                 admin port",
-            )?;
+            let stopped = Stopped::open(data).map_err(|error| match error {
+                StoppedError::DataFolder(DataFolderError::InUse { .. }) => anyhow!(error).context(
+                    "--data-dir is for a server that is stopped; of one that runs give --admin, \
+                     its admin port",
+                ),
+                error => error.into(),
+            })?;
             Source::Stopped(Box::new(stopped))
         }
         None => {

@@ -52,7 +52,12 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         let unfinished = to.with_added_extension("part");
         let cannot = || format!("{} cannot be written", unfinished.display());
         let mut file = File::create(&unfinished).with_context(cannot)?;
-        let totals = export(&stores, &mut file, &bar).with_context(cannot)?;
+        let totals = export(&stores, &mut file, &bar).map_err(|error| {
+            // Nobody takes a part for the whole.
+            let _ = fs::remove_file(&unfinished);
+            // Else it is the folder that cannot be read.
+            if error.is::<io::Error>() { error.context(cannot()) } else { error }
+        })?;
         file.sync_all().with_context(cannot)?;
         fs::rename(&unfinished, to).with_context(cannot)?;
         totals

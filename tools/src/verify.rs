@@ -38,8 +38,18 @@ pub fn run(arguments: &Arguments) -> ExitCode {
 /// Returns the number of findings.
 fn verify(arguments: &Arguments) -> anyhow::Result<u64> {
     let offline = Offline::open(&arguments.data_dir)?;
-    let (mut records, mut gaps) = (0, 0);
+    let (mut records, mut gaps, mut changed) = (0, 0, 0);
     for shard in &offline.shards {
+        // Named first: what cannot be read ends the look at the rows.
+        for file in shard.changed_files()? {
+            changed += 1;
+            println!(
+                "shard {}, {}: expected the bytes that were written, found others: put it back \
+                 from a copy, or restore a backup",
+                shard.shard,
+                file.display()
+            );
+        }
         let (whole, missing) = shard.check_log()?;
         records += whole;
         gaps += missing.len() as u64;
@@ -63,7 +73,7 @@ fn verify(arguments: &Arguments) -> anyhow::Result<u64> {
             println!("{finding}");
         }
     })?;
-    let findings = counts.findings + gaps;
+    let findings = counts.findings + gaps + changed;
     println!(
         "verify: {} shards, {records} log records, {} rows, {} users, {} messages, {} chats, {} \
          waiting, {} between shards: {findings} findings",

@@ -37,7 +37,7 @@ use crate::outcome::{Outcome, Run, Scenario};
 use anyhow::{Context, Result, bail, ensure};
 use disk::Disk;
 use echo::{Signals, echo};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::json;
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -79,6 +79,7 @@ pub struct Limit {
     pub rate: Option<u64>,
     /// Put every message and ack on the disk of this folder before it is passed on.
     #[arg(long, value_name = "DIR")]
+    #[serde(serialize_with = "is_given")]
     pub on_disk: Option<PathBuf>,
     /// How long to measure.
     #[arg(long, default_value_t = 5, value_parser = arguments::positive::<u64>)]
@@ -86,6 +87,11 @@ pub struct Limit {
     /// How long to run before measuring.
     #[arg(long, default_value_t = 0)]
     pub warm_seconds: u64,
+}
+
+/// Which folder it is makes no other load of it.
+fn is_given<S: Serializer>(folder: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
+    folder.is_some().serialize(serializer)
 }
 
 impl Scenario for Limit {

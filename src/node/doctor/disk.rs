@@ -22,10 +22,11 @@ const FREE_MIB_MIN: u64 = 64;
 pub fn examine(folder: &Path) -> Vec<Check> {
     match time_syncs(folder) {
         Err(error) => {
-            let words = format!(
-                "{} cannot be written: {error}; choose another with --data-dir",
-                folder.display()
-            );
+            let advice = match error.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room there",
+                _ => "choose another with --data-dir",
+            };
+            let words = format!("{} cannot be written: {error}; {advice}", folder.display());
             vec![Check::new("data folder", Verdict::Fail, words)]
         }
         Ok(median) => {

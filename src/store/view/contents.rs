@@ -83,21 +83,6 @@ pub(super) fn tables(tree: &AnyTree) -> &Tree {
     }
 }
 
-/// Whether tables speak of contents and there are none: a folder that is missing the LSM takes for
-/// an empty one, which copies leave out.
-pub(super) fn are_missing(tree: &AnyTree) -> lsm_tree::Result<bool> {
-    let version = tree.current_version();
-    if version.blob_files.len() > 0 {
-        return Ok(false);
-    }
-    for table in version.iter_tables() {
-        if table.list_blob_file_references()?.is_some_and(|files| !files.is_empty()) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
 /// The contents that one list of tables speaks of.
 pub(super) struct Contents {
     tree: TreeId,

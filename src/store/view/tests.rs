@@ -48,7 +48,7 @@ pub(crate) fn open_apart(folder: &TempFolder) -> View {
 }
 
 /// Copies a folder as it is at one moment: again, while fjall's threads change it meanwhile.
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     for _ in 0..1_000 {
         let before = files(from).ok();
         let is_copied = copy_once(from, to).is_ok();
@@ -188,6 +188,18 @@ fn a_failed_view_is_failed_for_good() {
     assert!(matches!(view.write(&batch), Err(StoreError::Failed)));
     assert!(matches!(view.sync(), Err(StoreError::Failed)));
     assert_eq!((view.durable(), view.written()), (Position(0), Position(1)));
+}
+
+/// Invariant 4 of store.
+#[test]
+fn want_of_room_passes() {
+    let folder = TempFolder::new();
+    let mut view = View::open(folder.path(), BEGINNING, 1 << 20).expect("ours");
+    let full = || disk(lsm_tree::Error::Io(io::ErrorKind::StorageFull.into()));
+    let failed: Result<(), _> = view.checked(Err(full()));
+    assert!(matches!(failed, Err(StoreError::NoRoom)));
+    put(&mut view, b"a", b"1");
+    assert_eq!(value(&view, b"a"), Some(b"1".to_vec()));
 }
 
 #[test]

@@ -1,0 +1,120 @@
+//! Which files a shard's log has, kept beside it: a segment that is gone, or was cut short, looks
+//! like one that was never made, and may hold what was acked.
+//!
+//! Invariants:
+//! 1. A segment is in the record, on disk, before anything is written to it.
+//! 2. A log that lacks one of its record, or some of its bytes, is refused.
+//!
+//! A folder without a record, of an earlier server or put back from a backup, gets one at its start.
+
+use crate::node::log_files;
+use crate::store::StoreError;
+use crate::store::log::segments::Place;
+use serde::{Deserialize, Serialize};
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// Its name, beside the folder of the log.
+const NAME: &str = "segments.toml";
+const HEAD: &str =
+    "# The files of the commit log beside this and their bytes. The server keeps it.\n";
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Record {
+    segments: Vec<Segment>,
+}
+
+#[derive(Serialize, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+#[serde(deny_unknown_fields)]
+struct Segment {
+    number: u32,
+    bytes: u64,
+}
+
+fn path(log: &Path) -> PathBuf {
+    log.with_file_name(NAME)
+}
+
+/// Refuses a log, in this folder and with these files, that lacks something.
+pub fn refuse_missing(log: &Path, found: &[Place]) -> Result<(), StoreError> {
+    let record = path(log);
+    let text = match fs::read_to_string(&record) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        text => text.map_err(|source| refused(&record, source))?,
+    };
+    let Record { segments } = toml::from_str(&text)
+        .map_err(|_| StoreError::Broken { file: record.clone(), why: "it cannot be read" })?;
+    for Segment { number, bytes } in segments {
+        let place = found.iter().find(|place| place.number == number);
+        let why = match place {
+            None => "missing",
+            Some(place) if place.bytes < bytes => "shorter than it was made",
+            Some(_) => continue,
+        };
+        let segment = log_files::path(log, number);
+        return Err(StoreError::LogMissing { segment, why, record });
+    }
+    Ok(())
+}
+
+/// Records the files that a log has. On disk when this returns.
+pub fn note(log: &Path, places: &[Place]) -> Result<(), StoreError> {
+    let segments = places.iter().map(|&Place { number, bytes }| Segment { number, bytes });
+    let mut record = Record { segments: segments.collect() };
+    record.segments.sort();
+    let words = toml::to_string(&record).expect("numbers are TOML");
+    let (path, text) = (path(log), format!("{HEAD}{words}"));
+    if fs::read_to_string(&path).is_ok_and(|before| before == text) {
+        return Ok(());
+    }
+    replace(&path, &text).map_err(|source| match source.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::NoRoom,
+        _ => refused(&path, source),
+    })
+}
+
+fn replace(path: &Path, text: &str) -> io::Result<()> {
+    let unfinished = path.with_extension("new");
+    let mut file = File::create(&unfinished)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&unfinished, path)?;
+    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+}
+
+fn refused(path: &Path, source: io::Error) -> StoreError {
+    StoreError::Folder { folder: path.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::view::tests::TempFolder;
+
+    const PLACES: [Place; 2] = [Place { number: 0, bytes: 8192 }, Place { number: 1, bytes: 4096 }];
+
+    /// Invariant 2 of node::log_record.
+    #[test]
+    fn a_log_without_one_of_its_files_is_refused_by_name() {
+        let folder = TempFolder::new();
+        let log = folder.path().join("log");
+        fs::create_dir_all(&log).expect("temporary");
+        refuse_missing(&log, &[]).expect("nothing is known of it");
+        note(&log, &PLACES).expect("there is room");
+        refuse_missing(&log, &PLACES).expect("all are there");
+        let more = [PLACES[0], PLACES[1], Place { number: 2, bytes: 4096 }];
+        refuse_missing(&log, &more).expect("one was made and not yet noted");
+        let shorter = [PLACES[0], Place { number: 1, bytes: 2048 }];
+        let cases = [(&PLACES[..1], "missing"), (&PLACES[1..], "missing"), (&shorter, "shorter")];
+        for (found, why) in cases {
+            let refusal = refuse_missing(&log, found).expect_err("it lacks one").to_string();
+            assert!(refusal.contains(why) && refusal.contains(NAME), "{refusal}");
+        }
+        note(&log, &more).expect("there is room");
+        assert!(refuse_missing(&log, &PLACES).is_err());
+        fs::write(path(&log), "segments = 7").expect("temporary");
+        assert!(matches!(refuse_missing(&log, &more), Err(StoreError::Broken { .. })));
+    }
+}

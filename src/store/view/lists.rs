@@ -1,0 +1,295 @@
+//! The LSM's list of its files, looked at before the LSM opens it: it believes what it reads there,
+//! and removes every file that the list does not name.
+//!
+//! Invariants:
+//! 1. A list that is not the one in force, byte for byte, is refused, and nothing is removed.
+//! 2. So is a list that names a file that is not there, and a file that is none of the LSM's.
+//! 3. Each file's checksum is known without opening the LSM: a file with another is told by name.
+//!
+//! `current` names the list in force and has its checksum; tables and contents have numbers for
+//! names (lsm-tree 3.1).
+
+use super::{CONTENTS, TABLES, unreadable};
+use crate::store::StoreError;
+use crate::store::inventory::{Checksum, Summer, checksum};
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Cursor, Read};
+use std::path::{Path, PathBuf};
+
+/// What names the list in force: its number, its checksum, and the kind of that.
+const CURRENT: &str = "current";
+const CURRENT_BYTES: usize = 25;
+/// Bytes read of a file at once.
+const READ_BYTES: usize = 256 * 1024;
+
+/// Files by their paths, each with the checksum of all its bytes.
+pub(super) type Files = BTreeMap<PathBuf, Checksum>;
+
+/// The files of a keyspace that its list names; all of them are there.
+pub(super) fn files(keyspace: &Path) -> Result<Files, StoreError> {
+    let (list, bytes) = in_force(keyspace)?;
+    let unknown = || broken(&list, "it is of another layout than this server reads");
+    let (tables, contents) = named(&bytes).ok_or_else(unknown)?;
+    let mut files = Files::new();
+    for (folder, named) in [(TABLES, tables), (CONTENTS, contents)] {
+        let folder = keyspace.join(folder);
+        refuse_others(&folder)?;
+        files.extend(named.into_iter().map(|(id, sum)| (folder.join(id.to_string()), sum)));
+    }
+    match files.keys().find(|file| !file.is_file()) {
+        Some(missing) => Err(broken(missing, "it is missing")),
+        None => Ok(files),
+    }
+}
+
+/// Those of these files that are not what was written; reads them all.
+pub(super) fn changed(files: &Files) -> Result<Vec<PathBuf>, StoreError> {
+    let mut changed = Vec::new();
+    for (path, expected) in files {
+        if sum_of(path).map_err(|error| unreadable(path, error))? != *expected {
+            changed.push(path.clone());
+        }
+    }
+    Ok(changed)
+}
+
+/// What a file that is not what was written is told as.
+pub(super) fn changed_file(file: &Path) -> StoreError {
+    broken(file, "its bytes are not those that were written")
+}
+
+/// The list in force: where it is, and its bytes.
+fn in_force(keyspace: &Path) -> Result<(PathBuf, Vec<u8>), StoreError> {
+    let current = keyspace.join(CURRENT);
+    let read = |path: &Path| fs::read(path).map_err(|error| unreadable(path, error));
+    let names = read(&current)?;
+    let (Some((number, rest)), CURRENT_BYTES) = (names.split_first_chunk(), names.len()) else {
+        return Err(broken(&current, "it is not as long as it was written"));
+    };
+    let list = keyspace.join(format!("v{}", u64::from_le_bytes(*number)));
+    if !list.is_file() {
+        return Err(broken(&list, "the list of the store's files, it is missing"));
+    }
+    let bytes = read(&list)?;
+    match rest.split_first_chunk() {
+        Some((sum, [0])) if u128::from_le_bytes(*sum) == checksum(&bytes).0 => Ok((list, bytes)),
+        _ => Err(broken(
+            &list,
+            "the list of the store's files, it is not the one that `current` beside it is of",
+        )),
+    }
+}
+
+/// Numbers and checksums of tables, and of contents.
+type Named = (Vec<(u64, Checksum)>, Vec<(u64, Checksum)>);
+
+/// What a list names; `None`: it cannot be read.
+fn named(list: &[u8]) -> Option<Named> {
+    let archive = sfa::Reader::from_reader(&mut Cursor::new(list)).ok()?;
+    let section = |name: &[u8]| {
+        let entry = archive.toc().section(name)?;
+        let begin = usize::try_from(entry.pos()).ok()?;
+        list.get(begin..)?.get(..usize::try_from(entry.len()).ok()?)
+    };
+    let (mut tables, mut contents) = (Vec::new(), Vec::new());
+    let mut bytes = Bytes(section(b"tables")?);
+    for _ in 0..bytes.number::<1>()? {
+        for _ in 0..bytes.number::<1>()? {
+            for _ in 0..bytes.number::<4>()? {
+                tables.push(bytes.file()?);
+                // What is older than what.
+                bytes.number::<8>()?;
+            }
+        }
+    }
+    let mut bytes = Bytes(section(b"blob_files")?);
+    for _ in 0..bytes.number::<4>()? {
+        contents.push(bytes.file()?);
+    }
+    Some((tables, contents))
+}
+
+/// Bytes that are still to be read.
+struct Bytes<'a>(&'a [u8]);
+
+impl Bytes<'_> {
+    /// A number of so many bytes, the lowest first.
+    fn number<const BYTES: usize>(&mut self) -> Option<u128> {
+        let (number, rest) = self.0.split_first_chunk::<BYTES>()?;
+        self.0 = rest;
+        Some(number.iter().rev().fold(0, |number, byte| number << 8 | u128::from(*byte)))
+    }
+
+    /// A file's number, and its checksum of the only kind.
+    fn file(&mut self) -> Option<(u64, Checksum)> {
+        let number = u64::try_from(self.number::<8>()?).ok()?;
+        let is_known = self.number::<1>()? == 0;
+        let sum = self.number::<16>()?;
+        is_known.then_some((number, Checksum(sum)))
+    }
+}
+
+/// The LSM cannot open a store beside files whose names are no numbers.
+fn refuse_others(folder: &Path) -> Result<(), StoreError> {
+    let entries = match fs::read_dir(folder) {
+        // A store may have nothing apart from its tables.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(|error| unreadable(folder, error))?,
+    };
+    for entry in entries {
+        let entry = entry.map_err(|error| unreadable(folder, error))?;
+        let is_number = entry.file_name().to_string_lossy().parse::<u64>().is_ok();
+        if !is_number || !entry.path().is_file() {
+            return Err(StoreError::Foreign { file: entry.path() });
+        }
+    }
+    Ok(())
+}
+
+fn sum_of(path: &Path) -> io::Result<Checksum> {
+    let (mut file, mut bytes, mut summer) =
+        (File::open(path)?, vec![0; READ_BYTES], Summer::default());
+    loop {
+        match file.read(&mut bytes)? {
+            0 => return Ok(summer.sum()),
+            length => summer.add(&bytes[..length]),
+        }
+    }
+}
+
+fn broken(file: &Path, why: &'static str) -> StoreError {
+    StoreError::Broken { file: file.to_owned(), why }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Store;
+    use crate::store::tests::put;
+    use crate::store::view::View;
+    use crate::store::view::tests::{BEGINNING, TempFolder, copy, open_apart};
+
+    /// A store with tables and contents, closed.
+    fn store() -> TempFolder {
+        let folder = TempFolder::new();
+        let mut view = open_apart(&folder);
+        for (key, byte) in [(b"a", 1), (b"b", 2), (b"c", 3)] {
+            put(&mut view, key, &[byte; 5_000]);
+        }
+        drop(view);
+        folder
+    }
+
+    fn keyspace(folder: &TempFolder) -> PathBuf {
+        folder.path().join("keyspaces/1")
+    }
+
+    /// All files of a folder and their bytes, but the lock.
+    fn all(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+        let mut all = BTreeMap::new();
+        for entry in fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            match path.is_dir() {
+                true => all.extend(self::all(&path)),
+                false => drop(all.insert(path.clone(), fs::read(&path).expect("a file"))),
+            }
+        }
+        all
+    }
+
+    /// What opening says of a copy that was changed. Nothing else may have changed.
+    fn refusal(of: &TempFolder, change: impl FnOnce(&Path)) -> StoreError {
+        let folder = TempFolder::new();
+        copy(of.path(), folder.path());
+        change(&keyspace(&folder));
+        let before = all(folder.path());
+        let opened = View::open_to_read(folder.path(), 0).err();
+        let refusal = opened.expect("it is damaged");
+        assert!(all(folder.path()) == before, "nothing was changed: {refusal}");
+        refusal
+    }
+
+    fn flip(path: &Path, at: usize) {
+        let mut bytes = fs::read(path).expect("a file");
+        bytes[at] ^= 1;
+        fs::write(path, bytes).expect("it is ours");
+    }
+
+    fn list(keyspace: &Path) -> PathBuf {
+        in_force(keyspace).expect("it is well").0
+    }
+
+    /// Invariant 1 of store::view::lists.
+    #[test]
+    fn a_list_with_any_other_byte_is_refused_and_nothing_is_removed() {
+        let store = store();
+        let list = list(&keyspace(&store));
+        let name = list.file_name().expect("it has one").to_owned();
+        // Every part of it has a byte among these.
+        for at in (0..fs::read(&list).expect("a file").len()).step_by(11) {
+            let refusal = refusal(&store, |keyspace| flip(&keyspace.join(&name), at));
+            assert!(matches!(refusal, StoreError::Broken { .. }), "byte {at}: {refusal}");
+        }
+        for at in 0..CURRENT_BYTES {
+            let refusal = refusal(&store, |keyspace| flip(&keyspace.join(CURRENT), at));
+            assert!(matches!(refusal, StoreError::Broken { .. }), "byte {at}: {refusal}");
+        }
+        let shorter = refusal(&store, |keyspace| {
+            let current = keyspace.join(CURRENT);
+            let bytes = fs::read(&current).expect("a file");
+            fs::write(current, &bytes[..CURRENT_BYTES - 1]).expect("it is ours");
+        });
+        assert!(matches!(shorter, StoreError::Broken { .. }), "{shorter}");
+        let gone = refusal(&store, |keyspace| {
+            fs::remove_file(keyspace.join(&name)).expect("it was there");
+        });
+        assert!(gone.to_string().contains("missing"), "{gone}");
+    }
+
+    /// Invariant 2 of store::view::lists.
+    #[test]
+    fn a_file_that_is_missing_or_foreign_is_told_by_its_name() {
+        let store = store();
+        let files = files(&keyspace(&store)).expect("all are there");
+        for file in files.keys() {
+            let relative = file.strip_prefix(keyspace(&store)).expect("it is in there");
+            let refusal = refusal(&store, |keyspace| {
+                fs::remove_file(keyspace.join(relative)).expect("it was there");
+            });
+            let words = refusal.to_string();
+            assert!(words.contains(&*relative.to_string_lossy()), "{words}");
+        }
+        for folder in [TABLES, CONTENTS] {
+            let refusal = refusal(&store, |keyspace| {
+                fs::write(keyspace.join(folder).join("junk"), "?").expect("it is ours");
+            });
+            assert!(matches!(refusal, StoreError::Foreign { .. }), "{refusal}");
+        }
+    }
+
+    /// Invariant 3 of store::view::lists.
+    #[test]
+    fn a_file_with_another_byte_is_told_by_its_name() {
+        let store = store();
+        let files = files(&keyspace(&store)).expect("all are there");
+        assert!(files.keys().any(|file| file.parent().is_some_and(|it| it.ends_with(CONTENTS))));
+        assert_eq!(changed(&files).expect("they can be read"), Vec::<PathBuf>::new());
+        for file in files.keys() {
+            flip(file, 20);
+            assert_eq!(changed(&files).expect("they can be read"), [file.clone()]);
+            flip(file, 20);
+        }
+        // What the LSM itself refuses without a word gets one.
+        let table = files.keys().find(|file| file.parent().is_some_and(|it| it.ends_with(TABLES)));
+        let relative = table.expect("a table").strip_prefix(keyspace(&store)).expect("in there");
+        let refusal = refusal(&store, |keyspace| {
+            let bytes = fs::read(keyspace.join(relative)).expect("a file");
+            fs::write(keyspace.join(relative), &bytes[..bytes.len() / 2]).expect("it is ours");
+        });
+        let words = refusal.to_string();
+        assert!(words.contains(&*relative.to_string_lossy()), "{words}");
+        let view = View::open(store.path(), BEGINNING, 0).expect("it is whole again");
+        assert!(view.get(b"a", |value| value == [1; 5_000]).expect("it is there") == Some(true));
+    }
+}
