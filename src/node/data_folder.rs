@@ -414,6 +414,19 @@ mod tests {
         open(&folder, None).expect("they were put back");
     }
 
+    /// Invariant 4 of node::data_folder.
+    #[test]
+    fn a_manifest_of_fewer_shards_than_there_are_is_refused() {
+        let folder = TempFolder::new();
+        let manifest = open(&folder, Some(2)).expect("new");
+        let beyond = home(folder.path(), &manifest, crate::ids::ShardId(2));
+        fs::create_dir_all(&beyond).expect("temporary");
+        let refusal = open(&folder, None).expect_err("it is of nobody").to_string();
+        assert!(refusal.contains(&beyond.display().to_string()), "{refusal}");
+        fs::remove_dir(&beyond).expect("temporary");
+        open(&folder, None).expect("all are known");
+    }
+
     #[test]
     fn a_count_that_cannot_be_makes_nothing() {
         let folder = TempFolder::new();

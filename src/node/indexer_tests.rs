@@ -216,6 +216,27 @@ fn what_finds_no_room_waits_until_there_is() {
     assert!(!indexer.charges[0].wants_segment);
 }
 
+/// Invariant 1 of node::log_record.
+#[test]
+fn a_segment_is_in_the_record_when_the_shard_hears_of_it() {
+    let folder = TempFolder::new();
+    let (mut indexer, [heard, _]) = indexer();
+    drop(indexer.open(ShardId(0), &opening(&folder)).expect("ours"));
+    indexer.make_segment(ShardId(0));
+    assert_eq!(words(&heard), [("made", 0)]);
+    drop(indexer);
+    let open = || recover::open(folder.path(), 7, Durability::Sync, 1 << 20).map(drop);
+    for number in [1, 0] {
+        let segment = log_files::path(&folder.path().join("log"), number);
+        let aside = folder.path().join("aside");
+        fs::rename(&segment, &aside).expect("it was made");
+        let refusal = open().expect_err("it may have held something").to_string();
+        assert!(refusal.contains(&segment.display().to_string()), "{refusal}");
+        fs::rename(&aside, &segment).expect("temporary");
+    }
+    open().expect("all are there");
+}
+
 /// Invariant 5 of node::indexer.
 #[test]
 fn after_an_error_nothing_more_of_that_shard_is_applied_and_it_is_told() {
