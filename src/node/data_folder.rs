@@ -178,7 +178,7 @@ fn sync_folders(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// Refuses a folder with a shard more than it says, and one that had all of its shards and lacks one.
+/// Refuses a folder with a shard more than it says, and one that had all of them and lacks one.
 fn refuse_missing(folder: &Path, manifest: &Manifest) -> Result<(), DataFolderError> {
     let shards = manifest.shards;
     let beyond = home(folder, manifest, crate::ids::ShardId(shards));

@@ -5,7 +5,8 @@
 //! 1. A segment is in the record, on disk, before anything is written to it.
 //! 2. A log that lacks one of its record, or some of its bytes, is refused.
 //!
-//! A folder without a record, of an earlier server or put back from a backup, gets one at its start.
+//! A folder without a record, of an earlier server or put back from a backup, gets one when it
+//! is started.
 
 use crate::node::log_files;
 use crate::store::StoreError;

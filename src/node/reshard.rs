@@ -298,7 +298,7 @@ impl Writing {
         if self.gathered_bytes >= RESHARD_BYTES_MAX { self.write_out_largest() } else { Ok(()) }
     }
 
-    /// Makes room by one table, the largest that can be made now: of many shards all would be small.
+    /// Makes room by one table, the largest there can be: of many shards all would be small.
     fn write_out_largest(&mut self) -> Result<(), ReshardError> {
         let sizes = self.batches.iter().map(Batch::size).zip(0..);
         let (size, largest) = sizes.max().expect("there is a shard");

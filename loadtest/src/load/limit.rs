@@ -74,7 +74,8 @@ pub struct Limit {
     /// Messages in flight in each pair, or calls.
     #[arg(long, default_value_t = 16, value_parser = arguments::positive::<u64>)]
     pub window: u64,
-    /// Messages a second, of all together, instead of so many in flight: how late they are at least.
+    /// Messages a second, of all together, instead of so many in flight: how late they are at
+    /// least.
     #[arg(long, conflicts_with = "window", value_parser = arguments::up_to::<10_000_000>)]
     pub rate: Option<u64>,
     /// Put every message and ack on the disk of this folder before it is passed on.

@@ -23,8 +23,8 @@ pub struct Signals {
     pub ends: AtomicBool,
 }
 
-/// Sends everything on until it is over, after it is on the disk if there is one; gives the share of
-/// a core that it took while that counted.
+/// Sends everything on until it is over, once it is on the disk if there is one; gives the share
+/// of a core that it took while that counted.
 ///
 /// # Errors
 /// Those of the ring and of the disk.

@@ -1,7 +1,7 @@
 //! The load: what it throws at the echo must come back, every byte of it.
 //!
-//! With a window each that is caught is followed by one of one's own; with a rate each has its time,
-//! whatever the echo does, and its latency counts from then, as in `open`.
+//! With a window each that is caught is followed by one of one's own; with a rate each has its
+//! time, whatever the echo does, and its latency counts from then, as in `open`.
 
 use super::echo::thread_seconds;
 use super::frames::{self, Cutter, Frames};
