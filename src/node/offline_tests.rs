@@ -62,6 +62,41 @@ fn rows_of_the_tables_and_of_the_log_are_read_and_nothing_is_changed() {
 }
 
 #[test]
+fn a_table_that_is_not_what_was_written_is_told_by_its_name() {
+    let folder = TempFolder::new();
+    let mut shard = opened(&folder);
+    for from in [0, 10] {
+        turns(&mut shard, from..from + 10);
+        shard.index();
+    }
+    drop(shard);
+    let tables = folder.path().join("rows/keyspaces/1/tables");
+    let mut numbers: Vec<u64> = fs::read_dir(&tables)
+        .expect("they were made")
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect();
+    numbers.sort();
+    let [.., older, newest] = numbers[..] else { panic!("two tables, not {numbers:?}") };
+    let flip = |number: u64| {
+        let path = tables.join(number.to_string());
+        let mut bytes = fs::read(&path).expect("ours");
+        bytes[30] ^= 1;
+        fs::write(&path, bytes).expect("ours");
+        path
+    };
+    let open = || OfflineShard::open(ShardId(0), folder.path());
+    let changed = || open().expect("it opens").changed_files().expect("they can be read");
+    assert_eq!(changed(), [] as [PathBuf; 0]);
+    let table = flip(older);
+    assert_eq!(changed(), std::slice::from_ref(&table));
+    flip(older);
+    // This one says how much of the log there is: without it nothing opens.
+    let table = flip(newest);
+    let refusal = open().err().expect("it cannot be read").to_string();
+    assert!(refusal.contains(&table.display().to_string()), "{refusal}");
+}
+
+#[test]
 fn records_are_found_by_their_position_and_missing_ones_are_named() {
     let folder = TempFolder::new();
     let mut shard = opened(&folder);

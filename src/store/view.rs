@@ -140,9 +140,19 @@ impl View {
         lists::changed(&lists::files(self.rows.path())?)
     }
 
+    /// Says which file it is that cannot be read, if there is one.
+    fn name(&self, error: StoreError) -> StoreError {
+        let changed = || self.changed_files().ok()?.into_iter().next();
+        match error {
+            StoreError::Disk(_) => changed().map_or(error, |file| lists::changed_file(&file)),
+            error => error,
+        }
+    }
+
     /// How much of the log the rows hold.
     pub fn covered(&self, folder: &Path) -> Result<Covered, StoreError> {
-        let covered = self.get(COVERED_KEY, Covered::parse)?.flatten();
+        let covered = self.get(COVERED_KEY, Covered::parse).map_err(|error| self.name(error))?;
+        let covered = covered.flatten();
         covered.ok_or_else(|| damaged(folder, "the word how much of the log it holds"))
     }
 
@@ -449,9 +459,11 @@ fn tell_damage(folder: &Path, error: StoreError) -> StoreError {
         }
         Ok(None)
     };
-    match (&error, changed()) {
-        (StoreError::Open { .. }, Ok(Some(file))) => lists::changed_file(&file),
-        _ => error,
+    match error {
+        StoreError::Open { .. } => {
+            changed().ok().flatten().map_or(error, |it| lists::changed_file(&it))
+        }
+        error => error,
     }
 }
 
