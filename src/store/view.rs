@@ -49,6 +49,8 @@ use packs::Numbered;
 use tiers::{Lane, Levels, Step};
 
 const KEYSPACE: &str = "rows";
+/// Where keyspaces are, by their numbers.
+const KEYSPACES: &str = "keyspaces";
 /// Where a keyspace has its tables.
 const TABLES: &str = "tables";
 /// Where it has what lies apart from them.
@@ -92,7 +94,7 @@ impl View {
     fn open_existing(folder: &Path, cache_bytes: u64) -> Result<View, StoreError> {
         refuse_damage(folder)?;
         let braked = Braked::default();
-        let told = |error| tell_damage(folder, error);
+        let told = |error| lists::tell(folder, error);
         let database = open_database(folder, cache_bytes, &braked).map_err(told)?;
         if !database.keyspace_exists(KEYSPACE) {
             return Err(damaged(folder, "its rows"));
@@ -140,18 +142,10 @@ impl View {
         lists::changed(&lists::files(self.rows.path())?)
     }
 
-    /// Says which file it is that cannot be read, if there is one.
-    fn name(&self, error: StoreError) -> StoreError {
-        let changed = || self.changed_files().ok()?.into_iter().next();
-        match error {
-            StoreError::Disk(_) => changed().map_or(error, |file| lists::changed_file(&file)),
-            error => error,
-        }
-    }
-
     /// How much of the log the rows hold.
     pub fn covered(&self, folder: &Path) -> Result<Covered, StoreError> {
-        let covered = self.get(COVERED_KEY, Covered::parse).map_err(|error| self.name(error))?;
+        let covered =
+            self.get(COVERED_KEY, Covered::parse).map_err(|error| lists::tell(folder, error))?;
         let covered = covered.flatten();
         covered.ok_or_else(|| damaged(folder, "the word how much of the log it holds"))
     }
@@ -424,7 +418,7 @@ fn refuse_damage(folder: &Path) -> Result<(), StoreError> {
             journals += 1;
         }
     }
-    let keyspaces = folder.join("keyspaces");
+    let keyspaces = folder.join(KEYSPACES);
     let mut tables = 0;
     for entry in entries(&keyspaces)? {
         let (name, is_file) = entry?;
@@ -444,26 +438,6 @@ fn refuse_damage(folder: &Path) -> Result<(), StoreError> {
         () if journals == 0 => Err(damaged(folder, "its journal")),
         () if tables < 2 => Err(damaged(folder, "its keyspaces")),
         () => Ok(()),
-    }
-}
-
-/// Says which file it is that the LSM cannot open, if there is one.
-fn tell_damage(folder: &Path, error: StoreError) -> StoreError {
-    let changed = || -> Result<Option<PathBuf>, StoreError> {
-        for entry in entries(&folder.join("keyspaces"))? {
-            let (name, _) = entry?;
-            let files = lists::files(&folder.join("keyspaces").join(name))?;
-            if let Some(file) = lists::changed(&files)?.into_iter().next() {
-                return Ok(Some(file));
-            }
-        }
-        Ok(None)
-    };
-    match error {
-        StoreError::Open { .. } => {
-            changed().ok().flatten().map_or(error, |it| lists::changed_file(&it))
-        }
-        error => error,
     }
 }
 

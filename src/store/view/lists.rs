@@ -9,7 +9,7 @@
 //! `current` names the list in force and has its checksum; tables and contents have numbers for
 //! names (lsm-tree 3.1).
 
-use super::{CONTENTS, TABLES, unreadable};
+use super::{CONTENTS, KEYSPACES, TABLES, entries, unreadable};
 use crate::store::StoreError;
 use crate::store::inventory::{Checksum, Summer, checksum};
 use std::collections::BTreeMap;
@@ -54,9 +54,26 @@ pub(super) fn changed(files: &Files) -> Result<Vec<PathBuf>, StoreError> {
     Ok(changed)
 }
 
-/// What a file that is not what was written is told as.
-pub(super) fn changed_file(file: &Path) -> StoreError {
-    broken(file, "its bytes are not those that were written")
+/// An error of the LSM over this folder: in its place, which file is not what was written, if one
+/// is. Reads all files then.
+pub(super) fn tell(folder: &Path, error: StoreError) -> StoreError {
+    let changed = || -> Result<Option<PathBuf>, StoreError> {
+        let keyspaces = folder.join(KEYSPACES);
+        for entry in entries(&keyspaces)? {
+            let (name, _) = entry?;
+            if let Some(file) = changed(&files(&keyspaces.join(name))?)?.into_iter().next() {
+                return Ok(Some(file));
+            }
+        }
+        Ok(None)
+    };
+    let why = "its bytes are not those that were written";
+    match error {
+        StoreError::Open { .. } | StoreError::Disk(_) => {
+            changed().ok().flatten().map_or(error, |file| broken(&file, why))
+        }
+        error => error,
+    }
 }
 
 /// The list in force: where it is, and its bytes.
