@@ -62,14 +62,21 @@ fn verify(data: &Path) {
     assert_eq!(done.code, Some(0), "{}", done.said);
 }
 
-#[test]
-fn a_full_disk_refuses_what_is_new_and_all_goes_on_when_there_is_room() {
+/// A server of so many shards on a disk of its own, if this machine can make one.
+fn served(shards: u16) -> Option<(Disk, Server)> {
     if let Some(missing) = Disk::is_missing() {
-        return eprintln!("SKIPPED the full disk: this machine lacks {missing}");
+        eprintln!("SKIPPED the full disk: this machine lacks {missing}");
+        return None;
     }
     let disk = Disk::make(None, 1024 * MIB).expect("root may mount");
     let folder = Folder::with_data(disk.folder().join("data"));
-    let server = Setup::shards(2).start_in(folder);
+    let server = Setup::shards(shards).start_in(folder);
+    Some((disk, server))
+}
+
+#[test]
+fn a_full_disk_refuses_what_is_new_and_all_goes_on_when_there_is_room() {
+    let Some((disk, server)) = served(2) else { return };
     let world = World::on(&server, "full");
     let (anna, bo) = world.pair(Pair::Apart);
     let mut client = world.connect(anna);
@@ -132,12 +139,7 @@ fn a_full_disk_refuses_what_is_new_and_all_goes_on_when_there_is_room() {
 
 #[test]
 fn a_disk_that_somebody_fills_while_tables_are_made_stops_nothing() {
-    if let Some(missing) = Disk::is_missing() {
-        return eprintln!("SKIPPED the full disk: this machine lacks {missing}");
-    }
-    let disk = Disk::make(None, 1024 * MIB).expect("root may mount");
-    let folder = Folder::with_data(disk.folder().join("data"));
-    let server = Setup::shards(1).start_in(folder);
+    let Some((disk, server)) = served(1) else { return };
     let world = World::on(&server, "filled");
     let (anna, bo) = world.pair(Pair::Apart);
     let mut client = world.connect(anna);

@@ -6,7 +6,8 @@
 //! 2. The manifest is there whole or not at all.
 //! 3. A folder that is not ours is left as it was found.
 //! 4. Once all shards of a folder were made it says so, on disk before anybody is served. From then
-//!    on one that is missing is never made anew, empty: the folder is refused.
+//!    on one that is missing is never made anew, empty: the folder is refused, and so it is with
+//!    one more than the manifest knows.
 //!
 //! Left to others: what the manifest means (`store::manifest`), the rows (`store::view`).
 
@@ -308,7 +309,7 @@ fn lock(folder: &Path) -> Result<FolderLock, DataFolderError> {
 }
 
 /// Writes a file under another name, syncs it, and only then gives it its name.
-fn write_whole(folder: &Path, name: &str, text: &str) -> io::Result<()> {
+pub(super) fn write_whole(folder: &Path, name: &str, text: &str) -> io::Result<()> {
     let unfinished = folder.join(format!("{name}{UNFINISHED}"));
     let mut file = File::create(&unfinished)?;
     file.write_all(text.as_bytes())?;

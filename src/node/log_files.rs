@@ -9,9 +9,9 @@
 
 use crate::node::disk_cache;
 use crate::node::ring::Ends;
-use crate::store::StoreError;
 use crate::store::aligned::{AlignedBuffer, BLOCK_BYTES};
 use crate::store::log::segments::Place;
+use crate::store::{StoreError, is_want_of_room};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -141,9 +141,9 @@ pub fn make(folder: &Path, number: u32, bytes: u64) -> Result<OwnedFd, StoreErro
     make().map_err(|source| {
         // What is left there is removed at the next start.
         let _ = fs::remove_file(&unfinished);
-        match source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::NoRoom,
-            _ => StoreError::Log { segment: segment.clone(), source },
+        match is_want_of_room(&source) {
+            true => StoreError::NoRoom,
+            false => StoreError::Log { segment: segment.clone(), source },
         }
     })
 }

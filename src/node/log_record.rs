@@ -8,12 +8,13 @@
 //! A folder without a record, of an earlier server or put back from a backup, gets one when it
 //! is started.
 
+use crate::node::data_folder::write_whole;
 use crate::node::log_files;
-use crate::store::StoreError;
 use crate::store::log::segments::Place;
+use crate::store::{StoreError, is_want_of_room};
 use serde::{Deserialize, Serialize};
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// Its name, beside the folder of the log.
@@ -70,19 +71,11 @@ pub fn note(log: &Path, places: &[Place]) -> Result<(), StoreError> {
     if fs::read_to_string(&path).is_ok_and(|before| before == text) {
         return Ok(());
     }
-    replace(&path, &text).map_err(|source| match source.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::NoRoom,
-        _ => refused(&path, source),
+    let shard = path.parent().expect("a log is in the folder of its shard");
+    write_whole(shard, NAME, &text).map_err(|source| match is_want_of_room(&source) {
+        true => StoreError::NoRoom,
+        false => refused(&path, source),
     })
-}
-
-fn replace(path: &Path, text: &str) -> io::Result<()> {
-    let unfinished = path.with_extension("new");
-    let mut file = File::create(&unfinished)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&unfinished, path)?;
-    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
 fn refused(path: &Path, source: io::Error) -> StoreError {

@@ -15,9 +15,9 @@ use crate::ids::ShardId;
 use crate::limits::{DISK_MARGIN_BYTES, MERGE_RETRY_MS};
 use crate::node::pace::ShardPace;
 use crate::node::room::Room;
-use crate::store::StoreError;
 use crate::store::view::View;
 use crate::store::view::tiers::{Lane, Levels, Step};
+use crate::store::{StoreError, is_want_of_room};
 use rustix::io::Errno;
 use std::io;
 use std::sync::atomic::AtomicBool;
@@ -176,8 +176,9 @@ impl Shared {
 
 /// It was for want of something of which there is more another time.
 fn passes(error: &StoreError) -> bool {
-    let errno = StoreError::io(error).and_then(Errno::from_io_error);
-    matches!(errno, Some(Errno::MFILE | Errno::NFILE | Errno::NOSPC | Errno::DQUOT))
+    let Some(error) = StoreError::io(error) else { return false };
+    let is_out_of_files = matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE));
+    is_out_of_files || is_want_of_room(error)
 }
 
 #[cfg(test)]

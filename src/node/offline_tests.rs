@@ -5,23 +5,9 @@ use crate::node::data_folder::{Shards, open_or_create};
 use crate::node::recover::tests::{Shard, opened};
 use crate::store::Direction;
 use crate::store::aligned::BLOCK_BYTES;
-use crate::store::view::tests::TempFolder;
-use std::collections::BTreeMap;
+use crate::store::view::tests::{TempFolder, bytes_of, flip};
 use std::fs;
 use std::os::unix::fs::FileExt;
-
-fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let mut found = BTreeMap::new();
-    for entry in fs::read_dir(folder).expect("ours") {
-        let path = entry.expect("ours").path();
-        if path.is_dir() {
-            found.extend(files(&path));
-        } else {
-            found.insert(path.clone(), fs::read(&path).expect("ours"));
-        }
-    }
-    found
-}
 
 fn turns(shard: &mut Shard, numbers: std::ops::Range<u32>) {
     numbers.for_each(|number| shard.turn(number));
@@ -36,7 +22,7 @@ fn rows_of_the_tables_and_of_the_log_are_read_and_nothing_is_changed() {
     shard.index();
     turns(&mut shard, 10..25);
     drop(shard);
-    let before = files(folder.path());
+    let before = bytes_of(folder.path());
     let shard = OfflineShard::open(ShardId(0), folder.path()).expect("whole");
     assert_eq!((shard.covered.position, shard.last), (Position(10), Position(25)));
     let mut keys = Vec::new();
@@ -51,7 +37,7 @@ fn rows_of_the_tables_and_of_the_log_are_read_and_nothing_is_changed() {
     assert_eq!(last, Some(24_u32.to_le_bytes().to_vec()), "the newest value");
     drop(shard);
     // fjall removes lists of tables that are not in force, as every opening does.
-    let after = files(folder.path());
+    let after = bytes_of(folder.path());
     let other = after.iter().filter(|(path, bytes)| before.get(*path) != Some(*bytes));
     assert_eq!(other.map(|(path, _)| path).collect::<Vec<_>>(), [] as [&PathBuf; 0]);
     let name = |path: &PathBuf| path.file_name().map(|name| name.to_string_lossy().into_owned());
@@ -77,23 +63,17 @@ fn a_table_that_is_not_what_was_written_is_told_by_its_name() {
         .collect();
     numbers.sort();
     let [.., older, newest] = numbers[..] else { panic!("two tables, not {numbers:?}") };
-    let flip = |number: u64| {
-        let path = tables.join(number.to_string());
-        let mut bytes = fs::read(&path).expect("ours");
-        bytes[30] ^= 1;
-        fs::write(&path, bytes).expect("ours");
-        path
-    };
+    let [older, newest] = [older, newest].map(|number| tables.join(number.to_string()));
     let open = || OfflineShard::open(ShardId(0), folder.path());
     let changed = || open().expect("it opens").changed_files().expect("they can be read");
     assert_eq!(changed(), [] as [PathBuf; 0]);
-    let table = flip(older);
-    assert_eq!(changed(), std::slice::from_ref(&table));
-    flip(older);
+    flip(&older, 30);
+    assert_eq!(changed(), std::slice::from_ref(&older));
+    flip(&older, 30);
     // This one says how much of the log there is: without it nothing opens.
-    let table = flip(newest);
+    flip(&newest, 30);
     let refusal = open().err().expect("it cannot be read").to_string();
-    assert!(refusal.contains(&table.display().to_string()), "{refusal}");
+    assert!(refusal.contains(&newest.display().to_string()), "{refusal}");
 }
 
 #[test]

@@ -213,6 +213,12 @@ impl StoreError {
     }
 }
 
+/// There was too little room on the disk, or for its user: that passes.
+pub fn is_want_of_room(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded)
+}
+
 /// Rows of one shard: [`logged::LoggedStore`] over [`view::View`] on disk, or
 /// [`memory::MemoryStore`].
 pub trait Store {

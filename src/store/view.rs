@@ -12,6 +12,7 @@
 //! Left to others: the lock on the data folder (`node::data_folder`), what makes a turn durable
 //! (`log`), when to apply and sync (`node::indexer`).
 
+use super::is_want_of_room;
 use super::log::format::{COVERED_KEY, Covered};
 use super::overlay::chunk::Chunk;
 use super::overlay::lasting::lasting;
@@ -139,7 +140,7 @@ impl View {
 
     /// Files of the store that are not what was written. Reads them all.
     pub fn changed_files(&self) -> Result<Vec<PathBuf>, StoreError> {
-        lists::changed(&lists::files(self.rows.path())?)
+        lists::changed(lists::files(self.rows.path())?).collect()
     }
 
     /// How much of the log the rows hold.
@@ -259,11 +260,8 @@ impl View {
     /// Keeps the first error in mind for good, but for want of room: then no table was listed, and
     /// the same may be tried again.
     fn checked<T>(&mut self, outcome: Result<T, StoreError>) -> Result<T, StoreError> {
-        let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
         match outcome {
-            Err(error) if error.io().is_some_and(|it| full.contains(&it.kind())) => {
-                Err(StoreError::NoRoom)
-            }
+            Err(error) if error.io().is_some_and(is_want_of_room) => Err(StoreError::NoRoom),
             outcome => outcome.inspect_err(|_| self.failed = true),
         }
     }

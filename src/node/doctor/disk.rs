@@ -2,6 +2,7 @@
 
 use super::{Check, Verdict};
 use crate::node::log_files::{Directness, directness};
+use crate::store::is_want_of_room;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -22,9 +23,9 @@ const FREE_MIB_MIN: u64 = 64;
 pub fn examine(folder: &Path) -> Vec<Check> {
     match time_syncs(folder) {
         Err(error) => {
-            let advice = match error.kind() {
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room there",
-                _ => "choose another with --data-dir",
+            let advice = match is_want_of_room(&error) {
+                true => "make room there",
+                false => "choose another with --data-dir",
             };
             let words = format!("{} cannot be written: {error}; {advice}", folder.display());
             vec![Check::new("data folder", Verdict::Fail, words)]

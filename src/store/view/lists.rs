@@ -12,7 +12,7 @@
 use super::{CONTENTS, KEYSPACES, TABLES, entries, unreadable};
 use crate::store::StoreError;
 use crate::store::inventory::{Checksum, Summer, checksum};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Cursor, Read};
 use std::path::{Path, PathBuf};
@@ -34,35 +34,36 @@ pub(super) fn files(keyspace: &Path) -> Result<Files, StoreError> {
     let mut files = Files::new();
     for (folder, named) in [(TABLES, tables), (CONTENTS, contents)] {
         let folder = keyspace.join(folder);
-        refuse_others(&folder)?;
-        files.extend(named.into_iter().map(|(id, sum)| (folder.join(id.to_string()), sum)));
-    }
-    match files.keys().find(|file| !file.is_file()) {
-        Some(missing) => Err(broken(missing, "it is missing")),
-        None => Ok(files),
-    }
-}
-
-/// Those of these files that are not what was written; reads them all.
-pub(super) fn changed(files: &Files) -> Result<Vec<PathBuf>, StoreError> {
-    let mut changed = Vec::new();
-    for (path, expected) in files {
-        if sum_of(path).map_err(|error| unreadable(path, error))? != *expected {
-            changed.push(path.clone());
+        let there = numbers(&folder)?;
+        for (number, sum) in named {
+            let file = folder.join(number.to_string());
+            if !there.contains(&number) {
+                return Err(broken(&file, "it is missing"));
+            }
+            files.insert(file, sum);
         }
     }
-    Ok(changed)
+    Ok(files)
+}
+
+/// Those of these files that are not what was written, each read when it is its turn.
+pub(super) fn changed(files: Files) -> impl Iterator<Item = Result<PathBuf, StoreError>> {
+    files.into_iter().filter_map(|(path, expected)| match sum_of(&path) {
+        Ok(sum) if sum == expected => None,
+        Ok(_) => Some(Ok(path)),
+        Err(error) => Some(Err(unreadable(&path, error))),
+    })
 }
 
 /// An error of the LSM over this folder: in its place, which file is not what was written, if one
-/// is. Reads all files then.
+/// is. Reads files until it is found.
 pub(super) fn tell(folder: &Path, error: StoreError) -> StoreError {
     let changed = || -> Result<Option<PathBuf>, StoreError> {
         let keyspaces = folder.join(KEYSPACES);
         for entry in entries(&keyspaces)? {
             let (name, _) = entry?;
-            if let Some(file) = changed(&files(&keyspaces.join(name))?)?.into_iter().next() {
-                return Ok(Some(file));
+            if let Some(file) = changed(files(&keyspaces.join(name))?).next() {
+                return file.map(Some);
             }
         }
         Ok(None)
@@ -147,21 +148,18 @@ impl Bytes<'_> {
     }
 }
 
-/// The LSM cannot open a store beside files whose names are no numbers.
-fn refuse_others(folder: &Path) -> Result<(), StoreError> {
-    let entries = match fs::read_dir(folder) {
-        // A store may have nothing apart from its tables.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        entries => entries.map_err(|error| unreadable(folder, error))?,
-    };
-    for entry in entries {
-        let entry = entry.map_err(|error| unreadable(folder, error))?;
-        let is_number = entry.file_name().to_string_lossy().parse::<u64>().is_ok();
-        if !is_number || !entry.path().is_file() {
-            return Err(StoreError::Foreign { file: entry.path() });
-        }
+/// The files of a folder by their numbers. The LSM cannot open a store beside any other.
+fn numbers(folder: &Path) -> Result<BTreeSet<u64>, StoreError> {
+    // A store may have nothing apart from its tables.
+    if !folder.is_dir() {
+        return Ok(BTreeSet::new());
     }
-    Ok(())
+    let number = |entry: Result<(String, bool), StoreError>| {
+        let (name, is_file) = entry?;
+        let number = name.parse().ok().filter(|_| is_file);
+        number.ok_or_else(|| StoreError::Foreign { file: folder.join(name) })
+    };
+    entries(folder)?.map(number).collect()
 }
 
 fn sum_of(path: &Path) -> io::Result<Checksum> {
@@ -185,7 +183,7 @@ mod tests {
     use crate::store::Store;
     use crate::store::tests::put;
     use crate::store::view::View;
-    use crate::store::view::tests::{BEGINNING, TempFolder, copy, open_apart};
+    use crate::store::view::tests::{BEGINNING, TempFolder, bytes_of, copy, flip, open_apart};
 
     /// A store with tables and contents, closed.
     fn store() -> TempFolder {
@@ -202,35 +200,16 @@ mod tests {
         folder.path().join("keyspaces/1")
     }
 
-    /// All files of a folder and their bytes, but the lock.
-    fn all(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-        let mut all = BTreeMap::new();
-        for entry in fs::read_dir(folder).expect("a folder") {
-            let path = entry.expect("an entry").path();
-            match path.is_dir() {
-                true => all.extend(self::all(&path)),
-                false => drop(all.insert(path.clone(), fs::read(&path).expect("a file"))),
-            }
-        }
-        all
-    }
-
     /// What opening says of a copy that was changed. Nothing else may have changed.
     fn refusal(of: &TempFolder, change: impl FnOnce(&Path)) -> StoreError {
         let folder = TempFolder::new();
         copy(of.path(), folder.path());
         change(&keyspace(&folder));
-        let before = all(folder.path());
+        let before = bytes_of(folder.path());
         let opened = View::open_to_read(folder.path(), 0).err();
         let refusal = opened.expect("it is damaged");
-        assert!(all(folder.path()) == before, "nothing was changed: {refusal}");
+        assert!(bytes_of(folder.path()) == before, "nothing was changed: {refusal}");
         refusal
-    }
-
-    fn flip(path: &Path, at: usize) {
-        let mut bytes = fs::read(path).expect("a file");
-        bytes[at] ^= 1;
-        fs::write(path, bytes).expect("it is ours");
     }
 
     fn list(keyspace: &Path) -> PathBuf {
@@ -291,10 +270,13 @@ mod tests {
         let store = store();
         let files = files(&keyspace(&store)).expect("all are there");
         assert!(files.keys().any(|file| file.parent().is_some_and(|it| it.ends_with(CONTENTS))));
-        assert_eq!(changed(&files).expect("they can be read"), Vec::<PathBuf>::new());
+        let changed = || -> Vec<PathBuf> {
+            super::changed(files.clone()).collect::<Result<_, _>>().expect("they can be read")
+        };
+        assert_eq!(changed(), Vec::<PathBuf>::new());
         for file in files.keys() {
             flip(file, 20);
-            assert_eq!(changed(&files).expect("they can be read"), std::slice::from_ref(file));
+            assert_eq!(changed(), std::slice::from_ref(file));
             flip(file, 20);
         }
         // What the LSM itself refuses without a word gets one.

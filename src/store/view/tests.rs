@@ -6,7 +6,7 @@ use crate::store::log::format::Covered;
 use crate::store::overlay::chunk::Chunk;
 use crate::store::tests::{Row, put, rows, value};
 use crate::store::{Batch, Direction, Position, Store, StoreError};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -45,6 +45,27 @@ pub(crate) fn open(folder: &TempFolder) -> View {
 /// The same with all large values apart.
 pub(crate) fn open_apart(folder: &TempFolder) -> View {
     View { apart_from: 0, ..open(folder) }
+}
+
+/// All files of a folder, and their bytes.
+pub(crate) fn bytes_of(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(folder).expect("ours") {
+        let path = entry.expect("ours").path();
+        if path.is_dir() {
+            found.extend(bytes_of(&path));
+        } else {
+            found.insert(path.clone(), fs::read(&path).expect("ours"));
+        }
+    }
+    found
+}
+
+/// Changes a bit of a file's byte, or changes it back.
+pub(crate) fn flip(path: &Path, at: usize) {
+    let mut bytes = fs::read(path).expect("ours");
+    bytes[at] ^= 1;
+    fs::write(path, bytes).expect("ours");
 }
 
 /// Copies a folder as it is at one moment: again, while fjall's threads change it meanwhile.

@@ -45,10 +45,10 @@ const WAIT_US: u64 = 50_000;
 pub struct Thrower {
     streams: Streams,
     crowd: Crowd,
-    throws: Throws,
-    /// With a rate: what is still to be thrown.
-    schedule: Option<Peekable<Schedule>>,
 }
+
+/// What is still to be thrown, if there is a rate.
+type Due = Option<Peekable<Schedule>>;
 
 /// Who throws.
 struct Crowd {
@@ -60,8 +60,7 @@ struct Crowd {
     awaited: Vec<u8>,
     begun: Instant,
     took: Latencies,
-    /// What is caught is answered by one of one's own.
-    answers: bool,
+    throws: Throws,
 }
 
 /// One connection: what it has thrown and when, and how far that came.
@@ -89,13 +88,12 @@ impl Thrower {
         pairs: usize,
         throws: Throws,
     ) -> Result<Thrower> {
-        let (mut streams, mut crowd) = (Streams::new()?, Crowd::new(frames, pairs * 2));
+        let (mut streams, mut crowd) = (Streams::new()?, Crowd::new(frames, pairs * 2, throws));
         let window = match throws {
             Throws::Window(window) => window,
             // One of each shows that he has connected.
             Throws::Rate(_) => 2,
         };
-        crowd.answers = matches!(throws, Throws::Window(_));
         for place in 0..pairs * 2 {
             streams.open(echo)?;
             let out = streams.outbound(place);
@@ -105,7 +103,7 @@ impl Thrower {
             let share = if place % 2 == 0 { window.div_ceil(2) } else { window / 2 };
             (0..share).for_each(|_| crowd.throw(place, 0, out));
         }
-        Ok(Thrower { streams, crowd, throws, schedule: None })
+        Ok(Thrower { streams, crowd })
     }
 
     /// Throws so long, warm first; `counts` is called when that begins to count. From then on
@@ -120,26 +118,22 @@ impl Thrower {
             ensure!(Instant::now() < deadline, "the echo is silent");
             self.round(WAIT_US)?;
         }
-        if let Throws::Rate(rate) = self.throws {
-            let (users, start_us) = (self.crowd.lanes.len(), self.crowd.now_us());
-            let schedule = Schedule::new(Arrivals::InTurn, users, rate, start_us, 0);
-            self.schedule = Some(schedule.peekable());
-        }
+        let mut due = self.crowd.due();
         let begun = Instant::now();
         while begun.elapsed() < Duration::from_secs(warm_seconds) {
-            self.throw_due_and_catch()?;
+            self.throw_due_and_catch(&mut due)?;
         }
         self.crowd.took = Latencies::default();
         counts();
         let (from, before) = (Instant::now(), thread_seconds());
         while from.elapsed() < Duration::from_secs(seconds) {
-            if interrupt::broke_off(self.throw_due_and_catch())? {
+            if interrupt::broke_off(self.throw_due_and_catch(&mut due))? {
                 break;
             }
         }
         let (lasted, cores) = (from.elapsed().as_secs_f64(), thread_seconds() - before);
         let per_second = self.crowd.took.total() as f64 / lasted;
-        if self.schedule.is_some() {
+        if due.is_some() {
             // What is late counts, too.
             interrupt::broke_off(self.catch_all())?;
         }
@@ -147,8 +141,8 @@ impl Thrower {
     }
 
     /// Throws what is due, and then catches, until more is.
-    fn throw_due_and_catch(&mut self) -> Result<()> {
-        let Some(schedule) = &mut self.schedule else { return self.round(WAIT_US) };
+    fn throw_due_and_catch(&mut self, due: &mut Due) -> Result<()> {
+        let Some(schedule) = due else { return self.round(WAIT_US) };
         let now_us = self.crowd.now_us();
         while let Some(due) = schedule.next_if(|due| due.at_us <= now_us) {
             self.crowd.throw(due.index, due.at_us, self.streams.outbound(due.index));
@@ -168,7 +162,7 @@ impl Thrower {
     }
 
     fn round(&mut self, most_us: u64) -> Result<()> {
-        let Thrower { streams, crowd, .. } = self;
+        let Thrower { streams, crowd } = self;
         streams.round(Duration::from_micros(most_us), |place, heard, out| {
             let Heard::Bytes(bytes) = heard else { bail!("the echo is gone: {heard:?}") };
             match crowd.frames {
@@ -180,7 +174,7 @@ impl Thrower {
 }
 
 impl Crowd {
-    fn new(frames: Frames, count: usize) -> Crowd {
+    fn new(frames: Frames, count: usize, throws: Throws) -> Crowd {
         Crowd {
             frames,
             lanes: (0..count).map(|_| Lane::default()).collect(),
@@ -188,8 +182,15 @@ impl Crowd {
             awaited: Vec::new(),
             begun: Instant::now(),
             took: Latencies::default(),
-            answers: true,
+            throws,
         }
+    }
+
+    /// What is to be thrown from now on, whatever is caught.
+    fn due(&self) -> Due {
+        let Throws::Rate(rate) = self.throws else { return None };
+        let (users, start_us) = (self.lanes.len(), self.now_us());
+        Some(Schedule::new(Arrivals::InTurn, users, rate, start_us, 0).peekable())
     }
 
     fn now_us(&self) -> u64 {
@@ -236,7 +237,7 @@ impl Crowd {
             let Some(number) = number else { return Ok(()) };
             self.land(place ^ 1, now_us)?;
             frames::ack(out, number);
-            if self.answers {
+            if matches!(self.throws, Throws::Window(_)) {
                 self.throw(place, now_us, out);
             }
             Ok(())
@@ -272,7 +273,7 @@ mod tests {
 
     #[test]
     fn a_message_is_acked_and_answered_when_it_is_whole() {
-        let mut crowd = Crowd::new(Frames::Messages, 2);
+        let mut crowd = Crowd::new(Frames::Messages, 2, Throws::Window(3));
         let (mut thrown, mut answer, mut back) = (Vec::new(), Vec::new(), Vec::new());
         (0..3).for_each(|_| crowd.throw(0, 0, &mut thrown));
         for byte in &thrown {
@@ -295,12 +296,13 @@ mod tests {
     #[test]
     fn what_was_changed_is_found() {
         for place in [40, 200] {
-            let (mut crowd, mut out) = (Crowd::new(Frames::Messages, 2), Vec::new());
+            let (mut crowd, mut out) =
+                (Crowd::new(Frames::Messages, 2, Throws::Window(3)), Vec::new());
             crowd.throw(0, 0, &mut out);
             out[place] ^= 1;
             assert!(crowd.hear_frames(1, &out, &mut Vec::new()).is_err(), "byte {place}");
         }
-        let (mut crowd, mut out) = (Crowd::new(Frames::Calls, 2), Vec::new());
+        let (mut crowd, mut out) = (Crowd::new(Frames::Calls, 2, Throws::Window(3)), Vec::new());
         crowd.throw(0, 0, &mut out);
         crowd.throw(0, 0, &mut out);
         let mut again = Vec::new();
