@@ -69,6 +69,7 @@ figures! {
         Refused = "refusals_total", "Requests and frames refused.";
         Cut = "connections_cut_total", "Connections closed because a bound was reached.";
         MeshFull = "mesh_full_total", "Times a parcel found the mesh full.";
+        Unreadable = "unreadable_total", "Reads that met rows on the disk which cannot be read.";
         Forgotten = "messages_forgotten_total", "Messages of a history that retention has removed.";
         Parked = "parked_total", "Requests and parts of lists that waited for rows on a slow disk.";
         Turns = "turns_total", "Turns taken.";

@@ -1,7 +1,7 @@
 //! Health and readiness, judged from the shards' gauges, as JSON.
 
 use crate::ids::ShardId;
-use crate::metrics::{Gauge, ShardMetrics};
+use crate::metrics::{Counter, Gauge, ShardMetrics};
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -40,6 +40,8 @@ pub struct Health {
     pub silent: Vec<ShardId>,
     /// The disk is full: nothing new is stored, all else goes on.
     pub is_disk_full: bool,
+    /// They have met rows on the disk that cannot be read: those of other users are served.
+    pub damaged: Vec<ShardId>,
 }
 
 impl Health {
@@ -51,6 +53,9 @@ impl Health {
             let id = ShardId(index as u16);
             if shard.gauge(Gauge::StoreFailed) != 0 {
                 health.failed.push(id);
+            }
+            if shard.counter(Counter::Unreadable) != 0 {
+                health.damaged.push(id);
             }
             health.is_disk_full |= shard.gauge(Gauge::DiskFull) != 0;
             let heartbeat = shard.gauge(Gauge::Heartbeat);
@@ -69,14 +74,16 @@ impl Health {
 
 /// The body of `/healthz`.
 pub fn health_json(health: &Health, durability: &str, shards: usize) -> String {
-    let status = match (health.is_good(), health.is_disk_full) {
-        (false, _) => "failed",
-        (true, true) => "disk full",
-        (true, false) => "ok",
+    let status = match health {
+        _ if !health.is_good() => "failed",
+        _ if health.is_disk_full => "disk full",
+        _ if !health.damaged.is_empty() => "damaged",
+        _ => "ok",
     };
     let mut out = start(status, durability, shards);
     list(&mut out, "storeFailed", &health.failed);
     list(&mut out, "silent", &health.silent);
+    list(&mut out, "damaged", &health.damaged);
     out.push_str("}\n");
     out
 }
@@ -140,6 +147,9 @@ mod tests {
         assert!(!health.is_good());
         shards[1].set(Gauge::Heartbeat, 61_000);
         assert!(Health::of(&shards, 60_000).is_good());
+        shards[0].count(Counter::Unreadable, 1);
+        let health = Health::of(&shards, 60_000);
+        assert!(health.is_good() && health.damaged == [ShardId(0)]);
         shards[2].set(Gauge::StoreFailed, 1);
         assert_eq!(Health::of(&shards, 60_000).failed, [ShardId(2)]);
     }
@@ -152,6 +162,11 @@ mod tests {
         let expected = "{\"status\":\"disk full\",\"durability\":\"sync\",\"shards\":2}\n";
         assert_eq!(health_json(&full, "sync", 2), expected);
         assert!(full.is_good(), "nothing is lost, and starting again would not help");
+        let damaged = Health { damaged: vec![ShardId(1)], ..Health::default() };
+        let expected =
+            "{\"status\":\"damaged\",\"durability\":\"sync\",\"shards\":2,\"damaged\":[1]}\n";
+        assert_eq!(health_json(&damaged, "sync", 2), expected);
+        assert!(damaged.is_good(), "starting again would not help, and all others are served");
         let bad = Health { failed: vec![ShardId(0), ShardId(3)], ..Health::default() };
         let expected =
             "{\"status\":\"failed\",\"durability\":\"async\",\"shards\":4,\"storeFailed\":[0,3]}\n";

@@ -54,6 +54,8 @@ pub enum Refusal {
     Busy,
     /// The store has failed: nothing is accepted until that is mended.
     StoreFailed,
+    /// Rows that the request needs cannot be read; nothing was changed.
+    Unreadable,
     /// The disk has too little room: nothing new is stored until it has more.
     DiskFull,
     /// There are no more user ids in the identity's slot.
@@ -78,6 +80,7 @@ impl Refusal {
             Refusal::UnknownUser(_) | Refusal::UnknownIdentity | Refusal::UnknownChat => 404,
             Refusal::AlreadySomebodyElse | Refusal::IdUsed => 409,
             Refusal::TooManyIds => 429,
+            Refusal::Unreadable => 500,
             Refusal::Busy
             | Refusal::StoreFailed
             | Refusal::DiskFull
@@ -119,6 +122,7 @@ impl Refusal {
             Refusal::TooManyIds => "too_many_ids",
             Refusal::Busy => "busy",
             Refusal::StoreFailed => "store_failed",
+            Refusal::Unreadable => "unreadable",
             Refusal::DiskFull => "disk_full",
             Refusal::SlotFull => "slot_full",
             Refusal::Draining => "draining",
@@ -160,6 +164,9 @@ impl fmt::Display for Refusal {
             Refusal::TooManyIds => write!(out, "ids run too far ahead of the clock: slow down"),
             Refusal::Busy => write!(out, "the server is busy: try again"),
             Refusal::StoreFailed => write!(out, "the server cannot store anything now"),
+            Refusal::Unreadable => {
+                write!(out, "what the server has stored of this is damaged: nothing was changed")
+            }
             Refusal::DiskFull => {
                 write!(out, "the server's disk is full: nothing was stored, try again later")
             }

@@ -8,11 +8,12 @@
 
 use crate::api::Acked;
 use crate::chat::by_id::Index;
+use crate::chat::damage::Asker;
 use crate::chat::event::Now;
 use crate::chat::expected::Received;
 use crate::chat::shard::{Device, Shard};
 use crate::chat::turn::Turn;
-use crate::chat::waiting::Window;
+use crate::chat::waiting::{Waiter, Window};
 use crate::ids::{MessageId, UserId};
 use crate::limits::{ACKS_PER_STEP_MAX, CHORES_MAX};
 use crate::metrics::Counter;
@@ -28,6 +29,16 @@ pub struct Chores {
     waiting: VecDeque<(UserId, u64)>,
 }
 
+/// Whether any of what was to be acked could not be read: that waits on, all else is acked.
+#[derive(Clone, Copy)]
+struct Damaged(bool);
+
+impl Damaged {
+    fn or(self, other: Damaged) -> Damaged {
+        Damaged(self.0 || other.0)
+    }
+}
+
 impl<S: Store> Shard<S> {
     pub(super) fn acknowledge(
         &mut self,
@@ -37,37 +48,48 @@ impl<S: Store> Shard<S> {
         turn: &mut Turn,
     ) -> Result<(), StoreError> {
         self.presence.note_ack(device);
-        match acked {
-            Acked::One(id) => self.ack_id(device.user, id)?,
-            Acked::Many(ids) => {
-                for id in ids {
-                    self.ack_id(device.user, *id)?;
+        let user = device.user;
+        let damaged = match acked {
+            Acked::One(id) => self.ack_id(user, id, turn)?,
+            Acked::Many(ids) => ids.iter().try_fold(Damaged(false), |damaged, id| {
+                Ok::<_, StoreError>(damaged.or(self.ack_id(user, *id, turn)?))
+            })?,
+            Acked::UpTo(id) => match self.last_received(user, id)? {
+                Some(seq) => self.ack_up_to(user, seq, turn)?,
+                None => {
+                    self.metrics.count(Counter::IgnoredAcks, 1);
+                    Damaged(false)
                 }
-            }
-            Acked::UpTo(id) => match self.last_received(device.user, id)? {
-                Some(seq) => self.ack_up_to(device.user, seq)?,
-                None => self.metrics.count(Counter::IgnoredAcks, 1),
             },
+        };
+        if let Damaged(true) = damaged {
+            let source = if let Acked::One(id) = acked { Some(id) } else { None };
+            self.tell_of_damage(Asker::Frame(device.connection, source), turn);
         }
-        self.tell_what_was_left_out(device.user, now, turn)
+        self.tell_what_was_left_out(user, now, turn)
     }
 
     /// Acks every waiting message of this id.
-    fn ack_id(&mut self, user: UserId, id: MessageId) -> Result<(), StoreError> {
-        let is_acked = match self.expected.find(user, id) {
-            Some(received) => {
-                let was_waiting = self.records.end_waiting(user, received.seq)?;
-                if was_waiting {
-                    self.settle(user, received)?;
-                }
-                was_waiting
-            }
-            None => self.ack_indexed(user, id)?,
-        };
-        if !is_acked {
+    fn ack_id(
+        &mut self,
+        user: UserId,
+        id: MessageId,
+        turn: &mut Turn,
+    ) -> Result<Damaged, StoreError> {
+        let acked = self.attempt(turn, |shard, _| match shard.expected.find(user, id) {
+            Some(received) => shard.ack_received(user, received),
+            None => shard.ack_indexed(user, id),
+        })?;
+        if acked == Some(false) {
             self.metrics.count(Counter::IgnoredAcks, 1);
         }
-        Ok(())
+        Ok(Damaged(acked.is_none()))
+    }
+
+    fn ack_received(&mut self, user: UserId, received: Received) -> Result<bool, StoreError> {
+        let Some(waiter) = self.records.waiter(user, received.seq)? else { return Ok(false) };
+        self.settle(user, waiter, received)?;
+        Ok(true)
     }
 
     /// The same for ids that are not expected. Returns whether any message waited.
@@ -82,18 +104,19 @@ impl<S: Store> Shard<S> {
 
     /// Acks one place of a history. Returns whether a message waited there.
     fn ack_seq(&mut self, user: UserId, seq: u64) -> Result<bool, StoreError> {
-        if !self.records.end_waiting(user, seq)? {
-            return Ok(false);
-        }
+        let Some(waiter) = self.records.waiter(user, seq)? else { return Ok(false) };
         let received = self.records.message(user, seq, |stored, ordinal| Received {
             seq,
             author: stored.message.from,
             ordinal,
         })?;
         match received {
-            Some(received) => self.settle(user, received)?,
+            Some(received) => self.settle(user, waiter, received)?,
             // It is kept no more: only the count has to follow.
-            None => self.records.change_user(user)?.offline -= 1,
+            None => {
+                self.records.end_waiting(waiter)?;
+                self.records.change_user(user)?.offline -= 1;
+            }
         }
         Ok(true)
     }
@@ -109,26 +132,40 @@ impl<S: Store> Shard<S> {
     }
 
     /// Acks all that waits up to a seq: some now, the rest as a chore.
-    fn ack_up_to(&mut self, user: UserId, seq: u64) -> Result<(), StoreError> {
+    fn ack_up_to(
+        &mut self,
+        user: UserId,
+        seq: u64,
+        turn: &mut Turn,
+    ) -> Result<Damaged, StoreError> {
         let mut seqs = std::mem::take(&mut self.seqs);
         seqs.clear();
         let window = Window { after: 0, up_to: seq, count: ACKS_PER_STEP_MAX };
         self.records.waiting_seqs(user, window, &mut seqs)?;
+        let mut acked = 0;
         for waiting in &seqs {
-            self.ack_seq(user, *waiting)?;
+            let outcome = self.attempt(turn, |shard, _| shard.ack_seq(user, *waiting))?;
+            acked += usize::from(outcome.is_some());
         }
-        let may_be_more = seqs.len() == ACKS_PER_STEP_MAX;
+        // What is damaged waits on: where there is nothing else, there is no more.
+        let may_be_more = seqs.len() == ACKS_PER_STEP_MAX && acked > 0;
         if may_be_more && self.chores.waiting.len() < CHORES_MAX {
             self.chores.waiting.push_back((user, seq));
         }
+        let damaged = Damaged(acked < seqs.len());
         self.seqs = seqs;
-        Ok(())
+        Ok(damaged)
     }
 
-    /// A message that has just ceased to wait becomes an acked one.
-    fn settle(&mut self, user: UserId, received: Received) -> Result<(), StoreError> {
+    /// A waiting message becomes an acked one.
+    fn settle(
+        &mut self,
+        user: UserId,
+        waiter: Waiter,
+        received: Received,
+    ) -> Result<(), StoreError> {
         let Received { seq, author, ordinal } = received;
-        self.records.change_user(user)?.offline -= 1;
+        // The chat comes first: it may have to be read.
         let chat = self.records.change_chat(user, author)?.ok_or(RowError::Missing)?;
         chat.unacked = chat.unacked.saturating_sub(1);
         chat.acked.insert(ordinal);
@@ -137,6 +174,8 @@ impl<S: Store> Shard<S> {
             chat.acked.raise(chat.received);
         }
         chat.pushed.raise(chat.acked.up_to);
+        self.records.end_waiting(waiter)?;
+        self.records.change_user(user)?.offline -= 1;
         self.marks_changed(user, author);
         self.notices.note_ack(user, seq);
         self.metrics.count(Counter::ClientAcks, 1);
@@ -146,7 +185,8 @@ impl<S: Store> Shard<S> {
     /// Goes on with one ack that was too large for its turn.
     pub(super) fn do_chores(&mut self, now: &Now, turn: &mut Turn) -> Result<(), StoreError> {
         if let Some((user, seq)) = self.chores.waiting.pop_front() {
-            self.ack_up_to(user, seq)?;
+            let work = |shard: &mut Self, turn: &mut Turn| shard.ack_up_to(user, seq, turn);
+            self.attempt(turn, work)?;
             self.tell_what_was_left_out(user, now, turn)?;
         }
         Ok(())

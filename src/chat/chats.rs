@@ -25,8 +25,13 @@ impl<S: Store> Shard<S> {
     /// anything: it scans, which writes out what was changed, and half an event must never be
     /// durable without the rest.
     pub(super) fn prepare_chat(&mut self, owner: UserId, peer: UserId) -> Result<(), StoreError> {
-        let is_listed = self.records.chat(owner, peer)?.is_some_and(|chat| chat.listed);
-        if is_listed { Ok(()) } else { self.make_room(owner) }
+        match self.records.chat(owner, peer)?.map(|chat| chat.listed) {
+            Some(true) => return Ok(()),
+            Some(false) => {}
+            // If that cannot be read, it is found now.
+            None => drop(self.slot_counters(owner.slot())?),
+        }
+        self.make_room(owner)
     }
 
     /// The chat of a pair, made or listed again if need be, to be changed. There is room for it:

@@ -238,12 +238,14 @@ pub enum Effect {
         /// Sent when messages wait.
         notice: Option<OfflineNotice>,
     },
-    /// Auth failed: an Error frame, then close 4401.
+    /// Auth failed: an Error frame, then close.
     RefuseAuth {
         /// Whose.
         to: ConnectionId,
         /// The Auth's id.
         source: Option<MessageId>,
+        /// Why.
+        refusal: Refusal,
     },
     /// An Error frame.
     Refuse {

@@ -20,10 +20,12 @@
 //! Left to others: when the event is offered, and fetching rows for it (`node::forgetting`).
 
 use crate::chat::by_id::{Filed, Index, file};
+use crate::chat::damage::needs_up_to_damage;
 use crate::chat::directory::first_index;
 use crate::chat::event::{Letter, Now};
 use crate::chat::needs::Needs;
 use crate::chat::shard::Shard;
+use crate::chat::waiting::Waiter;
 use crate::ids::{MessageId, SLOTS, Slot, UserId};
 use crate::limits::{FORGET_DUE_MAX, FORGET_EACH, FORGET_STEP, FORGET_SWEEP_MS, FORGET_TICK_USERS};
 use crate::metrics::Counter;
@@ -31,6 +33,7 @@ use crate::store::keys::{Key, Side};
 use crate::store::rows::{ChatRow, IdEntry, LateIdRow, RowError, UserRow};
 use crate::store::warmth::Need;
 use crate::store::{Store, StoreError};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 
 const MS_A_DAY: i64 = 24 * 60 * 60 * 1_000;
@@ -74,6 +77,13 @@ struct Candidate {
     letter: Letter,
     ordinal: u64,
     server_send_time_ms: i64,
+}
+
+/// What forgetting a message changes besides.
+struct Affected {
+    /// The row of its id, if that came late.
+    late: Option<LateIdRow>,
+    waiter: Option<Waiter>,
 }
 
 /// What is forgotten of a user, as rows of their own.
@@ -147,7 +157,11 @@ impl<S: Store> Shard<S> {
         let slot = Slot::of(u64::from(self.forgetting.sweep.slot));
         let is_here = slot.home(self.place.shards) == self.place.shard;
         let first = first_index(slot);
-        let end = if is_here { self.slot_counters(slot)?.next_user } else { first };
+        let end = match is_here {
+            true => self.unless_damaged(self.slot_counters(slot))?.map(|slot| slot.next_user),
+            false => None,
+        };
+        let end = end.unwrap_or(first);
         let from = self.forgetting.sweep.index.max(first);
         let to = end.min(from.saturating_add(left));
         for index in from..to {
@@ -164,19 +178,29 @@ impl<S: Store> Shard<S> {
 
     /// Which rows forgetting lacks; none: it can be done.
     pub fn needs_to_forget(&mut self, user: UserId, now: &Now) -> Result<Vec<Need>, StoreError> {
-        let mut needs = Needs::default();
         if self.warmth.is_trusting() {
-            return Ok(needs.list);
+            return Ok(Vec::new());
         }
-        self.lacks_user(user, &mut needs);
+        let mut needs = Needs::default();
+        let asked = self.needs_of_forgetting(user, now, &mut needs);
+        needs_up_to_damage(needs, asked)
+    }
+
+    fn needs_of_forgetting(
+        &mut self,
+        user: UserId,
+        now: &Now,
+        needs: &mut Needs,
+    ) -> Result<(), StoreError> {
+        self.lacks_user(user, needs);
         let key = Key::forgotten(user);
-        if self.lacks_row(self.place.shard, &key, &mut needs) || needs.are_lacking() {
-            return Ok(needs.list);
+        if self.lacks_row(self.place.shard, &key, needs) || needs.are_lacking() {
+            return Ok(());
         }
         let last_seq = self.records.user(user)?.last_seq;
         let gone = self.records.get::<UserRow>(&key)?.map_or(0, |gone| gone.last_seq);
         for seq in gone + 1..=last_seq.min(gone + FORGET_STEP) {
-            if self.lacks_message(user, seq, &mut needs) {
+            if self.lacks_message(user, seq, needs) {
                 break;
             }
             let Some(found) = self.candidate(user, seq)? else { break };
@@ -184,16 +208,16 @@ impl<S: Store> Shard<S> {
                 break;
             }
             let peer = found.letter.other(user);
-            self.lacks_chat(user, peer, &mut needs);
-            self.lacks_row(self.place.shard, &Key::forgotten_chat(user, peer), &mut needs);
-            self.lacks_marks(user, seq, &mut needs)?;
+            self.lacks_chat(user, peer, needs);
+            self.lacks_row(self.place.shard, &Key::forgotten_chat(user, peer), needs);
+            self.lacks_marks(user, seq, needs)?;
             let (id, side) = (found.letter.id, Side::of(user, found.letter.from));
             if id.number() <= self.records.user(user)?.ids(side).highest_late {
                 let key = Key::late_id(user, side, id);
-                self.lacks_row(self.place.shard, &key, &mut needs);
+                self.lacks_row(self.place.shard, &key, needs);
             }
         }
-        Ok(needs.list)
+        Ok(())
     }
 
     /// Forgets the oldest messages of a user, if any are to be forgotten.
@@ -205,11 +229,16 @@ impl<S: Store> Shard<S> {
         let first = gone.user.last_seq + 1;
         let mut seq = first;
         while seq < first + FORGET_STEP && seq <= last_seq {
-            let found = self.candidate(user, seq)?.ok_or(RowError::Missing)?;
+            let found = self.unless_damaged(self.candidate(user, seq))?;
+            // A beginning is forgotten: what cannot be read keeps all that is newer.
+            let Some(found) = found else { break };
+            let found = found.ok_or(RowError::Missing)?;
             if !self.is_to_be_forgotten(user, (seq, last_seq), &found, now) {
                 break;
             }
-            self.forget_one(user, seq, &found, &mut gone)?;
+            let affected = self.affected(user, seq, &found, &mut gone);
+            let Some(affected) = self.unless_damaged(affected)? else { break };
+            self.forget_one(user, seq, &found, affected, &mut gone)?;
             seq += 1;
         }
         if seq == first {
@@ -263,14 +292,46 @@ impl<S: Store> Shard<S> {
         (is_beyond || is_old) && !self.outbox.is_pending(user, seq)
     }
 
+    /// Reads what forgetting a message changes.
+    fn affected(
+        &mut self,
+        user: UserId,
+        seq: u64,
+        found: &Candidate,
+        gone: &mut Gone,
+    ) -> Result<Affected, StoreError> {
+        let (letter, peer) = (&found.letter, found.letter.other(user));
+        let side = Side::of(user, letter.from);
+        let is_late = letter.id.number() <= gone.user.ids(side).indexed_up_to;
+        let late = match is_late {
+            true => self.records.get::<LateIdRow>(&Key::late_id(user, side, letter.id))?,
+            false => None,
+        };
+        let waiter = match letter.from == user {
+            true => None,
+            false => {
+                self.records.chat(user, peer)?.ok_or(RowError::Missing)?;
+                self.records.waiter(user, seq)?
+            }
+        };
+        // The last one, for all that is here is written in the end.
+        if let Entry::Vacant(entry) = gone.chats.entry(peer) {
+            let row = self.records.get::<ChatRow>(&Key::forgotten_chat(user, peer))?;
+            entry.insert(row.unwrap_or_default());
+        }
+        Ok(Affected { late, waiter })
+    }
+
     /// Takes one message out of all rows.
     fn forget_one(
         &mut self,
         user: UserId,
         seq: u64,
         found: &Candidate,
+        affected: Affected,
         gone: &mut Gone,
     ) -> Result<(), StoreError> {
+        let Affected { late, waiter } = affected;
         let (letter, peer) = (&found.letter, found.letter.other(user));
         self.records.remove(&Key::message(user, seq));
         gone.user.last_seq = seq;
@@ -279,16 +340,11 @@ impl<S: Store> Shard<S> {
             Filed::InRow => {}
             Filed::InBlock(block) => self.records.remove_id_block(index, &block)?,
             Filed::Late { .. } => {
-                self.forget_late(user, &Key::late_id(user, index.side, id), seq)?;
+                let late = late.ok_or(RowError::Missing)?;
+                self.forget_late(user, &Key::late_id(user, index.side, id), late, seq)?;
             }
         }
-        let chat = match gone.chats.entry(peer) {
-            std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
-            std::collections::btree_map::Entry::Vacant(entry) => {
-                let row = self.records.get::<ChatRow>(&Key::forgotten_chat(user, peer))?;
-                entry.insert(row.unwrap_or_default())
-            }
-        };
+        let chat = gone.chats.entry(peer).or_default();
         if let Some(whole) = chat.add_message(seq) {
             self.records.remove(&Key::pair_block(user, peer, whole.number));
         }
@@ -299,11 +355,16 @@ impl<S: Store> Shard<S> {
         }
         chat.received = found.ordinal;
         gone.user.highest_received = gone.user.highest_received.max(id.number());
-        self.forget_received(user, peer, seq, found)
+        self.forget_received(user, peer, waiter, found)
     }
 
-    fn forget_late(&mut self, user: UserId, key: &Key, seq: u64) -> Result<(), StoreError> {
-        let mut row = self.records.get::<LateIdRow>(key)?.ok_or(RowError::Missing)?;
+    fn forget_late(
+        &mut self,
+        user: UserId,
+        key: &Key,
+        mut row: LateIdRow,
+        seq: u64,
+    ) -> Result<(), StoreError> {
         row.seqs.retain(|late| *late != seq);
         match row.seqs.is_empty() {
             true => self.records.remove(key),
@@ -317,10 +378,13 @@ impl<S: Store> Shard<S> {
         &mut self,
         user: UserId,
         peer: UserId,
-        seq: u64,
+        waiter: Option<Waiter>,
         found: &Candidate,
     ) -> Result<(), StoreError> {
-        let was_waiting = self.records.end_waiting(user, seq)?;
+        let was_waiting = waiter.is_some();
+        if let Some(waiter) = waiter {
+            self.records.end_waiting(waiter)?;
+        }
         let chat = self.records.chat(user, peer)?.ok_or(RowError::Missing)?;
         let was_unread = found.letter.kind.is_content() && found.ordinal > chat.read_up_to;
         if was_waiting || was_unread {

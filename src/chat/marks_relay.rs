@@ -92,21 +92,26 @@ impl<S: Store> Shard<S> {
         self.marks.next_ms = now.steady_ms + MARKS_EVERY_MS;
         for _ in 0..MARKS_PER_STEP_MAX {
             let Some(receipt) = self.marks.next() else { break };
-            let chat = self.records.chat(receipt.reader, receipt.author)?;
-            let chat = chat.ok_or(RowError::Missing)?;
-            let notice = MarksNotice {
-                receipt,
-                pushed: chat.pushed.clone(),
-                acked: chat.acked.clone(),
-                read_up_to: chat.read_up_to,
-            };
-            let home = receipt.author.home(self.place.shards);
-            if home == self.place.shard {
-                self.note_marks(&notice)?;
-                self.marks_applied(receipt);
-            } else {
-                turn.want(When::Durable, Effect::Marks { to: home, notice });
-            }
+            // Passed over they are told when they change again, or after the next start.
+            self.attempt(turn, |shard, turn| shard.tell_marks(receipt, turn))?;
+        }
+        Ok(())
+    }
+
+    fn tell_marks(&mut self, receipt: MarksReceipt, turn: &mut Turn) -> Result<(), StoreError> {
+        let chat = self.records.chat(receipt.reader, receipt.author)?.ok_or(RowError::Missing)?;
+        let notice = MarksNotice {
+            receipt,
+            pushed: chat.pushed.clone(),
+            acked: chat.acked.clone(),
+            read_up_to: chat.read_up_to,
+        };
+        let home = receipt.author.home(self.place.shards);
+        if home == self.place.shard {
+            self.note_marks(&notice)?;
+            self.marks_applied(receipt);
+        } else {
+            turn.want(When::Durable, Effect::Marks { to: home, notice });
         }
         Ok(())
     }

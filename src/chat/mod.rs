@@ -33,6 +33,7 @@ pub mod cache;
 mod chats;
 pub mod chunks;
 pub mod clock;
+mod damage;
 mod deliver;
 pub mod directory;
 pub mod event;

@@ -16,6 +16,7 @@
 use crate::api::{Acked, Draft, Identity, PageStart, Request};
 use crate::chat::by_id::Index;
 use crate::chat::by_number;
+use crate::chat::damage::needs_up_to_damage;
 use crate::chat::shard::Shard;
 use crate::chat::waiting::{self, Window};
 use crate::ids::{ChatId, MessageId, ShardId, UserId};
@@ -52,47 +53,57 @@ impl<S: Store> Shard<S> {
         user: Option<UserId>,
         request: &Request<'_>,
     ) -> Result<Vec<Need>, StoreError> {
-        let mut needs = Needs::default();
         if self.warmth.is_trusting() {
-            return Ok(needs.list);
+            return Ok(Vec::new());
         }
+        let mut needs = Needs::default();
+        let asked = self.needs_of_request(user, request, &mut needs);
+        needs_up_to_damage(needs, asked)
+    }
+
+    fn needs_of_request(
+        &mut self,
+        user: Option<UserId>,
+        request: &Request<'_>,
+        needs: &mut Needs,
+    ) -> Result<(), StoreError> {
         match *request {
             Request::Auth { user: claimed, .. } if user.is_none() => {
-                self.lacks_user(claimed, &mut needs);
+                self.lacks_user(claimed, needs);
             }
             Request::Send(ref draft) => {
                 if let Some(author) = user {
-                    self.needs_to_send(author, draft, &mut needs)?;
+                    self.needs_to_send(author, draft, needs)?;
                 }
             }
             Request::Ack(acked) => {
                 if let Some(user) = user {
-                    self.needs_to_ack(user, acked, &mut needs)?;
+                    self.needs_to_ack(user, acked, needs)?;
                 }
             }
             Request::Register { ref identity, .. } | Request::Find(ref identity) => {
-                self.needs_of_identity(identity, &mut needs)?;
+                self.needs_of_identity(identity, needs)?;
             }
             Request::ClearUnread(chat) | Request::DeleteChat(chat) | Request::Top { chat, .. } => {
-                self.needs_of_chat(chat, &mut needs)?;
+                self.needs_of_chat(chat, needs)?;
             }
-            Request::ClearUnreadOf { owner, peer } => self.needs_of_pair(owner, peer, &mut needs),
+            Request::ClearUnreadOf { owner, peer } => self.needs_of_pair(owner, peer, needs),
             Request::UnreadCount(user)
             | Request::Page { user, .. }
-            | Request::Offline { user, .. } => self.lacks_user(user, &mut needs),
+            | Request::Offline { user, .. } => self.lacks_user(user, needs),
             Request::PairPage { owner, peer, start, .. } => {
-                self.needs_to_find_place(owner, peer, start, &mut needs)?;
+                self.needs_to_find_place(owner, peer, start, needs)?;
             }
             Request::ChatList { user, .. } => {
-                self.lacks_user(user, &mut needs);
+                self.lacks_user(user, needs);
                 let rows_max = CHATS_MAX as usize * 2;
                 let range = (Key::chats(user), Key::chats(user).after());
-                self.lacks_range(range, Direction::Forward, rows_max, &mut needs);
+                self.lacks_range(range, Direction::Forward, rows_max, needs);
             }
             Request::Auth { .. } | Request::Heartbeat => {}
             Request::MintIds(_) | Request::Hello => {}
         }
-        Ok(needs.list)
+        Ok(())
     }
 
     fn needs_to_send(

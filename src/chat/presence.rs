@@ -143,9 +143,12 @@ impl<S: Store> Shard<S> {
         }
         if !self.is_registered(user) {
             self.metrics.refuse(Refusal::NotAuthenticated.reason());
-            turn.want(When::Now, Effect::RefuseAuth { to: connection, source: id });
+            let refusal = Refusal::NotAuthenticated;
+            turn.want(When::Now, Effect::RefuseAuth { to: connection, source: id, refusal });
             return Ok(());
         }
+        // It reads all that is read here: who is refused is not listed.
+        let when = self.when_read(user)?;
         if let Some(oldest) = self.presence.add(Device { connection, user }) {
             let reason = CloseReason::Replaced;
             turn.want(When::Now, Effect::Close { to: oldest, reason });
@@ -153,7 +156,6 @@ impl<S: Store> Shard<S> {
         self.metrics.count(Counter::Authenticated, 1);
         let ack = id.map(|source| self.server_ack(user, source, ChatType::Single, now));
         let notice = self.offline_notice(user, now)?;
-        let when = self.when_read(user)?;
         turn.want(when, Effect::Welcome { to: connection, user, ack, notice });
         Ok(())
     }

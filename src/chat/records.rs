@@ -76,6 +76,8 @@ pub struct Records<S: Store> {
     writer: RowWriter,
     /// Which kinds of rows the batch changes: bit n is that of the kind numbered n.
     kinds: u64,
+    /// Changes so far: see [`Records::changes`].
+    changes: u64,
     /// Bytes of batches that were written and that nobody has counted.
     uncounted_bytes: u64,
     pub(super) last_block: LastBlock,
@@ -95,6 +97,7 @@ impl<S: Store> Records<S> {
             batch: Batch::new(),
             writer: RowWriter::default(),
             kinds: 0,
+            changes: 0,
             uncounted_bytes: 0,
             last_block: None,
             users: Cache::new(CACHED_USERS_MAX),
@@ -130,12 +133,14 @@ impl<S: Store> Records<S> {
     where
         R: for<'a> Serialize<RowSerializer<'a>>,
     {
+        self.changes += 1;
         self.kinds |= kind_bit(key);
         self.batch.put_with(key, |bytes| self.writer.append(row, bytes));
     }
 
     /// Removes a row.
     pub fn remove(&mut self, key: &[u8]) {
+        self.changes += 1;
         self.kinds |= kind_bit(key);
         self.batch.remove(key);
     }
@@ -163,6 +168,11 @@ impl<S: Store> Records<S> {
     /// Whether a user's row is in memory.
     pub fn has_user(&self, user: UserId) -> bool {
         self.users.find(user).is_some()
+    }
+
+    /// How many changes were made, or begun, ever. The same as before: none was.
+    pub fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// Visits rows of one kind. A scan sees the store alone: if rows of that kind have been
@@ -251,6 +261,7 @@ impl<S: Store> Records<S> {
     pub fn change_user(&mut self, user: UserId) -> Result<&mut UserRow, StoreError> {
         let position = self.next_position();
         let place = self.place_of_user(user)?;
+        self.changes += 1;
         let entry = self.users.at(place);
         if !std::mem::replace(&mut entry.changed, true) {
             self.changed_users.push(user);
@@ -262,6 +273,7 @@ impl<S: Store> Records<S> {
 
     /// Adds a user who is not there.
     pub fn add_user(&mut self, user: UserId, row: UserRow) {
+        self.changes += 1;
         let entry = User { row, touched: self.next_position(), changed: true };
         self.insert_user(user, entry);
         self.changed_users.push(user);
@@ -278,6 +290,7 @@ impl<S: Store> Records<S> {
     pub fn touch(&mut self, user: UserId) -> Result<(), StoreError> {
         let position = self.next_position();
         let place = self.place_of_user(user)?;
+        self.changes += 1;
         self.users.at(place).touched = position;
         Ok(())
     }
@@ -342,6 +355,7 @@ impl<S: Store> Records<S> {
         peer: UserId,
         row: ChatRow,
     ) -> Result<(), StoreError> {
+        self.changes += 1;
         self.changed_bytes += bytes_of(&row);
         self.insert_chat((owner, peer), row, None);
         self.changed_chats.push((owner, peer));
@@ -372,6 +386,7 @@ impl<S: Store> Records<S> {
             name,
         };
         let key = Key::message(owner, seq);
+        self.changes += 1;
         self.kinds |= kind_bit(&key);
         self.batch.put_with(&key, |bytes| self.writer.append(&row, bytes));
     }

@@ -56,10 +56,11 @@ impl<S: Store> Shard<S> {
     pub(super) fn redeliver(&mut self, now: &Now, turn: &mut Turn) -> Result<(), StoreError> {
         for _ in 0..REDELIVERIES_PER_STEP_MAX {
             let Some(awaited) = self.redelivery.next_due(now) else { break };
-            if !self.is_still_awaited(awaited)? {
+            // What cannot be read is not pushed again: it waits in the offline list.
+            let pushed = self.attempt(turn, |shard, turn| shard.push_again(awaited, turn))?;
+            if pushed != Some(true) {
                 continue;
             }
-            self.push_again(awaited, turn)?;
             let times = awaited.times + 1;
             if times < REDELIVERIES_MAX {
                 let due_ms = now.steady_ms + REDELIVER_AFTER_MS;
@@ -77,10 +78,14 @@ impl<S: Store> Shard<S> {
         self.records.is_waiting(user, awaited.seq)
     }
 
-    fn push_again(&mut self, awaited: Awaited, turn: &mut Turn) -> Result<(), StoreError> {
+    /// Pushes it, if it is awaited still, to those who ack; whether it is.
+    fn push_again(&mut self, awaited: Awaited, turn: &mut Turn) -> Result<bool, StoreError> {
+        if !self.is_still_awaited(awaited)? {
+            return Ok(false);
+        }
         let seats = self.presence.of(awaited.user);
         if seats.iter().all(|seat| !seat.acks) {
-            return Ok(());
+            return Ok(true);
         }
         let kept = self.records.message(awaited.user, awaited.seq, |stored, _| {
             let part = StoredPart {
@@ -90,7 +95,7 @@ impl<S: Store> Shard<S> {
             };
             (Letter::of(&stored.message), turn.keep(stored.message.content), part)
         })?;
-        let Some((letter, content, part)) = kept else { return Ok(()) };
+        let Some((letter, content, part)) = kept else { return Ok(true) };
         let state = DeliveryState::ServerToClientIng;
         for seat in seats.iter().filter(|seat| seat.acks) {
             let stored = Some(part);
@@ -101,6 +106,6 @@ impl<S: Store> Shard<S> {
             );
             self.metrics.count(Counter::Redelivered, 1);
         }
-        Ok(())
+        Ok(true)
     }
 }

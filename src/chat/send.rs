@@ -51,6 +51,7 @@ impl<S: Store> Shard<S> {
             Verdict::New(id, when) => {
                 self.prepare_chat(device.user, draft.to)?;
                 if draft.to.home(self.place.shards) == self.place.shard {
+                    self.records.user(draft.to)?;
                     self.prepare_chat(draft.to, device.user)?;
                 }
                 self.keep(device, id, draft, now, turn)?;

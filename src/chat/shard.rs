@@ -11,6 +11,7 @@
 use crate::api::{Acked, ChatEntry, Refusal, Reply, Request, StoredMessage};
 use crate::chat::acknowledge::Chores;
 use crate::chat::by_id::Index;
+use crate::chat::damage::Asker;
 use crate::chat::directory::Directory;
 use crate::chat::event::{Effect, Event, Now, Relay, StreamPosition};
 use crate::chat::expected::Expected;
@@ -135,7 +136,14 @@ impl<S: Store> Shard<S> {
     ) -> Result<(), StoreError> {
         match event {
             Event::Request { connection, user, request } => {
-                self.request(connection, user, request, now, turn)
+                let asker = Asker::of(connection, &request);
+                let work = |shard: &mut Self, turn: &mut Turn| {
+                    shard.request(connection, user, request, now, turn)
+                };
+                if self.attempt(turn, work)?.is_none() {
+                    self.tell_of_damage(asker, turn);
+                }
+                Ok(())
             }
             Event::Closed { connection, user } => {
                 self.presence.remove(Device { connection, user });
@@ -143,12 +151,17 @@ impl<S: Store> Shard<S> {
             }
             Event::Relay { from, relay } => self.relayed(from, &relay, now, turn),
             Event::Confirmed { by, stream } => self.confirmed(by, stream),
-            Event::Marks { from, notice } => self.marks_received(from, &notice, turn),
+            // Passed over it is told again, for its receipt is missing.
+            Event::Marks { from, notice } => self
+                .attempt(turn, |shard, turn| shard.marks_received(from, &notice, turn))
+                .map(drop),
             Event::MarksApplied { by: _, receipt } => {
                 self.marks_applied(receipt);
                 Ok(())
             }
-            Event::Forget { user } => self.forget(user, now),
+            Event::Forget { user } => {
+                self.attempt(turn, |shard, _| shard.forget(user, now)).map(drop)
+            }
             Event::Tick => self.tick(now, turn),
         }
     }

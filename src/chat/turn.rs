@@ -21,6 +21,10 @@ pub enum When {
     Settled,
 }
 
+/// How much was wanted at some moment of a turn.
+#[derive(Clone, Copy)]
+pub struct Mark([usize; 4]);
+
 /// The effects of one turn, and the text they carry.
 #[derive(Default)]
 pub struct Turn {
@@ -51,6 +55,19 @@ impl Turn {
             When::Synced => &mut self.synced,
             When::Settled => &mut self.settled,
         }
+    }
+
+    /// How much is wanted by now.
+    pub fn mark(&self) -> Mark {
+        Mark([self.now.len(), self.durable.len(), self.synced.len(), self.settled.len()])
+    }
+
+    /// What was wanted since then is not wanted.
+    pub fn take_back(&mut self, Mark([now, durable, synced, settled]): Mark) {
+        self.now.truncate(now);
+        self.durable.truncate(durable);
+        self.synced.truncate(synced);
+        self.settled.truncate(settled);
     }
 
     /// Keeps text for effects of this turn.

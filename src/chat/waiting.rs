@@ -5,7 +5,7 @@
 //! 1. A message waits from its delivery until it is taken off, once; what is not waiting is not
 //!    taken off.
 //! 2. Waiting messages are listed in the order of their arrival.
-//! 3. Taking off what does not wait changes no row.
+//! 3. What does not wait cannot be taken off.
 //!
 //! Left to others: counts and marks (`deliver`, `acknowledge`).
 
@@ -19,6 +19,13 @@ use std::ops::ControlFlow;
 /// The block of a seq, and its bit there.
 pub(super) fn place_of(seq: u64) -> (u64, u128) {
     (seq / WAITING_BLOCK, 1 << (seq % WAITING_BLOCK))
+}
+
+/// A message that waits: its block, and who else waits there.
+pub(super) struct Waiter {
+    owner: UserId,
+    block: u64,
+    others: u128,
 }
 
 /// Seqs looked for: above `after`, up to `up_to`, at most `count`.
@@ -85,24 +92,27 @@ impl<S: Store> Records<S> {
         Ok(row.map_or(0, |row| row.0))
     }
 
-    /// A message waits no more. Returns whether it did.
-    pub fn end_waiting(&mut self, owner: UserId, seq: u64) -> Result<bool, StoreError> {
+    /// A message that waits, to be taken off; `None`: it does not.
+    pub fn waiter(&mut self, owner: UserId, seq: u64) -> Result<Option<Waiter>, StoreError> {
         let (block, bit) = place_of(seq);
         let marks = self.waiting_marks(owner, block)?;
-        if marks & bit == 0 {
-            return Ok(false);
-        }
-        let marks = marks & !bit;
+        Ok((marks & bit != 0).then_some(Waiter { owner, block, others: marks & !bit }))
+    }
+
+    /// A message waits no more. No other of its owner has begun or ceased to wait since it was
+    /// looked up.
+    pub fn end_waiting(&mut self, waiter: Waiter) -> Result<(), StoreError> {
+        let Waiter { owner, block, others } = waiter;
         let user = self.change_user(owner)?;
         let key = Key::waiting(owner, block);
         if block == place_of(user.last_seq).0 {
-            user.waiting = marks;
-        } else if marks == 0 {
+            user.waiting = others;
+        } else if others == 0 {
             self.remove(&key);
         } else {
-            self.put(&key, &WaitingRow(marks));
+            self.put(&key, &WaitingRow(others));
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Puts the seqs of waiting messages in a window into `seqs`, which is empty, oldest first.
@@ -185,9 +195,11 @@ mod tests {
                     }
                     3 => {
                         let seq = 1 + random(600);
-                        let ended = records.end_waiting(owner(), seq);
+                        let waiter = records.waiter(owner(), seq).expect("memory does not fail");
                         let did_wait = model.remove(&seq);
-                        assert_eq!(ended.expect("memory does not fail"), did_wait);
+                        assert_eq!(waiter.is_some(), did_wait);
+                        let ended = waiter.map(|waiter| records.end_waiting(waiter));
+                        ended.transpose().expect("memory does not fail");
                         let user = records.change_user(owner()).expect("there");
                         user.offline -= u64::from(did_wait);
                     }
@@ -219,7 +231,7 @@ mod tests {
         records.write_out().expect("memory does not fail");
         let before = records.store().written();
         for seq in 0..4 * WAITING_BLOCK {
-            assert!(!records.end_waiting(owner(), seq).expect("memory does not fail"));
+            assert!(records.waiter(owner(), seq).expect("memory does not fail").is_none());
         }
         records.write_out().expect("memory does not fail");
         assert_eq!(records.store().written(), before);

@@ -80,6 +80,8 @@ pub enum Notice {
     Made(Place, OwnedFd),
     /// A chunk to be filled.
     Spare(Box<Chunk>),
+    /// Tables are merged no more, for some cannot be read.
+    Unmerged,
     /// Nothing more will come.
     Failed(StoreError),
 }
@@ -325,6 +327,9 @@ impl Indexer {
 
     /// Makes a table of what was gathered, unless compaction should catch up first.
     fn index(&mut self, shard: usize) {
+        if self.charges[shard].merger.as_ref().is_some_and(Merger::is_unread_news) {
+            self.tell(ShardId(shard as u16), Notice::Unmerged);
+        }
         let charge = &mut self.charges[shard];
         let Some(store) = &charge.store else { return };
         if let Some(error) = charge.merger.as_ref().and_then(Merger::failure) {

@@ -67,6 +67,7 @@ fn words(heard: &Receiver<Notice>) -> Vec<(&'static str, u64)> {
         Notice::Synced(position) => ("synced", position.0),
         Notice::Made(..) => ("made", 0),
         Notice::Spare(_) => ("spare", 0),
+        Notice::Unmerged => ("unmerged", 0),
         Notice::Failed(_) => ("failed", 0),
     };
     heard.try_iter().map(word).collect()

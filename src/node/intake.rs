@@ -190,7 +190,7 @@ impl<S: Store> Desk<S> {
             Way::Nobody => {
                 let Request::Auth { id, .. } = request else { unreachable!("only Auth asks") };
                 self.metrics.refuse(Refusal::NotAuthenticated.reason());
-                connection.session.refuse_auth(id, &mut connection.out);
+                connection.session.refuse_auth(id, Refusal::NotAuthenticated, &mut connection.out);
             }
             Way::Busy => {
                 self.metrics.refuse(Refusal::Busy.reason());

@@ -8,9 +8,12 @@
 //! 3. A list whose reader is gone is forgotten on both shards.
 //! 4. A part leaves when all that it shows is durable: no crash takes back what a list has shown.
 //! 5. At most [`HELD_PARTS_MAX`] parts are made and wait for that; others are made afterwards.
+//! 6. A list that meets rows which cannot be read is refused; one that was begun ends, with its
+//!    connection, before its end.
 //!
 //! Left to others: what is in a list (`chat::history`), and in a part of it (`speech`).
 
+use crate::api::{Refusal, Reply};
 use crate::chat::history::Listing;
 use crate::ids::{ConnectionId, ShardId};
 use crate::limits::{HELD_PARTS_MAX, NEEDS_STAGES_MAX};
@@ -22,6 +25,7 @@ use crate::node::parking::Waiting;
 use crate::node::ring::Token;
 use crate::speech::{self, Part};
 use crate::store::{Position, Store, StoreError};
+use crate::wire::session::CloseCode;
 use std::collections::VecDeque;
 
 /// A part that is made.
@@ -92,9 +96,16 @@ impl<S: Store> Desk<S> {
         self.parking.begin_event();
         let mut body = std::mem::take(&mut self.body);
         let options = &self.options;
-        let whole = speech::list_part(&mut self.shard, &mut listing, part, options, &mut body)?;
+        let shard = &mut self.shard;
+        let outcome = speech::list_part(shard, &mut listing, part, options, &mut body)
+            .and_then(|whole| Ok((whole, shard.needed_by(&listing)?)));
+        let readable = shard.unless_damaged(outcome)?;
         self.end_event();
-        let needed = self.shard.needed_by(&listing)?;
+        let Some((whole, needed)) = readable else {
+            self.body = body;
+            self.break_off(to, part);
+            return Ok(());
+        };
         let rest = (!whole).then_some(listing);
         let made = Made { to, part, body, rest };
         match needed <= self.shard.store().durable() {
@@ -122,6 +133,19 @@ impl<S: Store> Desk<S> {
             }
         }
         Ok(())
+    }
+
+    /// The list goes on with what cannot be read. One that was begun ends without its end: nobody
+    /// takes it for whole.
+    fn break_off(&mut self, to: ConnectionId, part: Part) {
+        if part == Part::First {
+            self.metrics.refuse(Refusal::Unreadable.reason());
+            return self.reply(to, &Reply::Refused(Refusal::Unreadable));
+        }
+        match self.is_here(to.shard) {
+            true => self.close(token_of(to), CloseCode::Internal),
+            false => self.mesh.post(to.shard, Parcel::Answer(to, Answer::Broken)),
+        }
     }
 
     fn give(&mut self, made: Made) {
@@ -173,7 +197,7 @@ impl<S: Store> Desk<S> {
 
     /// Another shard has answered, or answered a part.
     pub fn receive_answer(&mut self, from: ShardId, to: ConnectionId, answer: Answer) {
-        let is_last = matches!(answer, Answer::Whole { .. } | Answer::Last(_));
+        let is_last = matches!(answer, Answer::Whole { .. } | Answer::Last(_) | Answer::Broken);
         if is_last {
             self.forwarded -= 1;
         }
@@ -189,6 +213,7 @@ impl<S: Store> Desk<S> {
             Answer::First(body) => self.begin_answer(to, &body, Errand::ListFrom(from)),
             Answer::Next(body) => self.add_part(to, &body, Some(Errand::ListFrom(from))),
             Answer::Last(body) => self.add_part(to, &body, None),
+            Answer::Broken => self.close(token_of(to), CloseCode::Internal),
         }
     }
 

@@ -8,6 +8,7 @@ use crate::node::clock::steady_nanos;
 use crate::node::connection::Connection;
 use crate::node::control::Phase;
 use crate::node::house::{ACK, House, Peer, call, text};
+use crate::store::keys::Key;
 use crate::wire::session::Port;
 use rustix::net::sockopt;
 use std::time::Duration;
@@ -101,6 +102,38 @@ fn a_list_whose_reader_is_gone_is_forgotten_on_both_shards() {
     house.shards[1].desk.apply(Event::Tick).expect("no disk");
     let mut peer = ask_for_list(&mut house, bo);
     read_all(&mut house, &mut peer, |_| {});
+}
+
+/// Invariant 6 of node::listing.
+#[test]
+fn a_list_that_cannot_be_read_is_refused_or_ends_before_its_end() {
+    for shards in [1, 2] {
+        let (mut house, bo) = house_with_a_long_list(shards);
+        let damage = |house: &mut House, seq| {
+            let home = &mut house.shards[usize::from(shards - 1)].desk;
+            home.shard.store_mut().set_damaged([Key::message(bo, seq).to_vec()].into());
+        };
+        damage(&mut house, 1);
+        let mut peer = ask_for_list(&mut house, bo);
+        house.until("it is refused", |_| peer.count("is damaged") == 1);
+        assert!(peer.received.starts_with(b"HTTP/1.1 500 "), "as all refusals are");
+        let path = "/im/message/offline";
+        let answer = house.ask(&mut peer, path, &format!(r#"{{"userId":{}}}"#, bo.number()));
+        assert!(answer.contains("is damaged"), "the connection is as it was: {answer}");
+
+        damage(&mut house, MESSAGES as u64 - 1);
+        let mut peer = ask_for_list(&mut house, bo);
+        house.until("it is closed", |_| !peer.read());
+        let given = peer.count(r#""msgType":"Text""#);
+        assert!((MESSAGES / 2..MESSAGES - 1).contains(&given), "{given}");
+        assert!(!peer.received.ends_with(b"\r\n0\r\n\r\n"), "nobody takes it for whole");
+        assert_eq!(house.shards[0].desk.forwarded, 0);
+        assert!(house.shards.iter().all(|shard| shard.desk.abroad.is_empty()));
+
+        damage(&mut house, 0);
+        let mut peer = ask_for_list(&mut house, bo);
+        read_all(&mut house, &mut peer, |_| {});
+    }
 }
 
 /// Invariant 3 of node::listing.

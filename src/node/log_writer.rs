@@ -155,6 +155,7 @@ impl LogWriter {
                     recent.log_mut().segments_mut().add(place);
                 }
                 Notice::Spare(chunk) => recent.add_spare(*chunk),
+                Notice::Unmerged => self.metrics.count(Counter::Unreadable, 1),
                 Notice::Failed(error) => return Err(error),
             }
         }

@@ -7,23 +7,26 @@
 //!    such a merge writes all tables of a shard again before anything is removed.
 //! 3. An error ends the merging of that shard and is told, once; but want of descriptors passes,
 //!    and so does want of room, which somebody else may have taken.
-//! 4. Dropped, the threads end and let go of the store, in the midst of a merge, too.
+//! 4. What cannot be read is not merged: the lane rests until the next start, and that is told,
+//!    once. It is an error when new tables are the damaged ones, or cannot be merged in the end.
+//! 5. Dropped, the threads end and let go of the store, in the midst of a merge, too.
 //!
 //! Left to others: what is due (`store::view::tiers`), how fast (`pace`).
 
 use crate::ids::ShardId;
-use crate::limits::{DISK_MARGIN_BYTES, MERGE_RETRY_MS};
+use crate::limits::{DISK_MARGIN_BYTES, MERGE_RETRY_MS, STORE_NEW_TABLES_MAX};
 use crate::node::pace::ShardPace;
 use crate::node::room::Room;
 use crate::store::view::View;
 use crate::store::view::tiers::{Lane, Levels, Step};
 use crate::store::{StoreError, is_want_of_room};
 use rustix::io::Errno;
+use std::error::Error;
 use std::io;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -47,6 +50,9 @@ struct Shared {
     /// Wakes each lane up.
     pokes: Vec<SyncSender<()>>,
     failed: Mutex<Option<StoreError>>,
+    /// Why a lane rests.
+    unread: Mutex<Option<StoreError>>,
+    is_unread_told: AtomicBool,
     is_closing: AtomicBool,
 }
 
@@ -66,9 +72,17 @@ impl Merger {
         turns: &Arc<Turns>,
     ) -> io::Result<Merger> {
         let (pokes, wakes): (Vec<_>, Vec<_>) = Lane::ALL.iter().map(|_| sync_channel(1)).unzip();
-        let (view, failed) = (view.reader(), Mutex::new(None));
-        let (pace, turns, is_closing) = (pace.clone(), turns.clone(), AtomicBool::new(false));
-        let shared = Arc::new(Shared { view, pace, turns, pokes, failed, is_closing });
+        let (view, pace, turns) = (view.reader(), pace.clone(), turns.clone());
+        let shared = Arc::new(Shared {
+            view,
+            pace,
+            turns,
+            pokes,
+            failed: Mutex::default(),
+            unread: Mutex::default(),
+            is_unread_told: AtomicBool::new(false),
+            is_closing: AtomicBool::new(false),
+        });
         let threads = Lane::ALL.iter().zip(wakes).map(|(lane, wake)| {
             let (shared, lane) = (shared.clone(), *lane);
             let name = format!("merger-{shard}-{lane:?}").to_lowercase();
@@ -87,7 +101,15 @@ impl Merger {
 
     /// The error that has ended it, given once.
     pub fn failure(&self) -> Option<StoreError> {
-        self.shared.failed.lock().unwrap_or_else(PoisonError::into_inner).take()
+        let shared = &self.shared;
+        let is_stuck = shared.view.new_tables() >= STORE_NEW_TABLES_MAX;
+        taken(&shared.failed).or_else(|| is_stuck.then(|| taken(&shared.unread)).flatten())
+    }
+
+    /// A lane rests because of what it cannot read, and that was not told before.
+    pub fn is_unread_news(&self) -> bool {
+        let is_told = || self.shared.is_unread_told.swap(true, Relaxed);
+        held(&self.shared.unread).is_some() && !is_told()
     }
 }
 
@@ -121,8 +143,7 @@ impl Shared {
             if let Err(error) = self.work(lane) {
                 // A merge that was given up is none that failed.
                 if !self.is_closing() && !self.pace.is_stopping() {
-                    let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-                    failed.get_or_insert(error);
+                    self.give_up(lane, error);
                 }
                 return;
             }
@@ -130,6 +151,17 @@ impl Shared {
                 return;
             }
         }
+    }
+
+    fn give_up(&self, lane: Lane, error: StoreError) {
+        // Tables of yesterday can wait for long, those of now cannot.
+        if lane == Lane::New || !error.is_of_some_rows() {
+            held(&self.failed).get_or_insert(error);
+            return;
+        }
+        let cause = error.source().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(?lane, cause, "{error}: tables are merged no more, reads will slow down");
+        held(&self.unread).get_or_insert(error);
     }
 
     /// Does all that is due in a lane.
@@ -172,6 +204,14 @@ impl Shared {
             outcome => outcome.map(|()| true),
         }
     }
+}
+
+fn held(error: &Mutex<Option<StoreError>>) -> MutexGuard<'_, Option<StoreError>> {
+    error.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn taken(error: &Mutex<Option<StoreError>>) -> Option<StoreError> {
+    held(error).take()
 }
 
 /// It was for want of something of which there is more another time.

@@ -115,7 +115,7 @@ fn an_error_is_told_once() {
     house.stop(merger);
 }
 
-/// Invariant 4 of node::merger.
+/// Invariant 5 of node::merger.
 #[test]
 fn stopped_in_the_midst_of_a_merge_it_ends_and_lets_go_of_the_store() {
     let (folder, house) = (TempFolder::new(), House::new(Room::endless()));
@@ -158,6 +158,63 @@ fn what_is_linked_while_lanes_merge_is_whole() {
         let number = (2 * round - 1).to_string().into_bytes();
         assert_eq!(value(&copy, b"last"), Some(number), "round {round}");
     }
+}
+
+/// Invariant 4 of node::merger.
+#[test]
+fn a_lane_that_cannot_read_rests_and_the_others_go_on() {
+    let (folder, house) = (TempFolder::new(), House::new(Room::endless()));
+    let mut view = open(&folder);
+    make_tables(&mut view, 1);
+    let merger = house.start(&view);
+    let unread = || StoreError::Unreadable("a test asked for it".into());
+    merger.shared.give_up(Lane::Old, unread());
+    assert!(merger.is_unread_news() && !merger.is_unread_news(), "once");
+    assert!(merger.failure().is_none(), "new tables are merged");
+    make_tables(&mut view, STORE_MERGED_TABLES);
+    merger.poke();
+    wait_until(|| view.levels().levels[2].runs > 0);
+    merger.shared.give_up(Lane::New, unread());
+    assert!(matches!(merger.failure(), Some(StoreError::Unreadable(_))), "they are not");
+    assert!(merger.failure().is_none(), "once");
+    house.stop(merger);
+}
+
+/// Invariant 4 of node::merger.
+#[test]
+fn new_tables_that_cannot_be_read_are_an_error() {
+    let (folder, house) = (TempFolder::new(), House::new(Room::endless()));
+    let mut view = open(&folder);
+    make_tables(&mut view, STORE_MERGED_TABLES);
+    for table in std::fs::read_dir(folder.path().join("keyspaces/1/tables")).expect("fjall's") {
+        let path = table.expect("readable").path();
+        let mut bytes = std::fs::read(&path).expect("readable");
+        bytes[40] ^= 1;
+        std::fs::write(&path, bytes).expect("temporary");
+    }
+    let merger = house.start(&view);
+    let mut failure = None;
+    wait_until(|| {
+        failure = failure.take().or(merger.failure());
+        failure.is_some()
+    });
+    assert!(matches!(failure, Some(StoreError::Unreadable(_))), "{failure:?}");
+    house.stop(merger);
+}
+
+/// Invariant 4 of node::merger.
+#[test]
+fn that_a_lane_rests_is_an_error_when_there_are_too_many_new_tables() {
+    let (folder, house) = (TempFolder::new(), House::new(Room::without_any()));
+    let mut view = open(&folder);
+    let merger = house.start(&view);
+    merger.shared.give_up(Lane::Middle, StoreError::Unreadable("a test asked for it".into()));
+    while view.new_tables() < STORE_NEW_TABLES_MAX {
+        assert!(merger.failure().is_none(), "there is room for more");
+        make_tables(&mut view, 1);
+    }
+    assert!(matches!(merger.failure(), Some(StoreError::Unreadable(_))));
+    house.stop(merger);
 }
 
 #[test]

@@ -72,6 +72,8 @@ pub enum Answer {
     Next(Vec<u8>),
     /// The rest of it.
     Last(Vec<u8>),
+    /// The rest of it cannot be read.
+    Broken,
 }
 
 /// Wakes one shard.

@@ -114,9 +114,9 @@ impl<S: Store> Desk<S> {
                 }
                 self.make_ready(token);
             }
-            Effect::RefuseAuth { to, source } => {
+            Effect::RefuseAuth { to, source, refusal } => {
                 if let Some(connection) = self.reach(token_of(to)) {
-                    connection.session.refuse_auth(source, &mut connection.out);
+                    connection.session.refuse_auth(source, refusal, &mut connection.out);
                 }
             }
             Effect::Refuse { to, source, refusal } => {
@@ -163,7 +163,7 @@ impl<S: Store> Desk<S> {
     }
 
     /// Answers whoever asked, here or on another shard.
-    fn reply(&mut self, to: ConnectionId, reply: &Reply) {
+    pub(super) fn reply(&mut self, to: ConnectionId, reply: &Reply) {
         self.body.clear();
         let status = encode::reply_body(reply, &self.options, &mut self.body);
         if !self.is_here(to.shard) {

@@ -159,7 +159,8 @@ impl World {
     /// Rows come into memory for a shard, from its own disk or another's.
     pub(super) fn fetch(&mut self, shard: usize, need: &Need) {
         let from = &self.shards[usize::from(need.at.0)];
-        need.fetch(from.store()).expect("memory does not fail");
+        // What cannot be read is found by whoever reads it then.
+        from.unless_damaged(need.fetch(from.store())).expect("memory does not fail");
         self.shards[shard].warmth_mut().note(need.tag());
     }
 

@@ -24,6 +24,9 @@ pub mod cold;
 mod cold_tests;
 pub mod coverage;
 mod cuts;
+pub mod damage;
+#[cfg(test)]
+mod damage_tests;
 pub mod disk;
 #[cfg(test)]
 mod forget_tests;

@@ -5,9 +5,11 @@ use crate::chat::forget::Retention;
 use crate::ids::{ShardId, UserId};
 use crate::limits::FORGET_SWEEP_MS;
 use crate::sim::checkers::audit;
+use crate::sim::damage::REFUSED;
 use crate::sim::prng::Prng;
 use crate::sim::users::{Person, text};
 use crate::sim::world::{Sent, World};
+use crate::store::keys::Kind;
 use crate::store::{Direction, Range, Store};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -23,35 +25,41 @@ struct Known {
     kept: Option<u64>,
 }
 
-/// Runs one seed; returns a digest of all rows at its end. With an odd one the disks are slow, with
-/// one of five histories are forgotten but for the newest few messages.
+/// What came of a run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ran {
+    /// Of all rows at its end.
+    pub digest: u64,
+    /// Reads that met damage.
+    pub met_damage: u64,
+}
+
+/// Runs one seed. With an odd one the disks are slow, with
+/// one of three some messages cannot be read for a while, with one of five histories are forgotten
+/// but for the newest few messages.
 ///
 /// # Panics
 /// When anything acked was lost, doubled, changed or reordered, or a count does not add up.
-pub fn run(seed: u64) -> u64 {
+pub fn run(seed: u64) -> Ran {
     let mut prng = Prng::new(seed);
     let mut world = World::new(1 + prng.below(4) as u16);
     world.lane_room = 1 + prng.below(6) as usize;
     let mut users: Vec<UserId> = (0..6).map(|n| world.register(&format!("u{n}"))).collect();
     let mut people: Vec<Person> = users.iter().map(|user| world.connect(*user)).collect();
     let mut known = Known::default();
-    let mut cut = None;
+    let (mut cut, mut met_damage) = (None, 0);
     let retention =
         Retention { messages: seed.is_multiple_of(5).then(|| prng.below(30)), days: None };
     world.retain(retention);
     known.kept = retention.messages;
     let is_cold = seed % 2 == 1;
+    let is_damaged = seed % 3 == 1;
     if is_cold {
         world.make_cold(seed);
     }
     for step in 1..200 {
         if is_cold {
-            for _ in 0..prng.below(8) {
-                world.thaw_one();
-            }
-            if prng.once_in(10) {
-                world.chill();
-            }
+            thaw_some(&mut world, &mut prng);
         }
         act(&mut world, &mut prng, &mut people, &mut known, step);
         note_acks(&mut world, &people, &mut known);
@@ -60,6 +68,7 @@ pub fn run(seed: u64) -> u64 {
             people.extend(users.last().map(|user| world.connect(*user)));
         }
         if prng.once_in(60) {
+            met_damage += world.met_damage();
             world = world.crash();
             world.retain(retention);
             if is_cold {
@@ -70,6 +79,11 @@ pub fn run(seed: u64) -> u64 {
         }
         if prng.once_in(20) && cut.is_none() && world.want_cut() {
             cut = Some((users.clone(), known.acked.clone()));
+        }
+        if is_damaged && prng.once_in(30) {
+            // Nothing is on its way: relays are read from messages.
+            world.settle();
+            world.damage(&mut prng, &[Kind::Message], 4);
         }
         if prng.once_in(4) {
             world.forget(prng.below(world.shards.len() as u64) as usize);
@@ -84,12 +98,24 @@ pub fn run(seed: u64) -> u64 {
             check_cut(world.restored(), &mut prng, (&certain, &users), known);
         }
     }
+    met_damage += world.met_damage();
+    world.heal();
     world.settle();
     note_acks(&mut world, &people, &mut known);
     world.pass(1000);
     check(&mut world, &users, &known);
     check_forgotten(&mut world, &users, &known);
-    digest(&world)
+    Ran { digest: digest(&world), met_damage }
+}
+
+/// Slow disks give some of the rows that are waited for; now and then all is cold again.
+fn thaw_some(world: &mut World, prng: &mut Prng) {
+    for _ in 0..prng.below(8) {
+        world.thaw_one();
+    }
+    if prng.once_in(10) {
+        world.chill();
+    }
 }
 
 /// A server that is started from a cut has all that was certain before, and goes on. Who registered
@@ -148,7 +174,14 @@ fn act(world: &mut World, prng: &mut Prng, people: &mut [Person], known: &mut Kn
             world.send(people[who], text(number, to, &content));
         }
         5 => {
-            let waiting = world.offline(people[who].user);
+            let (user, after_seq, limit) = (people[who].user, 0, 10_000);
+            let waiting = match world.call(Request::Offline { user, after_seq, limit }) {
+                Sent::Messages(waiting) => waiting,
+                refused => {
+                    assert_eq!(refused, REFUSED);
+                    Vec::new()
+                }
+            };
             if let Some(message) = waiting.get(prng.below(8) as usize) {
                 let acked =
                     if prng.once_in(3) { Acked::UpTo(message.id) } else { Acked::One(message.id) };
@@ -260,11 +293,11 @@ fn check_order(world: &mut World, users: &[UserId], known: &Known) {
     }
 }
 
-/// Runs a range of seeds and names the one that fails.
-pub fn run_all(seeds: std::ops::Range<u64>) {
-    for seed in seeds {
-        if std::panic::catch_unwind(|| run(seed)).is_err() {
-            panic!("replay with: a test that says crate::sim::rules::run({seed})");
-        }
-    }
+/// Runs a range of seeds and names the one that fails. Returns how many reads met damage.
+pub fn run_all(seeds: std::ops::Range<u64>) -> u64 {
+    let run = |seed| match std::panic::catch_unwind(|| run(seed)) {
+        Ok(ran) => ran.met_damage,
+        Err(_) => panic!("replay with: a test that says crate::sim::rules::run({seed})"),
+    };
+    seeds.map(run).sum()
 }

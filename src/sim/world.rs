@@ -10,6 +10,7 @@ use crate::ids::{ConnectionId, MessageId, MintClock, ShardId, UserId, number_at}
 use crate::metrics::ShardMetrics;
 use crate::sim::cold::Cold;
 use crate::sim::cuts::Cuts;
+use crate::sim::damage::REFUSED;
 use crate::store::memory::{Durability, MemoryStore};
 use crate::store::{Store, StoreError};
 use std::collections::{BTreeMap, VecDeque};
@@ -71,6 +72,7 @@ pub struct World {
     /// The shards.
     pub shards: Vec<Shard<MemoryStore>>,
     pub(super) directory: Arc<Directory>,
+    pub(super) metrics: Vec<Arc<ShardMetrics>>,
     mesh: BTreeMap<(ShardId, ShardId), VecDeque<Parcel>>,
     waiting: Vec<VecDeque<Turn>>,
     /// Lists that show what is not durable yet, by shard.
@@ -104,10 +106,10 @@ impl World {
     pub(super) fn open(stores: Vec<MemoryStore>, steady_ms: u64) -> Result<World, StoreError> {
         let directory = Arc::new(Directory::new());
         let count = stores.len() as u16;
+        let metrics: Vec<Arc<ShardMetrics>> = stores.iter().map(|_| Arc::default()).collect();
         let mut shards = Vec::new();
         for (number, store) in stores.into_iter().enumerate() {
-            let metrics = Arc::new(ShardMetrics::default());
-            let place = place(number as u16, count);
+            let (metrics, place) = (metrics[number].clone(), place(number as u16, count));
             shards.push(Shard::open(store, place, directory.clone(), metrics)?);
         }
         Ok(World {
@@ -117,6 +119,7 @@ impl World {
             held: shards.iter().map(|_| Vec::new()).collect(),
             shards,
             directory,
+            metrics,
             mesh: BTreeMap::new(),
             sent: BTreeMap::new(),
             connections: 0,
@@ -322,6 +325,10 @@ impl World {
                 }
                 Effect::List { to, mut listing } => {
                     let sent = self.read(shard, &mut listing);
+                    if sent == REFUSED {
+                        self.sent.entry(to).or_default().push(sent);
+                        continue;
+                    }
                     let rules = &mut self.shards[shard];
                     let needed = rules.needed_by(&listing).expect("memory does not fail");
                     if needed > rules.store().durable() {
@@ -380,8 +387,11 @@ impl World {
                 ControlFlow::Break(())
             });
             self.check_reads(shard);
-            if outcome.expect("memory does not fail") {
-                break;
+            let shard = &self.shards[shard];
+            match shard.unless_damaged(outcome).expect("memory does not fail") {
+                Some(true) => break,
+                Some(false) => {}
+                None => return REFUSED,
             }
         }
         if chats.is_empty() { Sent::Messages(messages) } else { Sent::Chats(chats) }

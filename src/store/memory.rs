@@ -10,6 +10,8 @@
 use super::tree::Tree;
 use super::{Batch, Direction, Position, Range, Store, StoreError, Visit, batch::Change};
 use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 
 /// When a written batch counts as durable.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -52,6 +54,8 @@ pub struct MemoryStore {
     is_full: bool,
     /// What was read of a disk that is slow; `None`: there is no disk.
     reads: Option<Box<RefCell<Reads>>>,
+    /// Keys of rows that the disk gives back no more.
+    damaged: BTreeSet<Vec<u8>>,
 }
 
 impl Default for MemoryStore {
@@ -74,6 +78,7 @@ impl MemoryStore {
             failing: Failing::Nothing,
             is_full: false,
             reads: None,
+            damaged: BTreeSet::new(),
         }
     }
 
@@ -111,6 +116,18 @@ impl MemoryStore {
     /// What was read since it was last asked.
     pub fn take_reads(&mut self) -> Reads {
         self.reads.as_mut().map(|reads| std::mem::take(reads.get_mut())).unwrap_or_default()
+    }
+
+    /// From now on these rows cannot be read, and all others can.
+    pub fn set_damaged(&mut self, keys: BTreeSet<Vec<u8>>) {
+        self.damaged = keys;
+    }
+
+    fn refuse_damaged(&self, key: &[u8]) -> Result<(), StoreError> {
+        match self.damaged.contains(key) {
+            true => Err(StoreError::Unreadable("a test asked for it".into())),
+            false => Ok(()),
+        }
     }
 
     /// What a restart finds after a power cut that took all that was not synced.
@@ -166,6 +183,7 @@ impl Store for MemoryStore {
         if let Some(reads) = &self.reads {
             reads.borrow_mut().push((key.to_vec(), None));
         }
+        self.refuse_damaged(key)?;
         Ok(self.rows.get(key).map(read))
     }
 
@@ -173,11 +191,16 @@ impl Store for MemoryStore {
         if let Some(reads) = &self.reads {
             reads.borrow_mut().push((range.from.to_vec(), Some(range.to.to_vec())));
         }
+        let mut outcome = Ok(());
+        let mut read = |key: &[u8], value: &[u8]| {
+            outcome = self.refuse_damaged(key);
+            if outcome.is_err() { ControlFlow::Break(()) } else { visit(key, value) }
+        };
         match range.direction {
-            Direction::Forward => self.rows.scan_forward((range.from, range.to), visit),
-            Direction::Backward => self.rows.scan_backward((range.from, range.to), visit),
+            Direction::Forward => self.rows.scan_forward((range.from, range.to), &mut read),
+            Direction::Backward => self.rows.scan_backward((range.from, range.to), &mut read),
         }
-        Ok(())
+        outcome
     }
 
     fn write(&mut self, batch: &Batch) -> Result<Position, StoreError> {
@@ -188,6 +211,8 @@ impl Store for MemoryStore {
             if self.durability == Durability::Manual {
                 self.remember(position, key);
             }
+            // What is written anew is there again.
+            self.damaged.remove(key);
             match change {
                 Change::Put(value) => self.rows.put(key, value),
                 Change::Remove => self.rows.remove(key),

@@ -77,10 +77,14 @@ pub type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The LSM refused; every later call is refused too.
-    #[error(
-        "the store on disk failed; if a file of it is damaged, `anser-tools verify` says which"
-    )]
+    #[error("the store on disk failed")]
     Disk(#[source] Box<fjall::Error>),
+    /// Rows are there and cannot be read. Nothing has changed, and others may well be readable.
+    #[error(
+        "rows on the disk cannot be read; if a file of them is damaged, `anser-tools verify` says \
+         which"
+    )]
+    Unreadable(#[source] Box<dyn Error + Send + Sync>),
     /// A row is not what was written there.
     #[error("a row cannot be read: {0}")]
     Row(#[from] rows::RowError),
@@ -206,6 +210,11 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// It is a matter of these rows alone: see [`StoreError::Unreadable`].
+    pub fn is_of_some_rows(&self) -> bool {
+        matches!(self, StoreError::Unreadable(_))
+    }
+
     /// What the operating system says, if it is behind it.
     pub fn io(&self) -> Option<&std::io::Error> {
         let mut causes = std::iter::successors(self.source(), |cause| (**cause).source());

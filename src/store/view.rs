@@ -189,7 +189,8 @@ impl View {
 
     /// Merges or moves tables. The result is on disk when this returns, after seconds to minutes;
     /// others read, apply and merge meanwhile, but not the same levels. Given up with an error when
-    /// the brake says so: then nothing has changed, and so it is after any error.
+    /// the brake says so: then nothing has changed, and so it is after any error. Rows that cannot
+    /// be read are an error of their own.
     pub fn merge(&self, lane: Lane, step: Step) -> Result<(), StoreError> {
         let stale = if lane == Lane::Old { contents::stale(&self.rows.tree) } else { Vec::new() };
         brake::merge_in(lane, self.apart_of_each(step, &stale));
@@ -201,7 +202,7 @@ impl View {
         };
         let outcome = self.rows.tree.compact(strategy, newest);
         self.listed.renew(&self.rows.tree);
-        outcome.map_err(disk)?;
+        outcome.map_err(unmerged)?;
         match (lane, step) {
             (Lane::Old, _) => self.note_unmovable(&stale),
             // What hindered may have come to where it hinders no more.
@@ -270,11 +271,11 @@ impl View {
 impl Store for View {
     fn get<R>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>, StoreError> {
         let Some(row) = Numbered::of(key) else {
-            let value = self.listed.get(key).map_err(disk)?;
+            let value = self.listed.get(key).map_err(unread)?;
             return Ok(value.map(|value| read(&value)));
         };
         for home in row.homes() {
-            if let Some(value) = self.listed.get(&home.key(home.number)).map_err(disk)?
+            if let Some(value) = self.listed.get(&home.key(home.number)).map_err(unread)?
                 && let Some(value) = home.find(row.number, &value)?
             {
                 return Ok(Some(read(value)));
@@ -331,7 +332,7 @@ fn visit_each(
     visit: Visit<'_>,
 ) -> Result<(), StoreError> {
     for row in rows {
-        let row = row.map_err(disk)?;
+        let row = row.map_err(unread)?;
         let (key, value) = (&row.key.user_key, &row.value);
         let flow = match Numbered::of(key) {
             None => visit(key, value),
@@ -455,6 +456,21 @@ fn entries(
 
 fn disk(error: impl Into<fjall::Error>) -> StoreError {
     StoreError::Disk(Box::new(error.into()))
+}
+
+/// An error of reading, which writes nothing.
+fn unread(error: lsm_tree::Error) -> StoreError {
+    StoreError::Unreadable(Box::new(error))
+}
+
+/// A merge reads and writes: what the system refuses may be a write, all else is said of what was
+/// read.
+fn unmerged(error: lsm_tree::Error) -> StoreError {
+    let is_read = match &error {
+        lsm_tree::Error::Io(error) => error.kind() == io::ErrorKind::UnexpectedEof,
+        _ => true,
+    };
+    if is_read { unread(error) } else { disk(error) }
 }
 
 fn refused(folder: &Path, error: fjall::Error) -> StoreError {

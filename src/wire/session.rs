@@ -45,6 +45,8 @@ pub enum CloseCode {
     Policy = 1008,
     /// A message beyond [`crate::limits::FRAME_BYTES_MAX`].
     TooBig = 1009,
+    /// The server cannot read what it has stored of the peer.
+    Internal = 1011,
     /// A bound was reached; the peer may come again.
     TryAgain = 1013,
     /// The Auth was refused.
@@ -66,6 +68,7 @@ impl CloseCode {
             CloseCode::BadText => "not UTF-8",
             CloseCode::Policy => "too many refused frames",
             CloseCode::TooBig => "message too large",
+            CloseCode::Internal => "stored rows are damaged",
             CloseCode::TryAgain => "too much unsent or unread",
             CloseCode::NotAuthenticated => "not authenticated",
             CloseCode::AuthTimeout => "no Auth in time",
@@ -180,10 +183,11 @@ impl Session {
         }
     }
 
-    /// Auth was refused: appends an Error frame (code 401) and close 4401.
-    pub fn refuse_auth(&mut self, source: Option<MessageId>, out: &mut Vec<u8>) {
+    /// Auth was refused: appends an Error frame and a close, 4401 or, if that was not the peer's
+    /// fault, 1011.
+    pub fn refuse_auth(&mut self, source: Option<MessageId>, refusal: Refusal, out: &mut Vec<u8>) {
         if let Phase::WebSocket(socket) = &mut self.phase {
-            socket.refuse_auth(source, out);
+            socket.refuse_auth(source, refusal, out);
         }
     }
 

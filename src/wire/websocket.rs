@@ -279,7 +279,7 @@ impl WebSocket {
             }
             Err(Refused { source, refusal: Refusal::NotAuthenticated }) => {
                 *refusal = Some(Refusal::NotAuthenticated);
-                self.refuse_auth(source, out);
+                self.refuse_auth(source, Refusal::NotAuthenticated, out);
                 Step::Handled
             }
             Err(refused) => self.refuse_here(refused, unmasked(message, plain), refusal, out),
@@ -357,11 +357,20 @@ impl WebSocket {
     }
 
     /// Auth failed.
-    pub(super) fn refuse_auth(&mut self, source: Option<MessageId>, out: &mut Vec<u8>) {
+    pub(super) fn refuse_auth(
+        &mut self,
+        source: Option<MessageId>,
+        refusal: Refusal,
+        out: &mut Vec<u8>,
+    ) {
         if !self.is_closed {
             self.is_asking = false;
-            encode::error_frame(source, Refusal::NotAuthenticated, self.user, out);
-            self.close(CloseCode::NotAuthenticated, out);
+            encode::error_frame(source, refusal, self.user, out);
+            let code = match refusal {
+                Refusal::NotAuthenticated => CloseCode::NotAuthenticated,
+                _ => CloseCode::Internal,
+            };
+            self.close(code, out);
         }
     }
 

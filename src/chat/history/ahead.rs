@@ -7,6 +7,7 @@
 //! Left to others: what a request reads before its list begins (`needs`).
 
 use super::{Kind, Listing, Offline};
+use crate::chat::damage::needs_up_to_damage;
 use crate::chat::needs::Needs;
 use crate::chat::shard::Shard;
 use crate::chat::waiting::Window;
@@ -18,30 +19,35 @@ use crate::store::{Store, StoreError};
 impl<S: Store> Shard<S> {
     /// What the next items of a list lack. None: they can be given.
     pub fn needs_of_list(&mut self, listing: &Listing) -> Result<Vec<Need>, StoreError> {
-        let mut needs = Needs::default();
         if self.warmth.is_trusting() {
-            return Ok(needs.list);
+            return Ok(Vec::new());
         }
+        let mut needs = Needs::default();
+        let asked = self.needs_of_items(listing, &mut needs);
+        needs_up_to_damage(needs, asked)
+    }
+
+    fn needs_of_items(&mut self, listing: &Listing, needs: &mut Needs) -> Result<(), StoreError> {
         let (owner, count) = (listing.owner, u64::from(listing.left.min(LIST_AHEAD)));
-        self.lacks_user(owner, &mut needs);
+        self.lacks_user(owner, needs);
         if needs.are_lacking() {
-            return Ok(needs.list);
+            return Ok(());
         }
         match &listing.kind {
             Kind::Page { next } => {
                 let seqs = (next.saturating_sub(count) + 1..=*next).rev();
-                self.needs_of_messages(owner, seqs, &mut needs)?;
+                self.needs_of_messages(owner, seqs, needs)?;
             }
             Kind::Pair { peer, next } => {
-                self.needs_of_numbers(owner, *peer, (*next, count), &mut needs)?;
+                self.needs_of_numbers(owner, *peer, (*next, count), needs)?;
             }
             Kind::Chats { peers } => {
                 let peers = peers.iter().rev().take(count as usize);
-                self.needs_of_chats(owner, peers, &mut needs)?;
+                self.needs_of_chats(owner, peers, needs)?;
             }
-            Kind::Offline(offline) => self.needs_of_offline(owner, offline, count, &mut needs)?,
+            Kind::Offline(offline) => self.needs_of_offline(owner, offline, count, needs)?,
         }
-        Ok(needs.list)
+        Ok(())
     }
 
     /// Messages, and the chats that they are of.

@@ -158,7 +158,7 @@ impl Host {
             }
             Way::Nobody => {
                 let Request::Auth { id, .. } = request else { unreachable!("only Auth asks") };
-                line.session.refuse_auth(id, &mut line.out);
+                line.session.refuse_auth(id, Refusal::NotAuthenticated, &mut line.out);
             }
             Way::Busy => {
                 self.body.clear();

@@ -106,9 +106,9 @@ impl Host {
                 }
                 self.make_ready(token);
             }
-            Effect::RefuseAuth { to, source } => {
+            Effect::RefuseAuth { to, source, refusal } => {
                 if let Some(line) = self.reach(token_of(to)) {
-                    line.session.refuse_auth(source, &mut line.out);
+                    line.session.refuse_auth(source, refusal, &mut line.out);
                 }
             }
             Effect::Refuse { to, source, refusal } => {

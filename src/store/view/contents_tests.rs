@@ -123,7 +123,7 @@ fn damaged_contents_are_an_error_and_never_read_as_others() {
             let (key, expected) = message(1 + (seq % 2) as i64, seq);
             match view.get(&key, <[u8]>::to_vec) {
                 Ok(found) => assert_eq!(found, Some(expected)),
-                Err(StoreError::Disk(_)) => refused += 1,
+                Err(StoreError::Unreadable(_)) => refused += 1,
                 Err(error) => panic!("{error}"),
             }
         }

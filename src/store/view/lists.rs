@@ -70,7 +70,7 @@ pub(super) fn tell(folder: &Path, error: StoreError) -> StoreError {
     };
     let why = "its bytes are not those that were written";
     match error {
-        StoreError::Open { .. } | StoreError::Disk(_) => {
+        StoreError::Open { .. } | StoreError::Disk(_) | StoreError::Unreadable(_) => {
             changed().ok().flatten().map_or(error, |file| broken(&file, why))
         }
         error => error,

@@ -66,7 +66,7 @@ fn a_refused_auth_is_an_error_and_4401() {
     let mut peer = Peer::upgraded();
     peer.answers = false;
     peer.say(AUTH);
-    peer.session.refuse_auth(MessageId::new(8), &mut peer.out);
+    peer.session.refuse_auth(MessageId::new(8), Refusal::NotAuthenticated, &mut peer.out);
     assert!(peer.text().contains("{\\\"srcId\\\":8,\\\"code\\\":401,"), "{}", peer.text());
     assert_eq!((peer.close_code(), peer.session.is_closing()), (Some(4401), true));
     for nobody in ["0", "-1", "4294967296", "99999999999999999999"] {

@@ -188,7 +188,7 @@ impl Server {
                     encode::offline_frame(id, user, count, timestamp_ms, out);
                 }
             }
-            Effect::RefuseAuth { source, .. } => session.refuse_auth(source, out),
+            Effect::RefuseAuth { source, refusal, .. } => session.refuse_auth(source, refusal, out),
             Effect::Refuse { source, refusal, .. } => session.refuse(source, refusal, out),
             Effect::Ack { ack, .. } => acknowledge(session, &ack, out),
             Effect::Push { to, .. } => assert_ne!(to, OURS, "nobody else is there who could write"),

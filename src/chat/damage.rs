@@ -1,0 +1,122 @@
+//! Rows that cannot be read: whoever needs them is told so, and all others are served.
+//!
+//! A part of a disk may lose what was written there, years later. That is found when it is read,
+//! which may be in the midst of an event.
+//!
+//! Invariants:
+//! 1. An event that meets such a row before it has changed any is refused: it changes no row, and
+//!    nothing that it wanted leaves but the refusal.
+//! 2. One that has changed rows ends the shard: half an event is never written.
+//! 3. What rules do by themselves passes over such rows and goes on with all others. Nothing is
+//!    forgotten that cannot be read.
+//! 4. A relay is never passed over: its author was told that it is safe. It ends the shard.
+//!
+//! Most of what is stored is messages, and no event changes anything before it has read them.
+//! Left to others: which rows are damaged (`store`), a list that is cut off in its midst (`node`).
+
+use crate::api::{Acked, Refusal, Reply, Request};
+use crate::chat::event::Effect;
+use crate::chat::needs::Needs;
+use crate::chat::shard::Shard;
+use crate::chat::turn::{Turn, When};
+use crate::ids::{ConnectionId, MessageId};
+use crate::metrics::Counter;
+use crate::store::warmth::Need;
+use crate::store::{Store, StoreError};
+use std::error::Error;
+
+/// Who is told that his request met damage, and how.
+#[derive(Clone, Copy)]
+pub(super) enum Asker {
+    /// By an Error frame about his Auth's id, and the end of the connection.
+    Auth(ConnectionId, Option<MessageId>),
+    /// By an Error frame about this id.
+    Frame(ConnectionId, Option<MessageId>),
+    /// By the answer to his call.
+    Call(ConnectionId),
+}
+
+impl Asker {
+    /// Who has asked for this.
+    pub fn of(connection: ConnectionId, request: &Request<'_>) -> Asker {
+        match request {
+            Request::Auth { id, .. } => Asker::Auth(connection, *id),
+            Request::Send(draft) => Asker::Frame(connection, draft.id),
+            Request::Ack(Acked::One(id)) => Asker::Frame(connection, Some(*id)),
+            Request::Ack(_) | Request::Heartbeat => Asker::Frame(connection, None),
+            _ => Asker::Call(connection),
+        }
+    }
+}
+
+impl<S: Store> Shard<S> {
+    /// Does what changes all of its rows or none. `None`: it met damage, has changed nothing, and
+    /// what it wanted is taken back. It met damage later: that error, and the shard must stop.
+    #[inline]
+    pub(super) fn attempt<R>(
+        &mut self,
+        turn: &mut Turn,
+        work: impl FnOnce(&mut Self, &mut Turn) -> Result<R, StoreError>,
+    ) -> Result<Option<R>, StoreError> {
+        let (changes, wanted) = (self.records.changes(), turn.mark());
+        match work(self, turn) {
+            Ok(done) => Ok(Some(done)),
+            Err(error) if self.records.changes() != changes => Err(error),
+            Err(error) => {
+                self.pass_over(error)?;
+                turn.take_back(wanted);
+                Ok(None)
+            }
+        }
+    }
+
+    /// What was read by whoever changes nothing. `None`: it met damage.
+    pub fn unless_damaged<R>(
+        &self,
+        outcome: Result<R, StoreError>,
+    ) -> Result<Option<R>, StoreError> {
+        match outcome {
+            Ok(read) => Ok(Some(read)),
+            Err(error) => self.pass_over(error).map(|()| None),
+        }
+    }
+
+    /// Notes damage; any other error stays one.
+    #[cold]
+    fn pass_over(&self, error: StoreError) -> Result<(), StoreError> {
+        if !error.is_of_some_rows() {
+            return Err(error);
+        }
+        self.metrics.count(Counter::Unreadable, 1);
+        // Whoever asks again and again is not told of each time.
+        let times = self.metrics.counter(Counter::Unreadable);
+        if times.is_power_of_two() {
+            let cause = error.source().map(ToString::to_string).unwrap_or_default();
+            tracing::error!(shard = %self.place.shard, times, cause, "{error}");
+        }
+        Ok(())
+    }
+
+    /// Tells somebody that his request met damage.
+    pub(super) fn tell_of_damage(&mut self, asker: Asker, turn: &mut Turn) {
+        let refusal = Refusal::Unreadable;
+        self.metrics.refuse(refusal.reason());
+        let effect = match asker {
+            Asker::Auth(to, source) => Effect::RefuseAuth { to, source, refusal },
+            Asker::Frame(to, source) => Effect::Refuse { to, source, refusal },
+            Asker::Call(to) => Effect::Reply { to, reply: Reply::Refused(refusal) },
+        };
+        turn.want(When::Now, effect);
+    }
+}
+
+/// What is lacking, as far as it was asked for: whoever goes on finds the damage where asking did.
+pub(super) fn needs_up_to_damage(
+    needs: Needs,
+    asked: Result<(), StoreError>,
+) -> Result<Vec<Need>, StoreError> {
+    match asked {
+        Err(error) if !error.is_of_some_rows() => Err(error),
+        _ => Ok(needs.list),
+    }
+}
