@@ -64,16 +64,18 @@ enum Command {
     Suite(Suite),
 }
 
-fn main() -> anyhow::Result<ExitCode> {
+fn main() -> ExitCode {
     process::allow_all_files();
     let command = Command::parse();
-    interrupt::heed()?;
-    let done = obey(command);
-    if interrupt::is_asked() {
-        done.err().iter().for_each(|error| eprintln!("{error:#}"));
-        return Ok(ExitCode::from(interrupt::EXIT_CODE));
+    let done = interrupt::heed().map_err(Into::into).and_then(|()| obey(command));
+    let is_done = done.is_ok();
+    // On one line, and without the stack that a variable of the environment may ask for.
+    done.err().iter().for_each(|error| eprintln!("Error: {error:#}"));
+    match interrupt::is_asked() {
+        true => ExitCode::from(interrupt::EXIT_CODE),
+        false if is_done => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
     }
-    done.map(|()| ExitCode::SUCCESS)
 }
 
 fn obey(command: Command) -> anyhow::Result<()> {

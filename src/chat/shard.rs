@@ -100,7 +100,7 @@ impl<S: Store> Shard<S> {
     ) -> Result<Shard<S>, StoreError> {
         assert!(place.shard.0 < place.shards, "a shard is one of the shards");
         assert!(place.lanes >= place.shards, "every shard has a lane of its own");
-        enroll_all(&store, &directory)?;
+        enroll_all(&store, place, &directory)?;
         let mut records = Records::new(store);
         let ids = MessageIds::open(&records, place, &directory)?;
         let outbox = Outbox::open(&mut records, place)?;
@@ -367,8 +367,8 @@ impl<S: Store> Shard<S> {
     }
 }
 
-/// Enrols every user that the store holds.
-fn enroll_all(store: &impl Store, directory: &Directory) -> Result<(), StoreError> {
+/// Enrols every user that the store holds. All must be at home here, or the store is another's.
+fn enroll_all(store: &impl Store, place: Place, directory: &Directory) -> Result<(), StoreError> {
     let (from, to) = (Key::of(Kind::Tenant), Key::of(Kind::Tenant).after());
     let range = Range { from: &from, to: &to, direction: Direction::Forward };
     let mut outcome = Ok(());
@@ -376,19 +376,23 @@ fn enroll_all(store: &impl Store, directory: &Directory) -> Result<(), StoreErro
         let user = KeyReader::new(key).user().ok_or(RowError::Key);
         let tenant = crate::store::rows::read_owned::<NumberRow>(value);
         match (user, tenant) {
+            (Ok(user), _) if user.home(place.shards) != place.shard => {
+                outcome = Err(StoreError::Misplaced { user: user.number() });
+                ControlFlow::Break(())
+            }
             (Ok(user), Ok(NumberRow(tenant))) if tenant != 0 => {
                 directory.enroll(user, tenant as u32);
                 ControlFlow::Continue(())
             }
             (Ok(_), Ok(_)) => {
-                outcome = Err(RowError::Damaged);
+                outcome = Err(RowError::Damaged.into());
                 ControlFlow::Break(())
             }
             (Err(error), _) | (_, Err(error)) => {
-                outcome = Err(error);
+                outcome = Err(error.into());
                 ControlFlow::Break(())
             }
         }
     })?;
-    Ok(outcome?)
+    outcome
 }

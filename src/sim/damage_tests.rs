@@ -13,6 +13,7 @@ use crate::sim::users::{Person, id, identity, text};
 use crate::sim::world::{Sent, World};
 use crate::store::keys::{Key, Kind};
 use crate::store::{Store, StoreError};
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 /// All that a request may read.
@@ -164,6 +165,17 @@ fn send_some(world: &mut World, from: Person, to: UserId, numbers: std::ops::Ran
         world.send(from, text(number, to, &content(from.user, number)));
     }
     world.settle();
+}
+
+#[test]
+fn rows_of_another_shard_are_refused() {
+    let mut world = World::new(2);
+    let users: Vec<UserId> = (0..9).map(|n| world.register(&format!("u{n}"))).collect();
+    let shards: BTreeSet<ShardId> = users.iter().map(|user| world.home(*user)).collect();
+    assert_eq!(shards.len(), 2, "names spread");
+    let exchanged = world.shards.iter().rev().map(|shard| shard.store().crash()).collect();
+    let refusal = World::open(exchanged, 0).err();
+    assert!(matches!(refusal, Some(StoreError::Misplaced { .. })), "{refusal:?}");
 }
 
 /// Invariant 3 of chat::damage.

@@ -104,6 +104,15 @@ pub enum StoreError {
         /// What it says.
         source: std::io::Error,
     },
+    /// A store holds what another shard should.
+    #[error(
+        "user {user} is here and at home on another shard; nothing was changed: put each shard's \
+         folder back where it was"
+    )]
+    Misplaced {
+        /// One of them.
+        user: u32,
+    },
     /// A part of a store is gone: opening it would lose rows.
     #[error(
         "the store in {} is damaged, {missing} is missing: put it back from a copy",

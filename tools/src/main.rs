@@ -69,8 +69,17 @@ enum Command {
     Planted(planted::Arguments),
 }
 
-fn main() -> anyhow::Result<ExitCode> {
-    match Arguments::parse().command {
+fn main() -> ExitCode {
+    // On one line, and without the stack that a variable of the environment may ask for: a refusal
+    // is no fault of the program.
+    run(Arguments::parse().command).unwrap_or_else(|error| {
+        eprintln!("Error: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
         Command::Tidy { root } => tidy::run(&root),
         Command::Backup(arguments) => backup::run(&arguments),
         Command::Restore(arguments) => restore::run(&arguments),

@@ -45,6 +45,8 @@ fn run_it(
     let mut command = Command::new(program);
     without_environment(&mut command);
     command.args(arguments).envs(environment.iter().copied());
+    // Many have it set; it makes no words of ordinary refusals.
+    command.env("RUST_BACKTRACE", "1");
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let mut child = child.expect("the binary was just built");
     let deadline = Instant::now() + within;
@@ -59,5 +61,6 @@ fn run_it(
     let said = [&output.stdout[..], &output.stderr[..]].concat();
     let said = String::from_utf8_lossy(&said).into_owned();
     assert!(ended, "{} {arguments:?} did not end by itself:\n{said}", program.display());
+    assert!(!said.contains("Stack backtrace"), "{said}");
     Finished { code: output.status.code(), said }
 }
