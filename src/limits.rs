@@ -198,7 +198,7 @@ pub const RETAINED_MESSAGES_MIN: u64 = 100;
 /// Days that retention keeps at most: a century.
 pub const RETAINED_DAYS_MAX: u32 = 36_500;
 /// Messages that one event forgets. If there are more its user is looked at again.
-pub const FORGET_STEP: u64 = 16;
+pub const FORGET_STEP: u64 = PACK_ROWS;
 /// Messages put into a history between two looks at whether some are to be forgotten.
 pub const FORGET_EACH: u64 = 8;
 /// Users who wait to be looked at. Beyond: the next sweep finds them.

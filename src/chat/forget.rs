@@ -79,6 +79,11 @@ struct Candidate {
     server_send_time_ms: i64,
 }
 
+/// Up to which message one event forgets: those that lie together go together, if they all go.
+fn last_of_step(first: u64) -> u64 {
+    first | (FORGET_STEP - 1)
+}
+
 /// What forgetting a message changes besides.
 struct Affected {
     /// The row of its id, if that came late.
@@ -199,7 +204,7 @@ impl<S: Store> Shard<S> {
         }
         let last_seq = self.records.user(user)?.last_seq;
         let gone = self.records.get::<UserRow>(&key)?.map_or(0, |gone| gone.last_seq);
-        for seq in gone + 1..=last_seq.min(gone + FORGET_STEP) {
+        for seq in gone + 1..=last_seq.min(last_of_step(gone + 1)) {
             if self.lacks_message(user, seq, needs) {
                 break;
             }
@@ -227,12 +232,13 @@ impl<S: Store> Shard<S> {
         let row = self.records.get::<UserRow>(&key)?.unwrap_or_default();
         let mut gone = Gone { user: row, chats: BTreeMap::new() };
         let first = gone.user.last_seq + 1;
+        let last = last_of_step(first);
+        // All that lie together are read before one of them goes: where one cannot be read, none
+        // can be taken out.
+        let found = (first..=last.min(last_seq)).map(|seq| self.candidate(user, seq));
+        let found = found.collect::<Result<Option<Vec<Candidate>>, StoreError>>()?;
         let mut seq = first;
-        while seq < first + FORGET_STEP && seq <= last_seq {
-            let found = self.unless_damaged(self.candidate(user, seq))?;
-            // A beginning is forgotten: what cannot be read keeps all that is newer.
-            let Some(found) = found else { break };
-            let found = found.ok_or(RowError::Missing)?;
+        for found in found.ok_or(RowError::Missing)? {
             if !self.is_to_be_forgotten(user, (seq, last_seq), &found, now) {
                 break;
             }
@@ -250,7 +256,7 @@ impl<S: Store> Shard<S> {
             self.records.put(&Key::forgotten_chat(user, *peer), chat);
         }
         self.metrics.count(Counter::Forgotten, seq - first);
-        if seq == first + FORGET_STEP {
+        if seq > last {
             self.forgetting.queue(user);
         }
         Ok(())

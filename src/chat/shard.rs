@@ -149,7 +149,15 @@ impl<S: Store> Shard<S> {
                 self.presence.remove(Device { connection, user });
                 Ok(())
             }
-            Event::Relay { from, relay } => self.relayed(from, &relay, now, turn),
+            Event::Relay { from, relay } => {
+                let user = relay.letter.to.number();
+                self.relayed(from, &relay, now, turn).map_err(|error| {
+                    match error.is_of_some_rows() {
+                        true => StoreError::Undelivered { user, source: Box::new(error) },
+                        false => error,
+                    }
+                })
+            }
             Event::Confirmed { by, stream } => self.confirmed(by, stream),
             // Passed over it is told again, for its receipt is missing.
             Event::Marks { from, notice } => self

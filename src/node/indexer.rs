@@ -80,7 +80,7 @@ pub enum Notice {
     Made(Place, OwnedFd),
     /// A chunk to be filled.
     Spare(Box<Chunk>),
-    /// Tables are merged no more, for some cannot be read.
+    /// Some tables are merged no more.
     Unmerged,
     /// Nothing more will come.
     Failed(StoreError),
@@ -327,7 +327,7 @@ impl Indexer {
 
     /// Makes a table of what was gathered, unless compaction should catch up first.
     fn index(&mut self, shard: usize) {
-        if self.charges[shard].merger.as_ref().is_some_and(Merger::is_unread_news) {
+        if self.charges[shard].merger.as_ref().is_some_and(Merger::has_news) {
             self.tell(ShardId(shard as u16), Notice::Unmerged);
         }
         let charge = &mut self.charges[shard];

@@ -37,12 +37,12 @@ use crate::node::recover::Opened;
 use crate::node::room::Room;
 use crate::node::shard_loop::{ShardError, ShardLoop};
 use crate::node::watch::{Addresses, Watch};
-use crate::store::Store;
 use crate::store::keys::Kind;
 use crate::store::log::Durability;
 use crate::store::logged::LoggedStore;
 use crate::store::manifest::Manifest;
 use crate::store::memory::MemoryStore;
+use crate::store::{Store, StoreError};
 use crate::wire::session::{ErrorStyle, WireOptions};
 use glommio::{LocalExecutorBuilder, Placement};
 use rustix::fd::OwnedFd;
@@ -348,9 +348,9 @@ pub(super) fn start_shard(berth: Berth, core: usize, store: StoreKind) -> Result
             let reports = berth.reports.clone();
             let result = match store {
                 StoreKind::Disk => run_on_disk(berth).await,
-                StoreKind::Memory => run(MemoryStore::default(), None, None, berth).await,
+                StoreKind::Memory => run_in_memory(MemoryStore::default(), berth).await,
                 StoreKind::Nothing => {
-                    run(MemoryStore::default().keeping(is_no_message), None, None, berth).await
+                    run_in_memory(MemoryStore::default().keeping(is_no_message), berth).await
                 }
             };
             // The main thread is gone only when the process ends.
@@ -366,21 +366,34 @@ async fn run_on_disk(mut berth: Berth) -> Result<(), ShardError> {
     let writer = LogWriter::new(link, files, berth.metrics.clone());
     let (fetcher, jobs) = berth.readers.take().expect("readers were prepared for each shard");
     jobs.start(berth.place.shard, &view)?;
+    let reader = view.reader();
     let mut store = LoggedStore::new(view, log);
     store.recent().expect("it has a log").make_room();
-    run(store, Some(writer), Some(fetcher), berth).await
+    // Nobody is served yet, so there is time to find out which file is damaged.
+    let shard = open(store, &berth).map_err(|error| reader.told(error))?;
+    drop(reader);
+    run(shard, Some(writer), Some(fetcher), berth).await
 }
 
-/// Opens a shard and runs it to its end.
+async fn run_in_memory(store: MemoryStore, berth: Berth) -> Result<(), ShardError> {
+    run(open(store, &berth)?, None, None, berth).await
+}
+
+fn open<S: Store>(store: S, berth: &Berth) -> Result<Shard<S>, StoreError> {
+    let Berth { place, directory, metrics, retention, .. } = berth;
+    let mut shard = Shard::open(store, *place, directory.clone(), metrics.clone())?;
+    shard.retain(*retention)?;
+    Ok(shard)
+}
+
+/// Runs a shard to its end.
 async fn run<S: Store>(
-    store: S,
+    shard: Shard<S>,
     log_writer: Option<LogWriter>,
     fetcher: Option<Fetcher>,
     berth: Berth,
 ) -> Result<(), ShardError> {
     let Berth { place, mesh, listeners, directory, metrics, options, .. } = berth;
-    let mut shard = Shard::open(store, place, directory.clone(), metrics.clone())?;
-    shard.retain(berth.retention)?;
     let control = Control::new(berth.stage, berth.cuts, berth.reports);
     let mut clock = Clock::new(clock::read(), directory.shown());
     let now = clock.now(clock::read(), directory.shown());

@@ -5,10 +5,9 @@
 //! 1. Whatever is due is merged, as soon as the indexer has made a table or another lane a run.
 //! 2. Of all shards only one at a time merges what is old, and only when the disk has room for it:
 //!    such a merge writes all tables of a shard again before anything is removed.
-//! 3. An error ends the merging of that shard and is told, once; but want of descriptors passes,
-//!    and so does want of room, which somebody else may have taken.
-//! 4. What cannot be read is not merged: the lane rests until the next start, and that is told,
-//!    once. It is an error when new tables are the damaged ones, or cannot be merged in the end.
+//! 3. Want of descriptors passes, and so does want of room, which somebody else may have taken.
+//! 4. Any other error changes nothing: the lane rests until the next start, and that is told, once.
+//!    It is an error of the shard when there are as many new tables as may be.
 //! 5. Dropped, the threads end and let go of the store, in the midst of a merge, too.
 //!
 //! Left to others: what is due (`store::view::tiers`), how fast (`pace`).
@@ -49,10 +48,10 @@ struct Shared {
     turns: Arc<Turns>,
     /// Wakes each lane up.
     pokes: Vec<SyncSender<()>>,
-    failed: Mutex<Option<StoreError>>,
+    shard: ShardId,
     /// Why a lane rests.
-    unread: Mutex<Option<StoreError>>,
-    is_unread_told: AtomicBool,
+    failed: Mutex<Option<StoreError>>,
+    is_told: AtomicBool,
     is_closing: AtomicBool,
 }
 
@@ -78,9 +77,9 @@ impl Merger {
             pace,
             turns,
             pokes,
+            shard,
             failed: Mutex::default(),
-            unread: Mutex::default(),
-            is_unread_told: AtomicBool::new(false),
+            is_told: AtomicBool::new(false),
             is_closing: AtomicBool::new(false),
         });
         let threads = Lane::ALL.iter().zip(wakes).map(|(lane, wake)| {
@@ -99,17 +98,16 @@ impl Merger {
         self.shared.poke();
     }
 
-    /// The error that has ended it, given once.
+    /// The error because of which no table can be made any more, given once.
     pub fn failure(&self) -> Option<StoreError> {
-        let shared = &self.shared;
-        let is_stuck = shared.view.new_tables() >= STORE_NEW_TABLES_MAX;
-        taken(&shared.failed).or_else(|| is_stuck.then(|| taken(&shared.unread)).flatten())
+        let is_stuck = self.shared.view.new_tables() >= STORE_NEW_TABLES_MAX;
+        let error = is_stuck.then(|| self.shared.failed().take()).flatten();
+        error.map(|error| StoreError::Unmerged(Box::new(error)))
     }
 
-    /// A lane rests because of what it cannot read, and that was not told before.
-    pub fn is_unread_news(&self) -> bool {
-        let is_told = || self.shared.is_unread_told.swap(true, Relaxed);
-        held(&self.shared.unread).is_some() && !is_told()
+    /// A lane rests, and that was not told before.
+    pub fn has_news(&self) -> bool {
+        self.shared.failed().is_some() && !self.shared.is_told.swap(true, Relaxed)
     }
 }
 
@@ -153,15 +151,20 @@ impl Shared {
         }
     }
 
+    fn failed(&self) -> MutexGuard<'_, Option<StoreError>> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn give_up(&self, lane: Lane, error: StoreError) {
-        // Tables of yesterday can wait for long, those of now cannot.
-        if lane == Lane::New || !error.is_of_some_rows() {
-            held(&self.failed).get_or_insert(error);
-            return;
-        }
         let cause = error.source().map(ToString::to_string).unwrap_or_default();
-        tracing::error!(?lane, cause, "{error}: tables are merged no more, reads will slow down");
-        held(&self.unread).get_or_insert(error);
+        tracing::error!(
+            shard = %self.shard,
+            ?lane,
+            cause,
+            "tables cannot be merged until the next start, and reads slow down; if a file of them \
+             is damaged, `anser-tools verify` says which"
+        );
+        self.failed().get_or_insert(error);
     }
 
     /// Does all that is due in a lane.
@@ -204,14 +207,6 @@ impl Shared {
             outcome => outcome.map(|()| true),
         }
     }
-}
-
-fn held(error: &Mutex<Option<StoreError>>) -> MutexGuard<'_, Option<StoreError>> {
-    error.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn taken(error: &Mutex<Option<StoreError>>) -> Option<StoreError> {
-    held(error).take()
 }
 
 /// It was for want of something of which there is more another time.

@@ -130,15 +130,28 @@ pub fn run(data: &Path, shards: u16, say: &mut dyn FnMut(&str)) -> Result<Done, 
     }
     let from = open_shards(data, &old)?;
     refuse_underway(&from)?;
-    let rows = write_anew(data, &from, &new, say)?;
-    say("reading the new rows");
-    let parted = check(data, &new, rows)?;
-    refuse_more(&from, parted)?;
+    let written = write_and_check(data, &from, &new, say);
+    // What has failed would only take room. The first error is the one that counts.
+    let (rows, parted) = written.inspect_err(|_| drop(remove_strays(data, &old)))?;
     data_folder::finish(data, &new)?;
     drop(from);
     say("removing the old rows");
     remove_strays(data, &new)?;
     Ok(Done::Resharded { rows, shards, parted })
+}
+
+/// How many rows there are, and findings that a power cut with `async` has left.
+fn write_and_check(
+    data: &Path,
+    from: &[OfflineShard],
+    new: &Manifest,
+    say: &mut dyn FnMut(&str),
+) -> Result<(u64, u64), ReshardError> {
+    let rows = write_anew(data, from, new, say)?;
+    say("reading the new rows");
+    let parted = check(data, new, rows)?;
+    refuse_more(from, parted)?;
+    Ok((rows, parted))
 }
 
 /// Removes what is not of the manifest's generation.

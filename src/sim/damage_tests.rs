@@ -223,12 +223,16 @@ fn what_cannot_be_read_is_not_forgotten_nor_what_is_newer() {
         world.settle();
         world.history(user).last().map(|kept| kept.seq)
     };
-    break_rows(&mut world, ShardId(0), &[Key::message(b, 10)]);
+    break_rows(&mut world, ShardId(0), &[Key::message(b, 20)]);
     assert_eq!(oldest(&mut world, a), Some(36), "another's history is whole");
     assert!(world.met_damage() > 0);
-    assert_eq!(world.call(Request::UnreadCount(b)), Sent::Reply(Reply::Count(31)));
+    assert_eq!(world.call(Request::UnreadCount(b)), Sent::Reply(Reply::Count(25)));
     world.heal();
-    assert_eq!(world.history(b).last().map(|kept| kept.seq), Some(10));
+    assert_eq!(
+        world.history(b).last().map(|kept| kept.seq),
+        Some(16),
+        "what lies beside it stays, too"
+    );
     assert_eq!(oldest(&mut world, b), Some(36), "it was found again");
     audit(&world.shards.iter().map(|shard| shard.store()).collect::<Vec<_>>());
 }
@@ -251,7 +255,9 @@ fn a_relay_that_meets_damage_ends_the_shard_and_arrives_when_it_is_mended() {
     assert_eq!(world.take_sent(ann.connection).last(), Some(&Sent::Ack(id(2))));
     let (from, to) = (world.home(a), world.home(b));
     let deliver = std::panic::AssertUnwindSafe(|| world.deliver(from, to));
-    std::panic::catch_unwind(deliver).expect_err("the shard has ended");
+    let ended = std::panic::catch_unwind(deliver).expect_err("the shard has ended");
+    let words = ended.downcast_ref::<String>().expect("words");
+    assert!(words.contains(&format!("Undelivered {{ user: {}", b.number())), "{words}");
     let mut world = world.crash();
     let history: Vec<String> = world.history(b).into_iter().map(|kept| kept.content).collect();
     assert_eq!(history, ["it was acked".to_owned(), content(a, 1)]);

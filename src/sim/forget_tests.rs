@@ -191,7 +191,7 @@ fn one_event_forgets_so_many_and_the_next_goes_on() {
             lengths.push(world.history(user).len());
         }
     }
-    assert_eq!(lengths, [24, 8, 1]);
+    assert_eq!(lengths, [25, 9, 1]);
     assert_eq!(world.history(ann.user).len(), 1);
 }
 

@@ -104,6 +104,24 @@ pub enum StoreError {
         /// What it says.
         source: std::io::Error,
     },
+    /// New tables would be too many, for they are merged no more.
+    #[error(
+        "tables are merged no more, and there are as many as may be: the server stops; if a file \
+         of them is damaged, `anser-tools verify` says which"
+    )]
+    Unmerged(#[source] Box<StoreError>),
+    /// A message that another shard has acked cannot be stored.
+    #[error(
+        "what is stored of user {user} cannot be read, and a message to him was acked: the server \
+         stops, and starts again when that is mended; `anser-tools verify` says which file is \
+         damaged"
+    )]
+    Undelivered {
+        /// Its recipient.
+        user: u32,
+        /// What cannot be read.
+        source: Box<StoreError>,
+    },
     /// A store holds what another shard should.
     #[error(
         "user {user} is here and at home on another shard; nothing was changed: put each shard's \

@@ -138,6 +138,15 @@ impl View {
         self.braked.set(brake, Folders { tables, contents });
     }
 
+    /// An error of reading: in its place, which file is not what was written, if one is. May read
+    /// all files.
+    pub fn told(&self, error: StoreError) -> StoreError {
+        match self.rows.path().ancestors().nth(2) {
+            Some(folder) => lists::tell(folder, error),
+            None => error,
+        }
+    }
+
     /// Files of the store that are not what was written. Reads them all.
     pub fn changed_files(&self) -> Result<Vec<PathBuf>, StoreError> {
         lists::changed(lists::files(self.rows.path())?).collect()
@@ -189,8 +198,7 @@ impl View {
 
     /// Merges or moves tables. The result is on disk when this returns, after seconds to minutes;
     /// others read, apply and merge meanwhile, but not the same levels. Given up with an error when
-    /// the brake says so: then nothing has changed, and so it is after any error. Rows that cannot
-    /// be read are an error of their own.
+    /// the brake says so: then nothing has changed, and so it is after any error.
     pub fn merge(&self, lane: Lane, step: Step) -> Result<(), StoreError> {
         let stale = if lane == Lane::Old { contents::stale(&self.rows.tree) } else { Vec::new() };
         brake::merge_in(lane, self.apart_of_each(step, &stale));
@@ -202,7 +210,7 @@ impl View {
         };
         let outcome = self.rows.tree.compact(strategy, newest);
         self.listed.renew(&self.rows.tree);
-        outcome.map_err(unmerged)?;
+        outcome.map_err(disk)?;
         match (lane, step) {
             (Lane::Old, _) => self.note_unmovable(&stale),
             // What hindered may have come to where it hinders no more.
@@ -461,16 +469,6 @@ fn disk(error: impl Into<fjall::Error>) -> StoreError {
 /// An error of reading, which writes nothing.
 fn unread(error: lsm_tree::Error) -> StoreError {
     StoreError::Unreadable(Box::new(error))
-}
-
-/// A merge reads and writes: what the system refuses may be a write, all else is said of what was
-/// read.
-fn unmerged(error: lsm_tree::Error) -> StoreError {
-    let is_read = match &error {
-        lsm_tree::Error::Io(error) => error.kind() == io::ErrorKind::UnexpectedEof,
-        _ => true,
-    };
-    if is_read { unread(error) } else { disk(error) }
 }
 
 fn refused(folder: &Path, error: fjall::Error) -> StoreError {

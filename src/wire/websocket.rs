@@ -385,7 +385,8 @@ impl WebSocket {
             return;
         }
         encode::error_frame(source, refusal, self.user, out);
-        self.refused += 1;
+        // Damage is no fault of the peer.
+        self.refused += u8::from(refusal != Refusal::Unreadable);
         if u32::from(self.refused) >= REFUSED_FRAMES_MAX {
             self.close(CloseCode::Policy, out);
         }

@@ -133,6 +133,20 @@ fn damaged_contents_are_an_error_and_never_read_as_others() {
     holds(&view, 1..3, 0..MESSAGES);
 }
 
+#[test]
+fn what_cannot_be_read_stays_when_its_neighbours_are_to_go() {
+    let folder = TempFolder::new();
+    let mut view = open_apart(&folder);
+    put(&mut view, 1..3);
+    let (path, _) = files(&view).remove(0);
+    let whole = fs::read(&path).expect("just written");
+    fs::write(&path, whole.iter().map(|byte| !byte).collect::<Vec<u8>>()).expect("temporary");
+    remove(&mut view, 1..2, 5);
+    assert!(view.get(&message(1, 9).0, |_| ()).is_err(), "it was not lost with what was to go");
+    fs::write(&path, whole).expect("temporary");
+    holds(&view, 1..3, 0..MESSAGES);
+}
+
 /// Invariant 2 of store::view.
 #[test]
 fn a_store_without_its_contents_is_refused() {

@@ -85,20 +85,17 @@ impl<'a, W: FnMut(&[u8], Change<'_>) -> Result<(), StoreError>> Packer<'a, '_, W
     fn pack(&mut self) -> Result<(), StoreError> {
         let group = std::mem::take(&mut self.group);
         let Some((any, _)) = group.first() else { return Ok(()) };
-        let put = |(row, change): &(Numbered<'a>, Change<'a>)| match change {
-            Change::Put(value) => Some((row.number, *value)),
-            Change::Remove => None,
-        };
-        match group.iter().map(put).collect::<Option<Vec<_>>>() {
-            Some(rows) => self.put(*any, &rows, BTreeSet::new())?,
-            None => self.replace(*any, &group)?,
+        match group.iter().any(|(_, change)| matches!(change, Change::Remove)) {
+            true => self.replace(*any, &group)?,
+            false => self.put_beside(*any, &group)?,
         }
         self.group = group;
         self.group.clear();
         Ok(())
     }
 
-    /// Some rows of a group go: what is left of all of its packs is packed anew.
+    /// Some rows of a group go: what is left of all of its packs is packed anew. Where one of them
+    /// cannot be read nobody knows what is left: they stay as they are, with what was to go.
     fn replace(
         &mut self,
         any: Numbered<'a>,
@@ -106,7 +103,7 @@ impl<'a, W: FnMut(&[u8], Change<'_>) -> Result<(), StoreError>> Packer<'a, '_, W
     ) -> Result<(), StoreError> {
         let mut before = Vec::<(u64, UserValue)>::new();
         for row in self.listed.scan(&any.floor(), &any.end()) {
-            let row = row.map_err(disk)?;
+            let Ok(row) = row else { return self.put_beside(any, group) };
             if let Some(key) = Numbered::of(&row.key.user_key) {
                 before.push((key.number, row.value));
             }
@@ -123,6 +120,20 @@ impl<'a, W: FnMut(&[u8], Change<'_>) -> Result<(), StoreError>> Packer<'a, '_, W
         }
         let rows: Vec<_> = rows.into_iter().collect();
         self.put(any, &rows, before.iter().map(|(number, _)| *number).collect())
+    }
+
+    /// Writes the rows of a group that are put, which no older table has.
+    fn put_beside(
+        &mut self,
+        any: Numbered<'a>,
+        group: &[(Numbered<'a>, Change<'a>)],
+    ) -> Result<(), StoreError> {
+        let put = |(row, change): &(Numbered<'a>, Change<'a>)| match change {
+            Change::Put(value) => Some((row.number, *value)),
+            Change::Remove => None,
+        };
+        let rows: Vec<_> = group.iter().filter_map(put).collect();
+        self.put(any, &rows, BTreeSet::new())
     }
 
     /// Writes packs of rows, in the place of those that begin with these numbers.
