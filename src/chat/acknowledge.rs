@@ -29,14 +29,9 @@ pub struct Chores {
     waiting: VecDeque<(UserId, u64)>,
 }
 
-/// Whether any of what was to be acked could not be read: that waits on, all else is acked.
-#[derive(Clone, Copy)]
-struct Damaged(bool);
-
-impl Damaged {
-    fn or(self, other: Damaged) -> Damaged {
-        Damaged(self.0 || other.0)
-    }
+/// The id that an Error about it names; `None`: there are several.
+pub(super) fn source_of(acked: Acked<'_>) -> Option<MessageId> {
+    if let Acked::One(id) = acked { Some(id) } else { None }
 }
 
 impl<S: Store> Shard<S> {
@@ -49,33 +44,28 @@ impl<S: Store> Shard<S> {
     ) -> Result<(), StoreError> {
         self.presence.note_ack(device);
         let user = device.user;
-        let damaged = match acked {
-            Acked::One(id) => self.ack_id(user, id, turn)?,
-            Acked::Many(ids) => ids.iter().try_fold(Damaged(false), |damaged, id| {
-                Ok::<_, StoreError>(damaged.or(self.ack_id(user, *id, turn)?))
-            })?,
-            Acked::UpTo(id) => match self.last_received(user, id)? {
-                Some(seq) => self.ack_up_to(user, seq, turn)?,
-                None => {
-                    self.metrics.count(Counter::IgnoredAcks, 1);
-                    Damaged(false)
+        // What cannot be read waits on, all else is acked.
+        let mut is_readable = true;
+        match acked {
+            Acked::One(id) => is_readable = self.ack_id(user, id, turn)?,
+            Acked::Many(ids) => {
+                for id in ids {
+                    is_readable &= self.ack_id(user, *id, turn)?;
                 }
+            }
+            Acked::UpTo(id) => match self.last_received(user, id)? {
+                Some(seq) => is_readable = self.ack_up_to(user, seq, turn)?,
+                None => self.metrics.count(Counter::IgnoredAcks, 1),
             },
-        };
-        if let Damaged(true) = damaged {
-            let source = if let Acked::One(id) = acked { Some(id) } else { None };
-            self.tell_of_damage(Asker::Frame(device.connection, source), turn);
+        }
+        if !is_readable {
+            self.tell_of_damage(Asker::Frame(device.connection, source_of(acked)), turn);
         }
         self.tell_what_was_left_out(user, now, turn)
     }
 
-    /// Acks every waiting message of this id.
-    fn ack_id(
-        &mut self,
-        user: UserId,
-        id: MessageId,
-        turn: &mut Turn,
-    ) -> Result<Damaged, StoreError> {
+    /// Acks every waiting message of this id. Returns whether they could be read.
+    fn ack_id(&mut self, user: UserId, id: MessageId, turn: &mut Turn) -> Result<bool, StoreError> {
         let acked = self.attempt(turn, |shard, _| match shard.expected.find(user, id) {
             Some(received) => shard.ack_received(user, received),
             None => shard.ack_indexed(user, id),
@@ -83,7 +73,7 @@ impl<S: Store> Shard<S> {
         if acked == Some(false) {
             self.metrics.count(Counter::IgnoredAcks, 1);
         }
-        Ok(Damaged(acked.is_none()))
+        Ok(acked.is_some())
     }
 
     fn ack_received(&mut self, user: UserId, received: Received) -> Result<bool, StoreError> {
@@ -131,13 +121,9 @@ impl<S: Store> Shard<S> {
         Ok(last)
     }
 
-    /// Acks all that waits up to a seq: some now, the rest as a chore.
-    fn ack_up_to(
-        &mut self,
-        user: UserId,
-        seq: u64,
-        turn: &mut Turn,
-    ) -> Result<Damaged, StoreError> {
+    /// Acks all that waits up to a seq: some now, the rest as a chore. Returns whether all that was
+    /// looked at could be read.
+    fn ack_up_to(&mut self, user: UserId, seq: u64, turn: &mut Turn) -> Result<bool, StoreError> {
         let mut seqs = std::mem::take(&mut self.seqs);
         seqs.clear();
         let window = Window { after: 0, up_to: seq, count: ACKS_PER_STEP_MAX };
@@ -152,9 +138,9 @@ impl<S: Store> Shard<S> {
         if may_be_more && self.chores.waiting.len() < CHORES_MAX {
             self.chores.waiting.push_back((user, seq));
         }
-        let damaged = Damaged(acked < seqs.len());
+        let is_readable = acked == seqs.len();
         self.seqs = seqs;
-        Ok(damaged)
+        Ok(is_readable)
     }
 
     /// A waiting message becomes an acked one.

@@ -14,16 +14,13 @@
 //! Most of what is stored is messages, and no event changes anything before it has read them.
 //! Left to others: which rows are damaged (`store`), a list that is cut off in its midst (`node`).
 
-use crate::api::{Acked, Refusal, Reply, Request};
-use crate::chat::event::Effect;
-use crate::chat::needs::Needs;
+use crate::api::{Refusal, Reply, Request};
+use crate::chat::acknowledge::source_of;
 use crate::chat::shard::Shard;
 use crate::chat::turn::{Turn, When};
 use crate::ids::{ConnectionId, MessageId};
 use crate::metrics::Counter;
-use crate::store::warmth::Need;
 use crate::store::{Store, StoreError};
-use std::error::Error;
 
 /// Who is told that his request met damage, and how.
 #[derive(Clone, Copy)]
@@ -42,8 +39,8 @@ impl Asker {
         match request {
             Request::Auth { id, .. } => Asker::Auth(connection, *id),
             Request::Send(draft) => Asker::Frame(connection, draft.id),
-            Request::Ack(Acked::One(id)) => Asker::Frame(connection, Some(*id)),
-            Request::Ack(_) | Request::Heartbeat => Asker::Frame(connection, None),
+            Request::Ack(acked) => Asker::Frame(connection, source_of(*acked)),
+            Request::Heartbeat => Asker::Frame(connection, None),
             _ => Asker::Call(connection),
         }
     }
@@ -91,8 +88,7 @@ impl<S: Store> Shard<S> {
         // Whoever asks again and again is not told of each time.
         let times = self.metrics.counter(Counter::Unreadable);
         if times.is_power_of_two() {
-            let cause = error.source().map(ToString::to_string).unwrap_or_default();
-            tracing::error!(shard = %self.place.shard, times, cause, "{error}");
+            tracing::error!(shard = %self.place.shard, times, "{}", error.in_full());
         }
         Ok(())
     }
@@ -100,23 +96,10 @@ impl<S: Store> Shard<S> {
     /// Tells somebody that his request met damage.
     pub(super) fn tell_of_damage(&mut self, asker: Asker, turn: &mut Turn) {
         let refusal = Refusal::Unreadable;
-        self.metrics.refuse(refusal.reason());
-        let effect = match asker {
-            Asker::Auth(to, source) => Effect::RefuseAuth { to, source, refusal },
-            Asker::Frame(to, source) => Effect::Refuse { to, source, refusal },
-            Asker::Call(to) => Effect::Reply { to, reply: Reply::Refused(refusal) },
-        };
-        turn.want(When::Now, effect);
-    }
-}
-
-/// What is lacking, as far as it was asked for: whoever goes on finds the damage where asking did.
-pub(super) fn needs_up_to_damage(
-    needs: Needs,
-    asked: Result<(), StoreError>,
-) -> Result<Vec<Need>, StoreError> {
-    match asked {
-        Err(error) if !error.is_of_some_rows() => Err(error),
-        _ => Ok(needs.list),
+        match asker {
+            Asker::Auth(to, source) => self.refuse_auth(to, source, refusal, turn),
+            Asker::Frame(to, source) => self.refuse(to, source, refusal, turn),
+            Asker::Call(to) => self.reply(to, When::Now, Reply::Refused(refusal), turn),
+        }
     }
 }

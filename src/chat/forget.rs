@@ -20,7 +20,6 @@
 //! Left to others: when the event is offered, and fetching rows for it (`node::forgetting`).
 
 use crate::chat::by_id::{Filed, Index, file};
-use crate::chat::damage::needs_up_to_damage;
 use crate::chat::directory::first_index;
 use crate::chat::event::{Letter, Now};
 use crate::chat::needs::Needs;
@@ -183,12 +182,7 @@ impl<S: Store> Shard<S> {
 
     /// Which rows forgetting lacks; none: it can be done.
     pub fn needs_to_forget(&mut self, user: UserId, now: &Now) -> Result<Vec<Need>, StoreError> {
-        if self.warmth.is_trusting() {
-            return Ok(Vec::new());
-        }
-        let mut needs = Needs::default();
-        let asked = self.needs_of_forgetting(user, now, &mut needs);
-        needs_up_to_damage(needs, asked)
+        self.lacking(|shard, needs| shard.needs_of_forgetting(user, now, needs))
     }
 
     fn needs_of_forgetting(

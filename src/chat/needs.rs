@@ -16,7 +16,6 @@
 use crate::api::{Acked, Draft, Identity, PageStart, Request};
 use crate::chat::by_id::Index;
 use crate::chat::by_number;
-use crate::chat::damage::needs_up_to_damage;
 use crate::chat::shard::Shard;
 use crate::chat::waiting::{self, Window};
 use crate::ids::{ChatId, MessageId, ShardId, UserId};
@@ -53,12 +52,23 @@ impl<S: Store> Shard<S> {
         user: Option<UserId>,
         request: &Request<'_>,
     ) -> Result<Vec<Need>, StoreError> {
-        if self.warmth.is_trusting() {
-            return Ok(Vec::new());
-        }
+        self.lacking(|shard, needs| shard.needs_of_request(user, request, needs))
+    }
+
+    /// What is lacking of what `ask` looks at. Where it meets damage it ends, and so does whoever
+    /// goes on.
+    pub(super) fn lacking(
+        &mut self,
+        ask: impl FnOnce(&mut Self, &mut Needs) -> Result<(), StoreError>,
+    ) -> Result<Vec<Need>, StoreError> {
         let mut needs = Needs::default();
-        let asked = self.needs_of_request(user, request, &mut needs);
-        needs_up_to_damage(needs, asked)
+        if self.warmth.is_trusting() {
+            return Ok(needs.list);
+        }
+        match ask(self, &mut needs) {
+            Err(error) if !error.is_of_some_rows() => Err(error),
+            _ => Ok(needs.list),
+        }
     }
 
     fn needs_of_request(

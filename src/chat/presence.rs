@@ -142,9 +142,7 @@ impl<S: Store> Shard<S> {
             None => {}
         }
         if !self.is_registered(user) {
-            self.metrics.refuse(Refusal::NotAuthenticated.reason());
-            let refusal = Refusal::NotAuthenticated;
-            turn.want(When::Now, Effect::RefuseAuth { to: connection, source: id, refusal });
+            self.refuse_auth(connection, id, Refusal::NotAuthenticated, turn);
             return Ok(());
         }
         // It reads all that is read here: who is refused is not listed.

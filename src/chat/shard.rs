@@ -8,8 +8,8 @@
 //!
 //! Left to others: bytes (`wire`), when to write and sync, where effects go (`node`).
 
-use crate::api::{Acked, ChatEntry, Refusal, Reply, Request, StoredMessage};
-use crate::chat::acknowledge::Chores;
+use crate::api::{ChatEntry, Refusal, Reply, Request, StoredMessage};
+use crate::chat::acknowledge::{Chores, source_of};
 use crate::chat::by_id::Index;
 use crate::chat::damage::Asker;
 use crate::chat::directory::Directory;
@@ -196,8 +196,7 @@ impl<S: Store> Shard<S> {
             Request::Ack(acked) => match user {
                 Some(user) => self.acknowledge(Device { connection, user }, acked, now, turn),
                 None => {
-                    let source = if let Acked::One(id) = acked { Some(id) } else { None };
-                    self.refuse(connection, source, Refusal::NotAuthenticated, turn);
+                    self.refuse(connection, source_of(acked), Refusal::NotAuthenticated, turn);
                     Ok(())
                 }
             },
@@ -247,7 +246,7 @@ impl<S: Store> Shard<S> {
         Ok(Some(answer))
     }
 
-    fn reply(&mut self, to: ConnectionId, when: When, reply: Reply, turn: &mut Turn) {
+    pub(super) fn reply(&mut self, to: ConnectionId, when: When, reply: Reply, turn: &mut Turn) {
         if let Reply::Refused(refusal) = &reply {
             self.metrics.refuse(refusal.reason());
         }
@@ -264,6 +263,18 @@ impl<S: Store> Shard<S> {
     ) {
         self.metrics.refuse(refusal.reason());
         turn.want(When::Now, Effect::Refuse { to, source, refusal });
+    }
+
+    /// Refuses an Auth, and its connection with it.
+    pub(super) fn refuse_auth(
+        &mut self,
+        to: ConnectionId,
+        source: Option<MessageId>,
+        refusal: Refusal,
+        turn: &mut Turn,
+    ) {
+        self.metrics.refuse(refusal.reason());
+        turn.want(When::Now, Effect::RefuseAuth { to, source, refusal });
     }
 
     fn tick(&mut self, now: &Now, turn: &mut Turn) -> Result<(), StoreError> {

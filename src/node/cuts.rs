@@ -202,7 +202,7 @@ impl Cuts {
             }
             Err(error) => {
                 tracing::warn!(%shard, %error, "a cut cannot be made");
-                making.failure = Some(in_full(&error));
+                making.failure = Some(error.in_full());
             }
         }
         making.waits_for -= 1;
@@ -291,11 +291,6 @@ pub fn in_shard(shard: ShardId, file: Listed) -> Listed {
 }
 
 /// An error and what caused it.
-fn in_full(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |words, cause| format!("{words}: {cause}"))
-}
-
 #[cfg(test)]
 #[path = "cuts_tests.rs"]
 mod tests;

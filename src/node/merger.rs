@@ -20,7 +20,6 @@ use crate::store::view::View;
 use crate::store::view::tiers::{Lane, Levels, Step};
 use crate::store::{StoreError, is_want_of_room};
 use rustix::io::Errno;
-use std::error::Error;
 use std::io;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
@@ -156,11 +155,10 @@ impl Shared {
     }
 
     fn give_up(&self, lane: Lane, error: StoreError) {
-        let cause = error.source().map(ToString::to_string).unwrap_or_default();
         tracing::error!(
             shard = %self.shard,
             ?lane,
-            cause,
+            error = error.in_full(),
             "tables cannot be merged until the next start, and reads slow down; if a file of them \
              is damaged, `anser-tools verify` says which"
         );

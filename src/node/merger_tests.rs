@@ -5,7 +5,7 @@ use crate::limits::STORE_MERGED_TABLES;
 use crate::metrics::ShardMetrics;
 use crate::node::pace::Pace;
 use crate::store::tests::{put, rows, value};
-use crate::store::view::tests::{BEGINNING, TempFolder, open, open_apart};
+use crate::store::view::tests::{BEGINNING, TempFolder, bytes_of, flip, open, open_apart};
 use crate::store::{Direction, Position, Store};
 use std::sync::mpsc::channel;
 
@@ -159,15 +159,27 @@ fn a_lane_that_fails_rests_and_the_others_go_on() {
 
 /// Invariant 4 of node::merger.
 #[test]
+fn what_the_system_refuses_is_told_once_and_lets_a_lane_rest() {
+    let (folder, house) = (TempFolder::new(), House::new(Room::endless()));
+    let mut view = open(&folder);
+    make_tables(&mut view, STORE_MERGED_TABLES);
+    std::fs::remove_dir_all(folder.path().join("keyspaces/1/tables")).expect("fjall's tables");
+    let merger = house.start(&view);
+    wait_until(|| merger.has_news());
+    assert!(matches!(&*merger.shared.failed(), Some(StoreError::Disk(_))));
+    merger.poke();
+    assert!(!merger.has_news() && merger.failure().is_none(), "once");
+    house.stop(merger);
+}
+
+/// Invariant 4 of node::merger.
+#[test]
 fn damage_is_an_error_when_there_are_as_many_new_tables_as_may_be() {
     let (folder, house) = (TempFolder::new(), House::new(Room::endless()));
     let mut view = open(&folder);
     make_tables(&mut view, STORE_MERGED_TABLES);
-    for table in std::fs::read_dir(folder.path().join("keyspaces/1/tables")).expect("fjall's") {
-        let path = table.expect("readable").path();
-        let mut bytes = std::fs::read(&path).expect("readable");
-        bytes[40] ^= 1;
-        std::fs::write(&path, bytes).expect("temporary");
+    for path in bytes_of(&folder.path().join("keyspaces/1/tables")).keys() {
+        flip(path, 40);
     }
     let merger = house.start(&view);
     wait_until(|| merger.has_news());

@@ -242,10 +242,18 @@ impl StoreError {
         matches!(self, StoreError::Unreadable(_))
     }
 
+    fn causes(&self) -> impl Iterator<Item = &(dyn Error + 'static)> {
+        std::iter::successors(self.source(), |cause| (**cause).source())
+    }
+
+    /// Its words and those of its causes.
+    pub fn in_full(&self) -> String {
+        self.causes().fold(self.to_string(), |words, cause| format!("{words}: {cause}"))
+    }
+
     /// What the operating system says, if it is behind it.
     pub fn io(&self) -> Option<&std::io::Error> {
-        let mut causes = std::iter::successors(self.source(), |cause| (**cause).source());
-        causes.find_map(|cause| cause.downcast_ref())
+        self.causes().find_map(|cause| cause.downcast_ref())
     }
 }
 

@@ -7,7 +7,6 @@
 //! Left to others: what a request reads before its list begins (`needs`).
 
 use super::{Kind, Listing, Offline};
-use crate::chat::damage::needs_up_to_damage;
 use crate::chat::needs::Needs;
 use crate::chat::shard::Shard;
 use crate::chat::waiting::Window;
@@ -19,12 +18,7 @@ use crate::store::{Store, StoreError};
 impl<S: Store> Shard<S> {
     /// What the next items of a list lack. None: they can be given.
     pub fn needs_of_list(&mut self, listing: &Listing) -> Result<Vec<Need>, StoreError> {
-        if self.warmth.is_trusting() {
-            return Ok(Vec::new());
-        }
-        let mut needs = Needs::default();
-        let asked = self.needs_of_items(listing, &mut needs);
-        needs_up_to_damage(needs, asked)
+        self.lacking(|shard, needs| shard.needs_of_items(listing, needs))
     }
 
     fn needs_of_items(&mut self, listing: &Listing, needs: &mut Needs) -> Result<(), StoreError> {

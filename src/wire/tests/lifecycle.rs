@@ -77,6 +77,21 @@ fn a_refused_auth_is_an_error_and_4401() {
 }
 
 #[test]
+fn damage_is_no_fault_of_the_peer() {
+    let mut peer = Peer::upgraded();
+    peer.answers = false;
+    peer.say(AUTH);
+    peer.session.refuse_auth(MessageId::new(8), Refusal::Unreadable, &mut peer.out);
+    assert!(peer.text().contains("{\\\"srcId\\\":8,\\\"code\\\":500,"), "{}", peer.text());
+    assert_eq!((peer.close_code(), peer.session.is_closing()), (Some(1011), true));
+    let mut peer = Peer::authenticated();
+    for _ in 0..2 * REFUSED_FRAMES_MAX {
+        peer.session.refuse(None, Refusal::Unreadable, &mut peer.out);
+    }
+    assert!(!peer.session.is_closing());
+}
+
+#[test]
 fn a_second_auth_is_for_the_rules_and_nothing_waits_for_it() {
     let mut peer = Peer::authenticated();
     peer.answers = false;
