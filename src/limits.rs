@@ -99,6 +99,10 @@ pub const ACKS_PER_STEP_MAX: usize = 4096;
 /// Large acks that wait to go on. Beyond: the rest of the newest is forgotten, and what it named
 /// is offered again.
 pub const CHORES_MAX: usize = 1024;
+/// How long what is set aside for a user whose rows cannot be read waits for another try, ms.
+pub const ASIDE_EVERY_MS: u64 = 60_000;
+/// Messages set aside that one tick takes up again. The rest follows with the next.
+pub const ASIDE_PER_STEP_MAX: usize = 256;
 /// Messages looked at for redelivery in one tick. The rest follows with the next.
 pub const REDELIVERIES_PER_STEP_MAX: usize = 8192;
 /// How long a pushed message may stay unacked before it is pushed again.

@@ -77,6 +77,8 @@ pub struct Counts {
     pub waiting: u64,
     /// Messages on their way between shards.
     pub relays: u64,
+    /// Messages that wait until their recipient's rows can be read.
+    pub aside: u64,
     /// Findings.
     pub findings: u64,
     /// Of these, how many a power cut with `async` may have left.
@@ -102,6 +104,7 @@ pub fn run<S: Store>(shards: &[&S], report: &mut dyn FnMut(Finding)) -> Result<C
     }
     for shard in audit.places() {
         audit.check_outbox(shard)?;
+        audit.check_aside(shard)?;
     }
     audit.check_sums()?;
     Ok(audit.counts)

@@ -63,6 +63,17 @@ pub(super) fn file(ids: &mut IdsRow, entry: IdEntry) -> Filed {
 }
 
 impl<S: Store> Records<S> {
+    /// Looks whether a message can be indexed: if that needs a row that cannot be read, it is
+    /// found now.
+    pub fn prepare_id(&mut self, index: Index, id: MessageId) -> Result<(), StoreError> {
+        let Index { owner, side } = index;
+        let ids = self.user(owner)?.ids(side);
+        if id.number() <= ids.indexed_up_to.min(ids.highest_late) {
+            drop(self.get::<LateIdRow>(&Key::late_id(owner, side, id))?);
+        }
+        Ok(())
+    }
+
     /// Notes under which id a message was put into a history.
     pub fn index_id(&mut self, index: Index, id: MessageId, seq: u64) -> Result<(), StoreError> {
         let Index { owner, side } = index;

@@ -35,6 +35,13 @@ impl ChatRow {
         self.recent.clear();
         Some(WholeBlock { number: place_of(self.messages).0, row: PairBlockRow { seqs } })
     }
+
+    /// Counts a message received under this ordinal. One that came before tells that the peer's
+    /// home has lost what it had counted.
+    pub fn count_received(&mut self, ordinal: u64) {
+        self.is_parted |= ordinal <= self.received;
+        self.received = self.received.max(ordinal);
+    }
 }
 
 impl<S: Store> Records<S> {

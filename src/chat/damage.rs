@@ -9,10 +9,11 @@
 //! 2. One that has changed rows ends the shard: half an event is never written.
 //! 3. What rules do by themselves passes over such rows and goes on with all others. Nothing is
 //!    forgotten that cannot be read.
-//! 4. A relay is never passed over: its author was told that it is safe. It ends the shard.
+//! 4. A relay is never passed over, for its author was told that it is safe: it is set aside.
 //!
 //! Most of what is stored is messages, and no event changes anything before it has read them.
-//! Left to others: which rows are damaged (`store`), a list that is cut off in its midst (`node`).
+//! Left to others: which rows are damaged (`store`), what becomes of what is set aside (`aside`), a
+//! list that is cut off in its midst (`node`).
 
 use crate::api::{Refusal, Reply, Request};
 use crate::chat::acknowledge::source_of;

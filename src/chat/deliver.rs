@@ -55,13 +55,6 @@ impl<S: Store> Shard<S> {
             self.outbox.take_in(&mut self.records, from, relay.position);
             return Ok(());
         }
-        // Both may scan, which writes out what was changed before: the relay comes after them.
-        let before = self.arrived_before(&relay.letter, relay.ordinal, &relay.content)?;
-        self.prepare_chat(recipient, relay.letter.from)?;
-        self.outbox.take_in(&mut self.records, from, relay.position);
-        if let Some(before) = before {
-            return self.count_anew(&relay.letter, relay.ordinal, before);
-        }
         let writing = Writing {
             letter: relay.letter,
             ordinal: relay.ordinal,
@@ -69,14 +62,39 @@ impl<S: Store> Shard<S> {
             content: &relay.content,
             name: AuthorName::Is(relay.name.as_deref()),
         };
-        self.deliver(Delivery { writing, when: When::Now }, now, turn)?;
+        let has_arrived = !self.aside.is_for(recipient)
+            && self.attempt(turn, |shard, turn| shard.arrive(&writing, now, turn))?.is_some();
+        if !has_arrived {
+            self.set_aside(&writing, now);
+        }
+        self.outbox.take_in(&mut self.records, from, relay.position);
         Ok(())
+    }
+
+    /// What another shard holds safely reaches its recipient.
+    pub(super) fn arrive(
+        &mut self,
+        writing: &Writing<'_>,
+        now: &Now,
+        turn: &mut Turn,
+    ) -> Result<(), StoreError> {
+        let letter = &writing.letter;
+        // These may scan, which writes out what was changed before: all changes come after them.
+        let before = self.arrived_before(letter, writing.ordinal, writing.content)?;
+        self.records.prepare_id(Index { owner: letter.to, side: Side::Received }, letter.id)?;
+        self.prepare_chat(letter.to, letter.from)?;
+        match before {
+            Some(before) => self.count_anew(letter, writing.ordinal, before),
+            None => {
+                self.deliver(Delivery { writing: *writing, when: When::Now }, now, turn).map(drop)
+            }
+        }
     }
 
     /// What is here already of what is new to its author's home. That counts what he sends to
     /// each: a number that is not above the last one tells that it has lost what it had sent.
     ///
-    /// It may scan, which writes out what was changed before.
+    /// It changes nothing; but it may scan, which writes out what was changed before.
     pub(super) fn arrived_before(
         &mut self,
         letter: &Letter,
@@ -85,11 +103,8 @@ impl<S: Store> Shard<S> {
     ) -> Result<Option<Before>, StoreError> {
         let (owner, author) = (letter.to, letter.from);
         let Some(chat) = self.records.chat(owner, author)? else { return Ok(None) };
-        if !chat.is_parted {
-            if ordinal > chat.received {
-                return Ok(None);
-            }
-            self.records.change_chat(owner, author)?.ok_or(RowError::Missing)?.is_parted = true;
+        if !chat.is_parted && ordinal > chat.received {
+            return Ok(None);
         }
         let compare = |stored: StoredMessage<'_>, ordinal| {
             let message = stored.message;
@@ -115,7 +130,7 @@ impl<S: Store> Shard<S> {
         let (owner, author) = (letter.to, letter.from);
         let is_acked = !self.records.is_waiting(owner, before.seq)?;
         let chat = self.records.change_chat(owner, author)?.ok_or(RowError::Missing)?;
-        chat.received = chat.received.max(ordinal);
+        chat.count_received(ordinal);
         if is_acked || chat.pushed.contains(before.ordinal) {
             chat.pushed.insert(ordinal);
         }
@@ -148,7 +163,7 @@ impl<S: Store> Shard<S> {
         let is_first_of_id = letter.id.number() > user.highest_received;
         user.highest_received = user.highest_received.max(letter.id.number());
         let chat = self.chat_to_change(owner, peer, now)?;
-        chat.received = chat.received.max(writing.ordinal);
+        chat.count_received(writing.ordinal);
         chat.unacked += 1;
         chat.updated_ms = now.wall_ms;
         if letter.kind.is_content() {

@@ -1,6 +1,8 @@
 //! What can happen to a shard, and what it wants done: the vocabulary between rules and node.
 
-use crate::api::{ChatType, EventType, MessageType, Refusal, Reply, Request};
+use crate::api::{
+    ChatType, DeliveryState, EventType, Message, MessageType, Refusal, Reply, Request,
+};
 use crate::chat::history::Listing;
 use crate::chat::marks::Marks;
 use crate::ids::{ConnectionId, MessageId, MintClock, ShardId, TeamId, UserId};
@@ -127,6 +129,37 @@ impl Letter {
     /// The one that `owner`, who is its author or its recipient, has this chat with.
     pub fn other(&self, owner: UserId) -> UserId {
         if self.from == owner { self.to } else { self.from }
+    }
+
+    /// The message of this letter and its text, not read yet.
+    pub fn with(self, content: &str, state: DeliveryState) -> Message<'_> {
+        Message {
+            kind: self.kind,
+            from: self.from,
+            to: self.to,
+            team: self.team,
+            event: self.event,
+            content,
+            id: self.id,
+            timestamp_ms: self.timestamp_ms,
+            chat_type: self.chat_type,
+            state,
+            is_read: false,
+        }
+    }
+
+    /// The letter of a message.
+    pub fn of(message: &Message<'_>) -> Letter {
+        Letter {
+            kind: message.kind,
+            from: message.from,
+            to: message.to,
+            team: message.team,
+            event: message.event,
+            id: message.id,
+            timestamp_ms: message.timestamp_ms,
+            chat_type: message.chat_type,
+        }
     }
 }
 
@@ -279,7 +312,7 @@ pub enum Effect {
         /// Its text.
         content: Span,
         /// The state in which its reader sees it.
-        state: crate::api::DeliveryState,
+        state: DeliveryState,
         /// Present when it is pushed again.
         stored: Option<StoredPart>,
     },

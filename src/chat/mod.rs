@@ -26,6 +26,7 @@
 //! Left to others: bytes (`wire`), sockets, threads, time and the mesh (`node`), disks (`store`).
 
 mod acknowledge;
+mod aside;
 pub mod audit;
 mod by_id;
 mod by_number;

@@ -6,7 +6,7 @@
 //! 3. `touched` of a user is at least the position of the last batch that changed any row of his:
 //!    what a reply about him must wait for (visibility rule (c)).
 
-use crate::api::{ChatType, EventType, Message, MessageType, StoredMessage};
+use crate::api::{ChatType, EventType, MessageType, StoredMessage};
 use crate::chat::by_id::LastBlock;
 use crate::chat::cache::{Cache, Place};
 use crate::chat::event::Letter;
@@ -364,6 +364,11 @@ impl<S: Store> Records<S> {
 
     /// Puts a message into a user's history.
     pub fn put_message(&mut self, owner: UserId, seq: u64, writing: &Writing<'_>) {
+        self.put_writing(&Key::message(owner, seq), writing);
+    }
+
+    /// Puts a message under any key.
+    pub fn put_writing(&mut self, key: &Key, writing: &Writing<'_>) {
         let name = match writing.name {
             AuthorName::Is(name) => name,
             AuthorName::Of(author) => {
@@ -385,10 +390,9 @@ impl<S: Store> Records<S> {
             content: writing.content,
             name,
         };
-        let key = Key::message(owner, seq);
         self.changes += 1;
-        self.kinds |= kind_bit(&key);
-        self.batch.put_with(&key, |bytes| self.writer.append(&row, bytes));
+        self.kinds |= kind_bit(key);
+        self.batch.put_with(key, |bytes| self.writer.append(&row, bytes));
     }
 
     /// Reads a message of a user's history where it lies; `None`: it is kept no more.
@@ -398,14 +402,24 @@ impl<S: Store> Records<S> {
         seq: u64,
         read: impl FnOnce(StoredMessage<'_>, u64) -> R,
     ) -> Result<Option<R>, StoreError> {
+        self.message_at(&Key::message(owner, seq), seq, read)
+    }
+
+    /// Reads a message that lies under any key.
+    pub fn message_at<R>(
+        &self,
+        key: &Key,
+        seq: u64,
+        read: impl FnOnce(StoredMessage<'_>, u64) -> R,
+    ) -> Result<Option<R>, StoreError> {
         let decode = |bytes: &[u8]| {
             let row = rows::read::<ArchivedMessageRow<'_>>(bytes)?;
             Ok::<R, RowError>(read(stored(row, seq)?, row.ordinal.to_native()))
         };
-        match self.batch.get(&Key::message(owner, seq)) {
+        match self.batch.get(key) {
             Some(Change::Put(bytes)) => Ok(Some(decode(bytes)?)),
             Some(Change::Remove) => Ok(None),
-            None => Ok(self.store.get(&Key::message(owner, seq), decode)?.transpose()?),
+            None => Ok(self.store.get(key, decode)?.transpose()?),
         }
     }
 }
@@ -459,39 +473,6 @@ fn stored<'a>(row: &'a ArchivedMessageRow<'_>, seq: u64) -> Result<StoredMessage
         server_send_time_ms: row.server_send_time_ms.to_native(),
         seq,
     })
-}
-
-impl Letter {
-    /// The message of this letter and its text, not read yet.
-    pub fn with(self, content: &str, state: crate::api::DeliveryState) -> Message<'_> {
-        Message {
-            kind: self.kind,
-            from: self.from,
-            to: self.to,
-            team: self.team,
-            event: self.event,
-            content,
-            id: self.id,
-            timestamp_ms: self.timestamp_ms,
-            chat_type: self.chat_type,
-            state,
-            is_read: false,
-        }
-    }
-
-    /// The letter of a message.
-    pub fn of(message: &Message<'_>) -> Letter {
-        Letter {
-            kind: message.kind,
-            from: message.from,
-            to: message.to,
-            team: message.team,
-            event: message.event,
-            id: message.id,
-            timestamp_ms: message.timestamp_ms,
-            chat_type: message.chat_type,
-        }
-    }
 }
 
 #[cfg(test)]

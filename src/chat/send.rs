@@ -49,10 +49,15 @@ impl<S: Store> Shard<S> {
                 self.ack(device, id, When::Durable, now, turn);
             }
             Verdict::New(id, when) => {
-                self.prepare_chat(device.user, draft.to)?;
-                if draft.to.home(self.place.shards) == self.place.shard {
-                    self.records.user(draft.to)?;
-                    self.prepare_chat(draft.to, device.user)?;
+                let (author, peer) = (device.user, draft.to);
+                self.records.prepare_id(Index { owner: author, side: Side::Sent }, id)?;
+                let is_here = peer.home(self.place.shards) == self.place.shard;
+                if is_here {
+                    self.records.prepare_id(Index { owner: peer, side: Side::Received }, id)?;
+                }
+                self.prepare_chat(author, peer)?;
+                if is_here {
+                    self.prepare_chat(peer, author)?;
                 }
                 self.keep(device, id, draft, now, turn)?;
                 self.ack(device, id, when, now, turn);

@@ -10,6 +10,7 @@
 
 use crate::api::{ChatEntry, Refusal, Reply, Request, StoredMessage};
 use crate::chat::acknowledge::{Chores, source_of};
+use crate::chat::aside::Aside;
 use crate::chat::by_id::Index;
 use crate::chat::damage::Asker;
 use crate::chat::directory::Directory;
@@ -25,7 +26,7 @@ use crate::chat::records::Records;
 use crate::chat::redeliver::Redelivery;
 use crate::chat::turn::{Turn, When};
 use crate::ids::{ConnectionId, MessageId, ShardId, UserId};
-use crate::metrics::{Counter, ShardMetrics};
+use crate::metrics::{Counter, Gauge, ShardMetrics};
 use crate::store::keys::{Key, KeyReader, Kind};
 use crate::store::rows::{NumberRow, RowError};
 use crate::store::warmth::Warmth;
@@ -73,6 +74,7 @@ pub struct Shard<S: Store> {
     pub(super) records: Records<S>,
     pub(super) ids: MessageIds,
     pub(super) outbox: Outbox,
+    pub(super) aside: Aside,
     pub(super) presence: Presence,
     pub(super) marks: MarksRelay,
     pub(super) redelivery: Redelivery,
@@ -104,6 +106,8 @@ impl<S: Store> Shard<S> {
         let mut records = Records::new(store);
         let ids = MessageIds::open(&records, place, &directory)?;
         let outbox = Outbox::open(&mut records, place)?;
+        let aside = Aside::open(&mut records)?;
+        metrics.set(Gauge::SetAside, aside.count());
         let marks = MarksRelay::open(&mut records)?;
         records.write_out()?;
         records.store_mut().sync()?;
@@ -114,6 +118,7 @@ impl<S: Store> Shard<S> {
             records,
             ids,
             outbox,
+            aside,
             marks,
             presence: Presence::default(),
             redelivery: Redelivery::default(),
@@ -149,15 +154,7 @@ impl<S: Store> Shard<S> {
                 self.presence.remove(Device { connection, user });
                 Ok(())
             }
-            Event::Relay { from, relay } => {
-                let user = relay.letter.to.number();
-                self.relayed(from, &relay, now, turn).map_err(|error| {
-                    match error.is_of_some_rows() {
-                        true => StoreError::Undelivered { user, source: Box::new(error) },
-                        false => error,
-                    }
-                })
-            }
+            Event::Relay { from, relay } => self.relayed(from, &relay, now, turn),
             Event::Confirmed { by, stream } => self.confirmed(by, stream),
             // Passed over it is told again, for its receipt is missing.
             Event::Marks { from, notice } => self
@@ -280,6 +277,7 @@ impl<S: Store> Shard<S> {
     fn tick(&mut self, now: &Now, turn: &mut Turn) -> Result<(), StoreError> {
         self.warmth.age(now.steady_ms);
         self.redeliver(now, turn)?;
+        self.take_up_aside(now, turn)?;
         self.relay_marks(now, turn)?;
         self.do_chores(now, turn)?;
         self.extend_mint_bound(now);

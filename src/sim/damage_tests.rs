@@ -236,29 +236,3 @@ fn what_cannot_be_read_is_not_forgotten_nor_what_is_newer() {
     assert_eq!(oldest(&mut world, b), Some(36), "it was found again");
     audit(&world.shards.iter().map(|shard| shard.store()).collect::<Vec<_>>());
 }
-
-/// Invariant 4 of chat::damage.
-#[test]
-fn a_relay_that_meets_damage_ends_the_shard_and_arrives_when_it_is_mended() {
-    let mut world = World::new(2);
-    let users: Vec<UserId> = (0..9).map(|n| world.register(&format!("u{n}"))).collect();
-    let a = users[0];
-    let other = users.iter().find(|user| world.home(**user) != world.home(a));
-    let b = *other.expect("names spread");
-    let ann = world.connect(a);
-    send_some(&mut world, ann, b, 1..=1);
-    let mut world = world.crash();
-    let ann = world.connect(a);
-    break_rows(&mut world, b.home(2), &[Key::user(b)]);
-    world.send(ann, text(2, b, "it was acked"));
-    world.sync(usize::from(world.home(a).0));
-    assert_eq!(world.take_sent(ann.connection).last(), Some(&Sent::Ack(id(2))));
-    let (from, to) = (world.home(a), world.home(b));
-    let deliver = std::panic::AssertUnwindSafe(|| world.deliver(from, to));
-    let ended = std::panic::catch_unwind(deliver).expect_err("the shard has ended");
-    let words = ended.downcast_ref::<String>().expect("words");
-    assert!(words.contains(&format!("Undelivered {{ user: {}", b.number())), "{words}");
-    let mut world = world.crash();
-    let history: Vec<String> = world.history(b).into_iter().map(|kept| kept.content).collect();
-    assert_eq!(history, ["it was acked".to_owned(), content(a, 1)]);
-}

@@ -15,6 +15,8 @@
 
 pub mod answers;
 #[cfg(test)]
+mod aside_tests;
+#[cfg(test)]
 mod audit_tests;
 pub mod checkers;
 mod chronicle;

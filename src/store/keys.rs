@@ -61,6 +61,8 @@ pub enum Kind {
     Forgotten = 23,
     /// owner, peer -> the forgotten part of a chat, as a chat of its own.
     ForgottenChat = 24,
+    /// recipient, number -> a message to him that waits until his rows can be read.
+    Aside = 25,
 }
 
 /// Which messages of a history.
@@ -211,6 +213,16 @@ impl Key {
     /// See [`Kind::ForgottenChat`].
     pub fn forgotten_chat(owner: UserId, peer: UserId) -> Key {
         Key::of(Kind::ForgottenChat).with_user(owner).with_user(peer)
+    }
+
+    /// See [`Kind::Aside`].
+    pub fn aside(recipient: UserId, number: u64) -> Key {
+        Key::aside_of(recipient).with_number(number)
+    }
+
+    /// All that is set aside for a user: a prefix of [`Key::aside`].
+    pub fn aside_of(recipient: UserId) -> Key {
+        Key::of(Kind::Aside).with_user(recipient)
     }
 
     /// See [`Kind::Chat`].
@@ -418,8 +430,9 @@ mod tests {
             Kind::Waiting,
             Kind::Forgotten,
             Kind::ForgottenChat,
+            Kind::Aside,
         ];
-        let numbers = (1..=8).chain(13..=24);
+        let numbers = (1..=8).chain(13..=25);
         assert!(kinds.into_iter().map(|kind| kind as u8).eq(numbers), "they are on disk");
     }
 }

@@ -110,18 +110,6 @@ pub enum StoreError {
          of them is damaged, `anser-tools verify` says which"
     )]
     Unmerged(#[source] Box<StoreError>),
-    /// A message that another shard has acked cannot be stored.
-    #[error(
-        "what is stored of user {user} cannot be read, and a message to him was acked: the server \
-         stops, and starts again when that is mended; `anser-tools verify` says which file is \
-         damaged"
-    )]
-    Undelivered {
-        /// Its recipient.
-        user: u32,
-        /// What cannot be read.
-        source: Box<StoreError>,
-    },
     /// A store holds what another shard should.
     #[error(
         "user {user} is here and at home on another shard; nothing was changed: put each shard's \

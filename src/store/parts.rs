@@ -34,10 +34,11 @@ pub enum Parts<'a> {
     Waiting { owner: UserId, block: u64 },
     Forgotten(UserId),
     ForgottenChat { owner: UserId, peer: UserId },
+    Aside { recipient: UserId, number: u64 },
 }
 
 /// All kinds, in the order of their numbers.
-pub const KINDS: [Kind; 20] = [
+pub const KINDS: [Kind; 21] = [
     Kind::Epoch,
     Kind::MintBound,
     Kind::Slot,
@@ -58,6 +59,7 @@ pub const KINDS: [Kind; 20] = [
     Kind::Waiting,
     Kind::Forgotten,
     Kind::ForgottenChat,
+    Kind::Aside,
 ];
 
 /// The kind of a key.
@@ -106,6 +108,7 @@ impl<'a> Parts<'a> {
             Kind::Waiting => Parts::Waiting { owner: read.user()?, block: read.number()? },
             Kind::Forgotten => Parts::Forgotten(read.user()?),
             Kind::ForgottenChat => Parts::ForgottenChat { owner: read.user()?, peer: read.user()? },
+            Kind::Aside => Parts::Aside { recipient: read.user()?, number: read.number()? },
         };
         read.is_at_end().then_some(parts)
     }
@@ -136,7 +139,8 @@ impl<'a> Parts<'a> {
             | Parts::IdBlock { owner, .. }
             | Parts::LateId { owner, .. }
             | Parts::Waiting { owner, .. }
-            | Parts::ForgottenChat { owner, .. } => Some(owner),
+            | Parts::ForgottenChat { owner, .. }
+            | Parts::Aside { recipient: owner, .. } => Some(owner),
             _ => None,
         }
     }
@@ -209,6 +213,9 @@ impl fmt::Display for Parts<'_> {
             Parts::ForgottenChat { owner, peer } => {
                 write!(to, "forgotten chat {}/{}", owner.number(), peer.number())
             }
+            Parts::Aside { recipient, number } => {
+                write!(to, "aside {}/{number}", recipient.number())
+            }
         }
     }
 }
@@ -264,6 +271,7 @@ mod tests {
             (Key::waiting(user(5), 0).to_vec(), "waiting 5/0"),
             (Key::forgotten(user(5)).to_vec(), "forgotten 5"),
             (Key::forgotten_chat(user(5), user(6)).to_vec(), "forgotten chat 5/6"),
+            (Key::aside(user(5), 7).to_vec(), "aside 5/7"),
         ];
         for (key, expected) in &keys {
             assert_eq!(words(key), *expected);

@@ -7,11 +7,11 @@
 //! Invariants:
 //! 1. A file has its name when it is whole and on disk.
 
-use anser::chat::portable::{Item, Totals, mint_bound, visit_all};
+use anser::chat::portable::{Item, Totals, mint_bound, visit_all, waits_aside};
 use anser::node::offline::Offline;
 use anser::node::reshard::refuse_underway;
 use anser::store::Store;
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::Args;
 use indicatif::ProgressBar;
 use serde_json::json;
@@ -44,6 +44,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let offline = Offline::open(&arguments.data_dir)?;
     refuse_underway(&offline.shards)?;
     let stores: Vec<_> = offline.shards.iter().collect();
+    refuse_aside(&stores)?;
     let bar = ProgressBar::new_spinner().with_message("exporting");
     let to = arguments.to.as_path();
     let totals = if to == Path::new("-") {
@@ -65,6 +66,17 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let Totals { users, chats, messages } = totals;
     eprintln!("export: {users} users, {chats} chats, {messages} messages");
     Ok(ExitCode::SUCCESS)
+}
+
+/// What is set aside is in nobody's history, and would be lost.
+fn refuse_aside<S: Store>(stores: &[&S]) -> anyhow::Result<()> {
+    let Some(user) = waits_aside(stores)? else { return Ok(()) };
+    bail!(
+        "messages to user {} are set aside, for what was stored of him could not be read: put that \
+         right (`anser-tools verify` names a damaged file), start the server once more, stop it \
+         when its log says that all of it has arrived, and run this again",
+        user.number()
+    )
 }
 
 /// Writes all that these shards hold.

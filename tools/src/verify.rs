@@ -85,6 +85,13 @@ fn verify(arguments: &Arguments) -> anyhow::Result<u64> {
         counts.waiting,
         counts.relays
     );
+    if counts.aside > 0 {
+        println!(
+            "verify: {} more are set aside until the rows of those whom they were sent to can be \
+             read",
+            counts.aside
+        );
+    }
     if counts.parted > 0 {
         println!(
             "verify: in {} of them two homes disagree: a power cut with `--durability async` may \

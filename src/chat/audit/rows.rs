@@ -33,7 +33,7 @@ fn check_value(parts: &Parts<'_>, value: &[u8]) -> Result<(), RowError> {
         Parts::Slot(_) => read_owned::<SlotRow>(value).map(drop),
         Parts::Profile(_) => read::<ArchivedProfileRow<'_>>(value).map(drop),
         Parts::User(_) | Parts::Forgotten(_) => read_owned::<UserRow>(value).map(drop),
-        Parts::Message { .. } => {
+        Parts::Message { .. } | Parts::Aside { .. } => {
             let row = read::<ArchivedMessageRow<'_>>(value)?;
             letter_of(row).map(drop).ok_or(RowError::Damaged)
         }

@@ -78,6 +78,23 @@ struct Ends {
     sent: Option<(u64, u64)>,
     arrived: Option<(u64, u64)>,
     is_on_its_way: bool,
+    /// What is set aside, its newest if the number came twice.
+    aside: Option<u64>,
+}
+
+/// Messages by author, recipient and ordinal.
+type Messages = BTreeMap<(UserId, UserId, u64), Ends>;
+
+/// The ends of a message that may have to be compared.
+fn ends_of<'a>(
+    message: &ArchivedMessageRow<'_>,
+    differing: &BTreeSet<usize>,
+    messages: &'a mut Messages,
+) -> Option<&'a mut Ends> {
+    let letter = letter_of(message)?;
+    let number = (letter.from, letter.to, message.ordinal.to_native());
+    let is_meant = differing.contains(&place_of(letter.from, letter.to));
+    is_meant.then(|| messages.entry(number).or_default())
 }
 
 impl<S: Store> Audit<'_, S> {
@@ -112,6 +129,23 @@ impl<S: Store> Audit<'_, S> {
             }
             before = Some((to, position));
             self.check_relay(shard, key, to, row, position > applied)
+        })
+    }
+
+    /// What is set aside for a user was sent to him.
+    pub(super) fn check_aside(&mut self, shard: ShardId) -> Result<(), StoreError> {
+        let (from, to) = range_of(Kind::Aside);
+        scan(self.store(shard), &from, &to, |key, value| {
+            let Some(Parts::Aside { recipient, .. }) = Parts::of(key) else { return Ok(()) };
+            let Ok(message) = read::<ArchivedMessageRow<'_>>(value) else { return Ok(()) };
+            let Some(letter) = letter_of(message) else { return Ok(()) };
+            self.counts.aside += 1;
+            if letter.to != recipient || letter.from == recipient {
+                self.miss((shard, key), "a message to this user", "another");
+                return Ok(());
+            }
+            self.sums.add(recipient, &letter, message);
+            Ok(())
         })
     }
 
@@ -163,7 +197,7 @@ impl<S: Store> Audit<'_, S> {
         if differing.is_empty() {
             return Ok(());
         }
-        let mut messages = BTreeMap::new();
+        let mut messages = Messages::new();
         for shard in self.places() {
             self.collect(shard, &differing, &mut messages)?;
         }
@@ -173,11 +207,15 @@ impl<S: Store> Audit<'_, S> {
             }
             let (end, seq, key, may_differ) = match ends {
                 Ends { sent: Some(one), arrived: Some(other), .. } if one.1 == other.1 => continue,
-                Ends { sent: Some(_), arrived: None, is_on_its_way: true } => continue,
-                Ends { sent: Some((seq, _)), arrived: None, .. } => ("arrived", seq, from, false),
+                Ends { sent: Some(_), arrived: None, is_on_its_way: true, .. } => continue,
+                Ends { sent: Some((seq, digest)), arrived: None, aside, .. } => match aside {
+                    Some(aside) if aside == digest => continue,
+                    Some(_) => ("set aside as it was sent", seq, from, false),
+                    None => ("arrived", seq, from, false),
+                },
                 Ends { sent: None, arrived: Some((seq, _)), .. } => ("sent", seq, to, true),
-                Ends { arrived: Some((seq, _)), is_on_its_way, .. } => {
-                    ("as it was sent", seq, to, is_on_its_way)
+                Ends { arrived: Some((seq, _)), is_on_its_way, aside, .. } => {
+                    ("as it was sent", seq, to, is_on_its_way || aside.is_some())
                 }
                 Ends { sent: None, arrived: None, .. } => continue,
             };
@@ -197,7 +235,7 @@ impl<S: Store> Audit<'_, S> {
         &mut self,
         shard: ShardId,
         differing: &BTreeSet<usize>,
-        messages: &mut BTreeMap<(UserId, UserId, u64), Ends>,
+        messages: &mut Messages,
     ) -> Result<(), StoreError> {
         let store = self.store(shard);
         let (from, to) = range_of(Kind::Message);
@@ -229,13 +267,18 @@ impl<S: Store> Audit<'_, S> {
             }
             store.get(&Key::message(author, row.seq), |bytes| {
                 let Ok(message) = read::<ArchivedMessageRow<'_>>(bytes) else { return };
-                let Some(letter) = letter_of(message) else { return };
-                let number = (letter.from, letter.to, message.ordinal.to_native());
-                if differing.contains(&place_of(letter.from, letter.to)) {
-                    let ends = messages.entry(number).or_default();
+                if let Some(ends) = ends_of(message, differing, messages) {
                     ends.is_on_its_way = true;
                 }
             })?;
+            Ok(())
+        })?;
+        let (from, to) = range_of(Kind::Aside);
+        scan(store, &from, &to, |_, value| {
+            let Ok(message) = read::<ArchivedMessageRow<'_>>(value) else { return Ok(()) };
+            if let Some(ends) = ends_of(message, differing, messages) {
+                ends.aside = Some(digest(message));
+            }
             Ok(())
         })
     }

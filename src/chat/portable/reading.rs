@@ -34,6 +34,19 @@ pub fn mint_bound<S: Store>(stores: &[&S]) -> Result<u64, StoreError> {
     Ok(highest)
 }
 
+/// A user to whom messages have been sent that are set aside; they are in no item of his.
+pub fn waits_aside<S: Store>(stores: &[&S]) -> Result<Option<UserId>, StoreError> {
+    let (from, to) = range_of(Kind::Aside);
+    let mut first = None;
+    for store in stores {
+        let _ = each(*store, &from, &to, &mut |key, _| {
+            first = Parts::of(key).and_then(|parts| parts.owner());
+            if first.is_some() { Ok(ControlFlow::Break(())) } else { Err(RowError::Key.into()) }
+        })?;
+    }
+    Ok(first)
+}
+
 /// Visits all items of all shards.
 pub fn visit_all<S: Store>(stores: &[&S], visit: Visit<'_>) -> Result<(), StoreError> {
     for store in stores {

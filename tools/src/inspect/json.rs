@@ -80,6 +80,9 @@ pub fn key(key: &[u8]) -> Value {
         Parts::ForgottenChat { owner, peer } => {
             json!({"kind": "forgottenChat", "owner": owner.number(), "peer": peer.number()})
         }
+        Parts::Aside { recipient, number: at } => {
+            json!({"kind": "aside", "recipient": recipient.number(), "number": number(at)})
+        }
     }
 }
 
@@ -113,7 +116,9 @@ fn value(parts: &Parts<'_>, row: &[u8], contents: Contents) -> Result<Value, Row
             })
         }
         Parts::User(_) | Parts::Forgotten(_) => user(&read_owned::<UserRow>(row)?),
-        Parts::Message { .. } => message(read::<ArchivedMessageRow<'_>>(row)?, contents),
+        Parts::Message { .. } | Parts::Aside { .. } => {
+            message(read::<ArchivedMessageRow<'_>>(row)?, contents)
+        }
         Parts::Chat { .. } | Parts::HiddenChat { .. } | Parts::ForgottenChat { .. } => {
             chat(&read_owned::<ChatRow>(row)?)
         }

@@ -167,6 +167,7 @@ fn key_of(parts: &Parts<'_>) -> Vec<u8> {
         Parts::Waiting { owner, block } => Key::waiting(*owner, *block),
         Parts::Forgotten(user) => Key::forgotten(*user),
         Parts::ForgottenChat { owner, peer } => Key::forgotten_chat(*owner, *peer),
+        Parts::Aside { recipient, number } => Key::aside(*recipient, *number),
     };
     key.to_vec()
 }
@@ -215,7 +216,7 @@ pub fn again(parts: &Parts<'_>, value: &[u8]) -> Result<Vec<u8>, RowError> {
             })
         }
         Parts::User(_) | Parts::Forgotten(_) => bytes!(&read_owned::<UserRow>(value)?),
-        Parts::Message { .. } => message(read(value)?),
+        Parts::Message { .. } | Parts::Aside { .. } => message(read(value)?),
         Parts::Chat { .. } | Parts::HiddenChat { .. } | Parts::ForgottenChat { .. } => {
             bytes!(&read_owned::<ChatRow>(value)?)
         }
@@ -287,6 +288,7 @@ fn some_row(prng: &mut Prng) -> (Vec<u8>, Vec<u8>) {
         Kind::Waiting => Parts::Waiting { owner, block: small(prng) },
         Kind::Forgotten => Parts::Forgotten(owner),
         Kind::ForgottenChat => Parts::ForgottenChat { owner, peer },
+        Kind::Aside => Parts::Aside { recipient: owner, number: small(prng) },
     };
     let value = some_value(&parts, prng);
     (key_of(&parts), value)
@@ -320,6 +322,7 @@ fn some_value(parts: &Parts<'_>, prng: &mut Prng) -> Vec<u8> {
             name: (n().is_multiple_of(2)).then(|| "Ann".into()),
         }),
         Parts::Message { .. } => some_messages(prng),
+        Parts::Aside { .. } => some_message(prng),
         Parts::Chat { .. } | Parts::HiddenChat { .. } | Parts::ForgottenChat { .. } => {
             bytes!(&some_chat(&mut n))
         }
@@ -369,26 +372,27 @@ fn some_chat(n: &mut impl FnMut() -> u64) -> ChatRow {
     }
 }
 
+fn some_message(prng: &mut Prng) -> Vec<u8> {
+    let (from, to) = (person(prng).number(), person(prng).number());
+    bytes!(&MessageRow {
+        from,
+        to,
+        kind: prng.below(13) as u8,
+        chat_type: prng.below(5) as u8,
+        event: prng.once_in(3).then(|| prng.below(10) as u8),
+        team: prng.once_in(3).then(|| bound(prng) as i64),
+        id: small(prng) as i64,
+        timestamp_ms: small(prng) as i64,
+        server_send_time_ms: small(prng) as i64,
+        ordinal: small(prng),
+        content: one_of::<&str>(&["", "hello", "你好"], prng),
+        name: prng.once_in(2).then_some("Ann"),
+    })
+}
+
 /// A message, or a pack of some.
 fn some_messages(prng: &mut Prng) -> Vec<u8> {
-    let mut one = |_| {
-        let (from, to) = (person(prng).number(), person(prng).number());
-        bytes!(&MessageRow {
-            from,
-            to,
-            kind: prng.below(13) as u8,
-            chat_type: prng.below(5) as u8,
-            event: prng.once_in(3).then(|| prng.below(10) as u8),
-            team: prng.once_in(3).then(|| bound(prng) as i64),
-            id: small(prng) as i64,
-            timestamp_ms: small(prng) as i64,
-            server_send_time_ms: small(prng) as i64,
-            ordinal: small(prng),
-            content: one_of::<&str>(&["", "hello", "你好"], prng),
-            name: prng.once_in(2).then_some("Ann"),
-        })
-    };
-    let values: Vec<Vec<u8>> = (0..4).map(&mut one).collect();
+    let values: Vec<Vec<u8>> = (0..4).map(|_| some_message(prng)).collect();
     let count = 1 + prng.below(4) as usize;
     let rows: Vec<(u64, &[u8])> = (0..).zip(values[..count].iter().map(Vec::as_slice)).collect();
     let mut packed = Vec::new();
