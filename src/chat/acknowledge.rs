@@ -66,10 +66,10 @@ impl<S: Store> Shard<S> {
 
     /// Acks every waiting message of this id. Returns whether they could be read.
     fn ack_id(&mut self, user: UserId, id: MessageId, turn: &mut Turn) -> Result<bool, StoreError> {
-        let acked = self.attempt(turn, |shard, _| match shard.expected.find(user, id) {
-            Some(received) => shard.ack_received(user, received),
-            None => shard.ack_indexed(user, id),
-        })?;
+        let acked = match self.expected.find(user, id) {
+            Some(received) => self.attempt(turn, |shard, _| shard.ack_received(user, received))?,
+            None => self.ack_indexed(user, id, turn)?,
+        };
         if acked == Some(false) {
             self.metrics.count(Counter::IgnoredAcks, 1);
         }
@@ -82,13 +82,27 @@ impl<S: Store> Shard<S> {
         Ok(true)
     }
 
-    /// The same for ids that are not expected. Returns whether any message waited.
-    fn ack_indexed(&mut self, user: UserId, id: MessageId) -> Result<bool, StoreError> {
-        let mut is_acked = false;
-        self.each_of_id(Index { owner: user, side: Side::Received }, id, |shard, seq| {
-            is_acked |= shard.ack_seq(user, seq)?;
-            Ok(())
-        })?;
+    /// The same for ids that are not expected. Returns whether any message waited; `None`: not
+    /// all could be read.
+    fn ack_indexed(
+        &mut self,
+        user: UserId,
+        id: MessageId,
+        turn: &mut Turn,
+    ) -> Result<Option<bool>, StoreError> {
+        let (mut seqs, mut is_acked) = (std::mem::take(&mut self.seqs), Some(false));
+        seqs.clear();
+        let index = Index { owner: user, side: Side::Received };
+        let found = self.attempt(turn, |shard, _| shard.records.find_id(index, id, &mut seqs))?;
+        if found.is_none() {
+            is_acked = None;
+            seqs.clear();
+        }
+        for seq in &seqs {
+            let outcome = self.attempt(turn, |shard, _| shard.ack_seq(user, *seq))?;
+            is_acked = is_acked.zip(outcome).map(|(before, this)| before || this);
+        }
+        self.seqs = seqs;
         Ok(is_acked)
     }
 

@@ -1,4 +1,5 @@
-//! What came from another shard for a user whose rows cannot be read waits beside them.
+//! What came from another shard for a user whose rows cannot be read waits beside them, and so does
+//! all that follows.
 //!
 //! Its author was told that it is safe, so it cannot be refused. It becomes a row of its own, all
 //! else that comes for this user goes behind it, and the stream that brought it goes on. It is
@@ -14,12 +15,13 @@
 //! Left to others: what it is to arrive (`deliver`), which rows cannot be read (`damage`).
 
 use crate::chat::cache::FixedMap;
-use crate::chat::event::{Letter, Now};
-use crate::chat::records::{AuthorName, Records, Writing};
+use crate::chat::event::{Now, StreamPosition};
+use crate::chat::outbox::relay_at;
+use crate::chat::records::{Records, Writing};
 use crate::chat::shard::Shard;
 use crate::chat::turn::Turn;
 use crate::ids::UserId;
-use crate::limits::{ASIDE_EVERY_MS, ASIDE_PER_STEP_MAX};
+use crate::limits::{ASIDE_EVERY_MS, ASIDE_PER_STEP_MAX, TURN_BYTES_MAX};
 use crate::metrics::Gauge;
 use crate::store::keys::{Key, KeyReader, Kind};
 use crate::store::rows::RowError;
@@ -118,20 +120,25 @@ impl<S: Store> Shard<S> {
         }
     }
 
-    /// Lets what is due arrive, some of it each time.
+    /// Lets what is due arrive, some of it each time: as much as a turn may gather.
     pub(super) fn take_up_aside(&mut self, now: &Now, turn: &mut Turn) -> Result<(), StoreError> {
         let mut rest = ASIDE_PER_STEP_MAX;
         while rest > 0
+            && !self.is_turn_full()
             && let Some(user) = self.aside.next_due(now)
         {
-            let arrived = self.take_up_aside_of(user, rest, now, turn)?;
             // Trying costs something, too.
-            rest = rest.saturating_sub(arrived.max(1));
+            rest = rest.saturating_sub(self.take_up_aside_of(user, rest, now, turn)?.max(1));
         }
         Ok(())
     }
 
-    /// Lets at most so many arrive of what is set aside for a user who is due. Returns how many.
+    fn is_turn_full(&self) -> bool {
+        self.records.gathered_bytes() >= TURN_BYTES_MAX || self.records.store().is_full()
+    }
+
+    /// Lets at most so many arrive of what is set aside for a user who is due. Returns how many
+    /// were looked at.
     fn take_up_aside_of(
         &mut self,
         user: UserId,
@@ -139,55 +146,58 @@ impl<S: Store> Shard<S> {
         now: &Now,
         turn: &mut Turn,
     ) -> Result<usize, StoreError> {
-        let numbers = self.some_aside_of(user, most);
-        let numbers = self.unless_damaged(numbers)?.unwrap_or_default();
-        let mut arrived = 0;
+        let numbers = self.some_aside_of(user, most)?;
+        let (mut arrived, mut is_broken) = (0, numbers.is_empty());
         for number in &numbers {
-            let key = Key::aside(user, *number);
-            if self.attempt(turn, |shard, turn| shard.arrive_late(&key, now, turn))?.is_none() {
+            if self.is_turn_full() {
+                break;
+            }
+            let arrive =
+                |shard: &mut Self, turn: &mut Turn| shard.arrive_late(user, *number, now, turn);
+            if self.attempt(turn, arrive)?.is_none() {
+                is_broken = true;
                 break;
             }
             arrived += 1;
         }
-        let is_left = self.aside.note_arrived(user, arrived as u64);
-        if is_left && arrived == most {
-            self.aside.due.push_front((now.steady_ms, user));
-        } else if is_left {
-            self.aside.due.push_back((now.steady_ms + ASIDE_EVERY_MS, user));
+        if self.aside.note_arrived(user, arrived) {
+            match is_broken {
+                true => self.aside.due.push_back((now.steady_ms + ASIDE_EVERY_MS, user)),
+                false => self.aside.due.push_front((now.steady_ms, user)),
+            }
         }
         self.metrics.set(Gauge::SetAside, self.aside.total);
         if self.aside.total == 0 {
             tracing::info!(shard = %self.place.shard, "all that was set aside has arrived");
         }
-        Ok(arrived)
+        Ok(numbers.len())
     }
 
-    /// The numbers of the oldest that are set aside for a user.
+    /// The numbers of the oldest that are set aside for a user, as far as they can be read.
     fn some_aside_of(&mut self, user: UserId, most: usize) -> Result<Vec<u64>, StoreError> {
         let (from, to) = (Key::aside_of(user), Key::aside_of(user).after());
         let mut numbers = Vec::new();
-        self.records.scan(&from, &to, Direction::Forward, &mut |key, _| {
+        let scanned = self.records.scan(&from, &to, Direction::Forward, &mut |key, _| {
             numbers.push(user_and_number(key).map(|(_, number)| number));
             let is_enough = numbers.len() >= most;
             if is_enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        })?;
+        });
+        self.unless_damaged(scanned)?;
         let numbers: Option<Vec<u64>> = numbers.into_iter().collect();
         Ok(numbers.ok_or(RowError::Key)?)
     }
 
-    fn arrive_late(&mut self, key: &Key, now: &Now, turn: &mut Turn) -> Result<(), StoreError> {
-        let kept = self.records.message_at(key, 0, |stored, ordinal| {
-            let letter = Letter::of(&stored.message);
-            let (content, name) =
-                (stored.message.content.to_owned(), stored.name.map(str::to_owned));
-            (letter, ordinal, stored.server_send_time_ms, content, name)
-        })?;
-        let (letter, ordinal, server_send_time_ms, content, name) =
-            kept.ok_or(RowError::Missing)?;
-        let name = AuthorName::Is(name.as_deref());
-        let writing = Writing { letter, ordinal, server_send_time_ms, content: &content, name };
-        self.arrive(&writing, now, turn)?;
-        self.records.remove(key);
+    fn arrive_late(
+        &mut self,
+        user: UserId,
+        number: u64,
+        now: &Now,
+        turn: &mut Turn,
+    ) -> Result<(), StoreError> {
+        let key = Key::aside(user, number);
+        let relay = relay_at(&self.records, (&key, number), StreamPosition::default())?;
+        self.arrive(&Writing::of(&relay), now, turn)?;
+        self.records.remove(&key);
         Ok(())
     }
 }

@@ -21,21 +21,23 @@ use std::ops::ControlFlow;
 pub(super) type Rank = (Reverse<bool>, Reverse<u64>);
 
 impl<S: Store> Shard<S> {
-    /// Makes room in a list for a pair that is not in it. To be called before an event changes
-    /// anything: it scans, which writes out what was changed, and half an event must never be
-    /// durable without the rest.
-    pub(super) fn prepare_chat(&mut self, owner: UserId, peer: UserId) -> Result<(), StoreError> {
+    /// Whether a list needs room for a pair, which is not in it. What adding the pair reads, and
+    /// cannot be read, is found now.
+    pub(super) fn lacks_chat_of(
+        &mut self,
+        owner: UserId,
+        peer: UserId,
+    ) -> Result<bool, StoreError> {
         match self.records.chat(owner, peer)?.map(|chat| chat.listed) {
-            Some(true) => return Ok(()),
+            Some(true) => return Ok(false),
             Some(false) => {}
-            // If that cannot be read, it is found now.
             None => drop(self.slot_counters(owner.slot())?),
         }
-        self.make_room(owner)
+        Ok(true)
     }
 
     /// The chat of a pair, made or listed again if need be, to be changed. There is room for it:
-    /// see [`Shard::prepare_chat`].
+    /// see [`Shard::make_room`].
     pub(super) fn chat_to_change(
         &mut self,
         owner: UserId,
@@ -73,8 +75,10 @@ impl<S: Store> Shard<S> {
         self.records.add_chat(owner, peer, chat)
     }
 
-    /// Lets the oldest entries leave a list that is full.
-    fn make_room(&mut self, owner: UserId) -> Result<(), StoreError> {
+    /// Lets the oldest entries leave a list that is full. It comes before anything else that an
+    /// event changes: it scans, which writes out what was changed, and half an event must never be
+    /// durable without the rest.
+    pub(super) fn make_room(&mut self, owner: UserId) -> Result<(), StoreError> {
         if self.records.user(owner)?.listed < CHATS_MAX + CHATS_SLACK {
             return Ok(());
         }

@@ -12,7 +12,7 @@ use crate::api::{DeliveryState, StoredMessage};
 use crate::chat::by_id::Index;
 use crate::chat::event::{Effect, Letter, Now, Relay, Span};
 use crate::chat::expected::Received;
-use crate::chat::records::{AuthorName, Writing};
+use crate::chat::records::Writing;
 use crate::chat::shard::Shard;
 use crate::chat::turn::{Turn, When};
 use crate::ids::ShardId;
@@ -32,8 +32,8 @@ pub(super) struct Delivery<'a> {
 /// A message that arrived earlier.
 #[derive(Clone, Copy)]
 pub(super) struct Before {
-    seq: u64,
     ordinal: u64,
+    is_acked: bool,
 }
 
 impl<S: Store> Shard<S> {
@@ -55,13 +55,7 @@ impl<S: Store> Shard<S> {
             self.outbox.take_in(&mut self.records, from, relay.position);
             return Ok(());
         }
-        let writing = Writing {
-            letter: relay.letter,
-            ordinal: relay.ordinal,
-            server_send_time_ms: relay.server_send_time_ms,
-            content: &relay.content,
-            name: AuthorName::Is(relay.name.as_deref()),
-        };
+        let writing = Writing::of(relay);
         let has_arrived = !self.aside.is_for(recipient)
             && self.attempt(turn, |shard, turn| shard.arrive(&writing, now, turn))?.is_some();
         if !has_arrived {
@@ -79,16 +73,18 @@ impl<S: Store> Shard<S> {
         turn: &mut Turn,
     ) -> Result<(), StoreError> {
         let letter = &writing.letter;
-        // These may scan, which writes out what was changed before: all changes come after them.
+        // All of this only reads; but it may scan, which writes out what was changed before.
         let before = self.arrived_before(letter, writing.ordinal, writing.content)?;
         self.records.prepare_id(Index { owner: letter.to, side: Side::Received }, letter.id)?;
-        self.prepare_chat(letter.to, letter.from)?;
-        match before {
-            Some(before) => self.count_anew(letter, writing.ordinal, before),
-            None => {
-                self.deliver(Delivery { writing: *writing, when: When::Now }, now, turn).map(drop)
-            }
+        let lacks_chat = self.lacks_chat_of(letter.to, letter.from)?;
+        if let Some(before) = before {
+            return self.count_anew(letter, writing.ordinal, before);
         }
+        if lacks_chat {
+            self.make_room(letter.to)?;
+        }
+        self.deliver(Delivery { writing: *writing, when: When::Now }, now, turn)?;
+        Ok(())
     }
 
     /// What is here already of what is new to its author's home. That counts what he sends to
@@ -114,7 +110,10 @@ impl<S: Store> Shard<S> {
         let mut before = None;
         self.each_of_id(Index { owner, side: Side::Received }, letter.id, |shard, seq| {
             let found = shard.records.message(owner, seq, compare)?.flatten();
-            before = before.or(found.map(|ordinal| Before { seq, ordinal }));
+            if let (None, Some(ordinal)) = (before, found) {
+                let is_acked = !shard.records.is_waiting(owner, seq)?;
+                before = Some(Before { ordinal, is_acked });
+            }
             Ok(())
         })?;
         Ok(before)
@@ -128,10 +127,10 @@ impl<S: Store> Shard<S> {
         before: Before,
     ) -> Result<(), StoreError> {
         let (owner, author) = (letter.to, letter.from);
-        let is_acked = !self.records.is_waiting(owner, before.seq)?;
+        let Before { ordinal: earlier, is_acked } = before;
         let chat = self.records.change_chat(owner, author)?.ok_or(RowError::Missing)?;
         chat.count_received(ordinal);
-        if is_acked || chat.pushed.contains(before.ordinal) {
+        if is_acked || chat.pushed.contains(earlier) {
             chat.pushed.insert(ordinal);
         }
         if is_acked {

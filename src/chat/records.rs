@@ -9,7 +9,7 @@
 use crate::api::{ChatType, EventType, MessageType, StoredMessage};
 use crate::chat::by_id::LastBlock;
 use crate::chat::cache::{Cache, Place};
-use crate::chat::event::Letter;
+use crate::chat::event::{Letter, Relay};
 use crate::ids::{MessageId, TeamId, UserId};
 use crate::limits::{CACHED_CHATS_MAX, CACHED_USERS_MAX};
 use crate::store::batch::Change;
@@ -67,6 +67,19 @@ pub struct Writing<'a> {
     pub content: &'a str,
     /// Its author's name.
     pub name: AuthorName<'a>,
+}
+
+impl<'a> Writing<'a> {
+    /// A relay's.
+    pub fn of(relay: &'a Relay) -> Writing<'a> {
+        Writing {
+            letter: relay.letter,
+            ordinal: relay.ordinal,
+            server_send_time_ms: relay.server_send_time_ms,
+            content: &relay.content,
+            name: AuthorName::Is(relay.name.as_deref()),
+        }
+    }
 }
 
 /// The rows of a shard and what a turn has changed of them.
@@ -405,7 +418,7 @@ impl<S: Store> Records<S> {
         self.message_at(&Key::message(owner, seq), seq, read)
     }
 
-    /// Reads a message that lies under any key.
+    /// Reads a message that lies under any key; `seq` is its number there.
     pub fn message_at<R>(
         &self,
         key: &Key,

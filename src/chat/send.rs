@@ -34,6 +34,32 @@ enum Verdict {
     New(MessageId, When),
 }
 
+/// Where a message goes from its author's history.
+enum Onward {
+    /// It is a note to self.
+    Nowhere,
+    /// To a recipient of this shard, who may have it already.
+    Here(Option<Before>),
+    /// Behind what is set aside for him.
+    Aside,
+    /// To another shard.
+    Abroad,
+}
+
+/// The message that a draft becomes.
+fn letter_of(author: UserId, id: MessageId, draft: &Draft<'_>, now: &Now) -> Letter {
+    Letter {
+        kind: draft.kind,
+        from: author,
+        to: draft.to,
+        team: draft.team,
+        event: draft.event,
+        id,
+        timestamp_ms: draft.timestamp_ms.unwrap_or(now.wall_ms),
+        chat_type: draft.chat_type,
+    }
+}
+
 impl<S: Store> Shard<S> {
     pub(super) fn send(
         &mut self,
@@ -49,17 +75,9 @@ impl<S: Store> Shard<S> {
                 self.ack(device, id, When::Durable, now, turn);
             }
             Verdict::New(id, when) => {
-                let (author, peer) = (device.user, draft.to);
-                self.records.prepare_id(Index { owner: author, side: Side::Sent }, id)?;
-                let is_here = peer.home(self.place.shards) == self.place.shard;
-                if is_here {
-                    self.records.prepare_id(Index { owner: peer, side: Side::Received }, id)?;
-                }
-                self.prepare_chat(author, peer)?;
-                if is_here {
-                    self.prepare_chat(peer, author)?;
-                }
-                self.keep(device, id, draft, now, turn)?;
+                let letter = letter_of(device.user, id, draft, now);
+                let way = self.prepare(&letter, draft.content)?;
+                self.keep(device, &letter, draft.content, way, now, turn)?;
                 self.ack(device, id, when, now, turn);
             }
         }
@@ -142,28 +160,44 @@ impl<S: Store> Shard<S> {
         Ok(found)
     }
 
+    /// Looks which way a new message goes, reads what that needs, so that nothing is changed when
+    /// it cannot be read, and makes room in both lists.
+    fn prepare(&mut self, letter: &Letter, content: &str) -> Result<Onward, StoreError> {
+        let (author, peer) = (letter.from, letter.to);
+        self.records.prepare_id(Index { owner: author, side: Side::Sent }, letter.id)?;
+        let lacks_chat = self.lacks_chat_of(author, peer)?;
+        let way = if peer == author {
+            Onward::Nowhere
+        } else if peer.home(self.place.shards) != self.place.shard {
+            Onward::Abroad
+        } else if self.aside.is_for(peer) {
+            Onward::Aside
+        } else {
+            self.records.prepare_id(Index { owner: peer, side: Side::Received }, letter.id)?;
+            let peer_lacks_chat = self.lacks_chat_of(peer, author)?;
+            let before = self.is_there_before(letter, content)?;
+            if peer_lacks_chat && before.is_none() {
+                self.make_room(peer)?;
+            }
+            Onward::Here(before)
+        };
+        if lacks_chat {
+            self.make_room(author)?;
+        }
+        Ok(way)
+    }
+
     /// Puts a new message into its author's history and on its way.
     fn keep(
         &mut self,
         device: Device,
-        id: MessageId,
-        draft: &Draft<'_>,
+        letter: &Letter,
+        content: &str,
+        way: Onward,
         now: &Now,
         turn: &mut Turn,
     ) -> Result<(), StoreError> {
-        let (author, peer) = (device.user, draft.to);
-        let letter = Letter {
-            kind: draft.kind,
-            from: author,
-            to: peer,
-            team: draft.team,
-            event: draft.event,
-            id,
-            timestamp_ms: draft.timestamp_ms.unwrap_or(now.wall_ms),
-            chat_type: draft.chat_type,
-        };
-        // It comes before all changes: it may scan, which writes them out.
-        let before = self.is_there_before(&letter, draft.content)?;
+        let Letter { from: author, to: peer, id, .. } = *letter;
         let seq = self.records.next_seq(author)?;
         let user = self.records.change_user(author)?;
         user.highest_sent = user.highest_sent.max(id.number());
@@ -175,10 +209,10 @@ impl<S: Store> Shard<S> {
             self.records.put_pair_block(author, peer, &block);
         }
         let writing = Writing {
-            letter,
+            letter: *letter,
             ordinal,
             server_send_time_ms: now.wall_ms,
-            content: draft.content,
+            content,
             name: AuthorName::Of(author),
         };
         self.records.put_message(author, seq, &writing);
@@ -186,10 +220,7 @@ impl<S: Store> Shard<S> {
         self.forgetting.note(author, seq);
         self.metrics.count(Counter::Sent, 1);
 
-        let mut span = None;
-        if peer != author {
-            span = self.send_on(seq, &writing, before, now, turn)?;
-        }
+        let span = self.send_on(seq, &writing, way, now, turn)?;
         self.show_other_devices(device, &writing, span, turn);
         Ok(())
     }
@@ -201,33 +232,44 @@ impl<S: Store> Shard<S> {
         letter: &Letter,
         content: &str,
     ) -> Result<Option<Before>, StoreError> {
-        let is_here = letter.to.home(self.place.shards) == self.place.shard;
-        if letter.to == letter.from || !is_here {
-            return Ok(None);
-        }
         let sent = self.records.chat(letter.from, letter.to)?.map_or(0, |chat| chat.sent);
         self.arrived_before(letter, sent + 1, content)
     }
 
-    /// Delivers a message whose recipient is at home here, or relays it to where he is. Returns
-    /// its text, if the turn keeps it already.
+    /// Brings a message to its recipient, or on its way. Returns its text, if the turn keeps it
+    /// already.
     fn send_on(
         &mut self,
         seq: u64,
         writing: &Writing<'_>,
-        before: Option<Before>,
+        way: Onward,
         now: &Now,
         turn: &mut Turn,
     ) -> Result<Option<Span>, StoreError> {
-        let (author, peer) = (writing.letter.from, writing.letter.to);
-        let home = peer.home(self.place.shards);
-        if home == self.place.shard {
-            if let Some(before) = before {
-                self.count_anew(&writing.letter, writing.ordinal, before)?;
-                return Ok(None);
+        match way {
+            Onward::Nowhere => {}
+            Onward::Here(None) => {
+                let delivery = Delivery { writing: *writing, when: When::Durable };
+                return self.deliver(delivery, now, turn);
             }
-            return self.deliver(Delivery { writing: *writing, when: When::Durable }, now, turn);
+            Onward::Here(Some(before)) => {
+                self.count_anew(&writing.letter, writing.ordinal, before)?;
+            }
+            Onward::Aside => self.set_aside(writing, now),
+            Onward::Abroad => self.send_abroad(seq, writing, turn)?,
         }
+        Ok(None)
+    }
+
+    /// Puts a message on its way to the shard where its recipient is at home.
+    fn send_abroad(
+        &mut self,
+        seq: u64,
+        writing: &Writing<'_>,
+        turn: &mut Turn,
+    ) -> Result<(), StoreError> {
+        let author = writing.letter.from;
+        let home = writing.letter.to.home(self.place.shards);
         let position = self.outbox.next_position(home);
         let row = OutboxRow { author: author.number(), seq };
         self.records.put(&Key::outbox(home, position.epoch, position.sequence), &row);
@@ -241,7 +283,7 @@ impl<S: Store> Shard<S> {
             name: self.records.user(author)?.name.clone(),
         };
         turn.want(When::Durable, Effect::Relay { to: home, relay });
-        Ok(None)
+        Ok(())
     }
 
     /// Shows a message to its author's other devices, once it is safe.

@@ -9,7 +9,9 @@ use crate::sim::prng::Prng;
 use crate::sim::users::{Person, id, text};
 use crate::sim::world::{Sent, World};
 use crate::store::keys::{Key, Kind};
+use crate::store::{Direction, Range, Store};
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 /// Rows that are read when a message arrives.
 const KINDS: [Kind; 8] = [
@@ -25,6 +27,21 @@ const KINDS: [Kind; 8] = [
 
 fn set_aside(world: &World) -> u64 {
     world.metrics.iter().map(|metrics| metrics.gauge(Gauge::SetAside)).sum()
+}
+
+/// Rows of what is set aside.
+fn rows_aside(world: &World) -> usize {
+    let (from, to) = (Key::of(Kind::Aside), Key::of(Kind::Aside).after());
+    let range = Range { from: &from, to: &to, direction: Direction::Forward };
+    let mut rows = 0;
+    for shard in &world.shards {
+        let mut visit = |_: &[u8], _: &[u8]| {
+            rows += 1;
+            ControlFlow::Continue(())
+        };
+        shard.store().scan(range, &mut visit).expect("nothing is damaged");
+    }
+    rows
 }
 
 /// An author at home on one shard, and two readers at home on the other.
@@ -92,20 +109,25 @@ fn what_comes_for_a_user_whose_rows_cannot_be_read_waits_for_him_alone() {
     assert_eq!(set_aside(&world), 3, "they were tried, and are there still");
     let ann = world.connect(a);
     world.heal();
-    // His rows can be read again, but what came before comes first.
+    // His rows can be read again, but what came before comes first; from his own shard, too.
     world.send(ann, text(20, b, "newer"));
     world.settle();
-    assert_eq!((contents(&mut world, b).len(), set_aside(&world)), (1, 4));
+    let cid = world.connect(c);
+    world.send(cid, text(30, b, "from c"));
+    world.settle();
+    assert_eq!(acked(&mut world, cid), [30]);
+    assert_eq!((contents(&mut world, b).len(), set_aside(&world)), (1, 5));
     world.pass(ASIDE_EVERY_MS);
     world.settle();
-    let expected = ["before", "aside 2", "aside 3", "aside 4", "newer"];
+    let expected = ["before", "aside 2", "aside 3", "aside 4", "newer", "from c"];
     assert_eq!(
         (contents(&mut world, b), set_aside(&world)),
         (expected.map(String::from).to_vec(), 0)
     );
     world.send(ann, text(21, b, "at once"));
     world.settle();
-    assert_eq!(contents(&mut world, b).len(), 6);
+    assert_eq!(contents(&mut world, b).len(), 7);
+    assert_eq!(rows_aside(&world), 0);
     audit(&world.shards.iter().map(|shard| shard.store()).collect::<Vec<_>>());
 }
 
@@ -186,7 +208,7 @@ fn run(seed: u64, story: &mut Story) {
     world.settle();
     world.pass(ASIDE_EVERY_MS);
     world.pass(ASIDE_EVERY_MS);
-    assert_eq!(set_aside(&world), 0, "seed {seed}");
+    assert_eq!((set_aside(&world), rows_aside(&world)), (0, 0), "seed {seed}");
     check(&mut world, story, &users, seed);
     audit(&world.shards.iter().map(|shard| shard.store()).collect::<Vec<_>>());
 }

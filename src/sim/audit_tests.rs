@@ -287,6 +287,12 @@ fn any_other_row_that_says_something_else_is_found() {
         let first = if owner.number() == note.from { ordinals.0 } else { ordinals.1 };
         if note.from != note.to && note.ordinal > first {
             rows.is_found(shard, &key, Some(&other), &value);
+            if note.to == owner.number() {
+                let doubled = Key::aside(owner, 90);
+                rows.put(shard, &doubled, Some(&value));
+                assert!(!rows.audit().1.is_empty(), "it is there and set aside");
+                rows.put(shard, &doubled, None);
+            }
         }
         assert_eq!(owner.home(3), ShardId(shard as u16));
     }

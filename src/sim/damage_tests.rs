@@ -236,3 +236,26 @@ fn what_cannot_be_read_is_not_forgotten_nor_what_is_newer() {
     assert_eq!(oldest(&mut world, b), Some(36), "it was found again");
     audit(&world.shards.iter().map(|shard| shard.store()).collect::<Vec<_>>());
 }
+
+/// Invariant 1 of chat::damage.
+#[test]
+fn of_two_messages_under_one_id_the_one_that_can_be_read_is_acked() {
+    let mut world = World::new(1);
+    let [a, b, c] = ["a", "b", "c"].map(|name| world.register(name));
+    for author in [a, c] {
+        let person = world.connect(author);
+        world.send(person, text(5, b, &content(author, 5)));
+    }
+    world.settle();
+    let mut world = world.crash();
+    break_rows(&mut world, ShardId(0), &[Key::message(b, 2)]);
+    let bob = world.connect(b);
+    for _ in 0..2 {
+        world.ack(bob, Acked::One(id(5)));
+        world.settle();
+        assert!(world.take_sent(bob.connection).contains(&Sent::Refused(Refusal::Unreadable)));
+    }
+    world.heal();
+    let waiting: Vec<u64> = world.offline(b).into_iter().map(|kept| kept.seq).collect();
+    assert_eq!(waiting, [2]);
+}

@@ -74,7 +74,7 @@ fn refuse_aside<S: Store>(stores: &[&S]) -> anyhow::Result<()> {
     bail!(
         "messages to user {} are set aside, for what was stored of him could not be read: put that \
          right (`anser-tools verify` names a damaged file), start the server once more, stop it \
-         when its log says that all of it has arrived, and run this again",
+         when its metric `messages_set_aside` is 0 on each shard, and run this again",
         user.number()
     )
 }

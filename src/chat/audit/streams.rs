@@ -78,8 +78,43 @@ struct Ends {
     sent: Option<(u64, u64)>,
     arrived: Option<(u64, u64)>,
     is_on_its_way: bool,
-    /// What is set aside, its newest if the number came twice.
-    aside: Option<u64>,
+    /// What is set aside: its number there, the newest if it came twice.
+    aside: Option<(u64, u64)>,
+}
+
+impl Ends {
+    /// What is wrong with a message from one to another: its other end is not what is named, seen
+    /// from the row of this user with this key; and whether that may be so by itself for a while.
+    fn judged(self, from: UserId, to: UserId) -> Option<(&'static str, UserId, Key, bool)> {
+        let sent_at = |seq| Key::message(from, seq);
+        let arrived_at = |seq| Key::message(to, seq);
+        let aside_at = |number| Key::aside(to, number);
+        match self {
+            Ends { arrived: Some(here), aside: Some(there), .. } if here.1 == there.1 => {
+                Some(("here once", to, aside_at(there.0), false))
+            }
+            Ends { sent: Some(one), arrived: Some(other), .. } if one.1 == other.1 => None,
+            Ends { sent: Some(_), arrived: None, is_on_its_way: true, .. } => None,
+            Ends { sent: Some(one), arrived: None, aside: Some(other), .. } => {
+                let is_same = one.1 == other.1;
+                (!is_same).then(|| ("set aside as it was sent", from, sent_at(one.0), false))
+            }
+            Ends { sent: Some((seq, _)), arrived: None, aside: None, .. } => {
+                Some(("arrived", from, sent_at(seq), false))
+            }
+            Ends { sent: None, arrived: Some((seq, _)), .. } => {
+                Some(("sent", to, arrived_at(seq), true))
+            }
+            Ends { arrived: Some((seq, _)), is_on_its_way, aside, .. } => {
+                let may_differ = is_on_its_way || aside.is_some();
+                Some(("as it was sent", to, arrived_at(seq), may_differ))
+            }
+            Ends { sent: None, aside: Some((number, _)), .. } => {
+                Some(("sent", to, aside_at(number), true))
+            }
+            Ends { sent: None, arrived: None, aside: None, .. } => None,
+        }
+    }
 }
 
 /// Messages by author, recipient and ordinal.
@@ -93,7 +128,9 @@ fn ends_of<'a>(
 ) -> Option<&'a mut Ends> {
     let letter = letter_of(message)?;
     let number = (letter.from, letter.to, message.ordinal.to_native());
-    let is_meant = differing.contains(&place_of(letter.from, letter.to));
+    let is_meant = letter.from != letter.to
+        && differing.contains(&place_of(letter.from, letter.to))
+        && (messages.len() < COMPARED_MAX || messages.contains_key(&number));
     is_meant.then(|| messages.entry(number).or_default())
 }
 
@@ -144,7 +181,10 @@ impl<S: Store> Audit<'_, S> {
                 self.miss((shard, key), "a message to this user", "another");
                 return Ok(());
             }
-            self.sums.add(recipient, &letter, message);
+            // As of a history: of what the other end has forgotten nothing is compared.
+            if message.ordinal > self.horizon(letter.from, recipient)? {
+                self.sums.add(recipient, &letter, message);
+            }
             Ok(())
         })
     }
@@ -205,24 +245,11 @@ impl<S: Store> Audit<'_, S> {
             if ordinal <= self.horizon(from, to)? {
                 continue;
             }
-            let (end, seq, key, may_differ) = match ends {
-                Ends { sent: Some(one), arrived: Some(other), .. } if one.1 == other.1 => continue,
-                Ends { sent: Some(_), arrived: None, is_on_its_way: true, .. } => continue,
-                Ends { sent: Some((seq, digest)), arrived: None, aside, .. } => match aside {
-                    Some(aside) if aside == digest => continue,
-                    Some(_) => ("set aside as it was sent", seq, from, false),
-                    None => ("arrived", seq, from, false),
-                },
-                Ends { sent: None, arrived: Some((seq, _)), .. } => ("sent", seq, to, true),
-                Ends { arrived: Some((seq, _)), is_on_its_way, aside, .. } => {
-                    ("as it was sent", seq, to, is_on_its_way || aside.is_some())
-                }
-                Ends { sent: None, arrived: None, .. } => continue,
-            };
+            let Some((end, user, key, may_differ)) = ends.judged(from, to) else { continue };
             // Only where numbers came twice, or are about to, another one is known under it there.
             let is_parted =
                 may_differ || chat(self.home(to), to, from)?.is_some_and(|chat| chat.is_parted);
-            let (shard, key) = (key.home(self.count()), Key::message(key, seq).to_vec());
+            let (shard, key) = (user.home(self.count()), key.to_vec());
             let (from, to) = (from.number(), to.number());
             let expected = format!("{end}: number {ordinal} of {from} to {to}");
             let (part, found) = ("other end", "no such message there".to_owned());
@@ -242,14 +269,9 @@ impl<S: Store> Audit<'_, S> {
         scan(store, &from, &to, |key, value| {
             let Some(Parts::Message { owner, seq }) = Parts::of(key) else { return Ok(()) };
             let Ok(message) = read::<ArchivedMessageRow<'_>>(value) else { return Ok(()) };
-            let Some(letter) = letter_of(message) else { return Ok(()) };
-            let is_meant = letter.from != letter.to
-                && differing.contains(&place_of(letter.from, letter.to))
-                && messages.len() < COMPARED_MAX;
-            if is_meant {
-                let number = (letter.from, letter.to, message.ordinal.to_native());
-                let ends = messages.entry(number).or_default();
-                let end = if owner == letter.from { &mut ends.sent } else { &mut ends.arrived };
+            if let Some(ends) = ends_of(message, differing, messages) {
+                let is_his = owner.number() == message.from.to_native();
+                let end = if is_his { &mut ends.sent } else { &mut ends.arrived };
                 *end = Some((seq, digest(message)));
             }
             Ok(())
@@ -274,10 +296,11 @@ impl<S: Store> Audit<'_, S> {
             Ok(())
         })?;
         let (from, to) = range_of(Kind::Aside);
-        scan(store, &from, &to, |_, value| {
+        scan(store, &from, &to, |key, value| {
+            let Some(Parts::Aside { number, .. }) = Parts::of(key) else { return Ok(()) };
             let Ok(message) = read::<ArchivedMessageRow<'_>>(value) else { return Ok(()) };
             if let Some(ends) = ends_of(message, differing, messages) {
-                ends.aside = Some(digest(message));
+                ends.aside = Some((number, digest(message)));
             }
             Ok(())
         })
