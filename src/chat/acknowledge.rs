@@ -90,12 +90,12 @@ impl<S: Store> Shard<S> {
         id: MessageId,
         turn: &mut Turn,
     ) -> Result<Option<bool>, StoreError> {
-        let (mut seqs, mut is_acked) = (std::mem::take(&mut self.seqs), Some(false));
+        let mut seqs = std::mem::take(&mut self.seqs);
         seqs.clear();
         let index = Index { owner: user, side: Side::Received };
         let found = self.attempt(turn, |shard, _| shard.records.find_id(index, id, &mut seqs))?;
-        if found.is_none() {
-            is_acked = None;
+        let mut is_acked = found.map(|()| false);
+        if is_acked.is_none() {
             seqs.clear();
         }
         for seq in &seqs {

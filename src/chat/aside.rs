@@ -21,7 +21,7 @@ use crate::chat::records::{Records, Writing};
 use crate::chat::shard::Shard;
 use crate::chat::turn::Turn;
 use crate::ids::UserId;
-use crate::limits::{ASIDE_EVERY_MS, ASIDE_PER_STEP_MAX, TURN_BYTES_MAX};
+use crate::limits::{ASIDE_EVERY_MS, ASIDE_PER_STEP_MAX};
 use crate::metrics::Gauge;
 use crate::store::keys::{Key, KeyReader, Kind};
 use crate::store::rows::RowError;
@@ -134,7 +134,7 @@ impl<S: Store> Shard<S> {
     }
 
     fn is_turn_full(&self) -> bool {
-        self.records.gathered_bytes() >= TURN_BYTES_MAX || self.records.store().is_full()
+        self.has_gathered_enough() || self.records.store().is_full()
     }
 
     /// Lets at most so many arrive of what is set aside for a user who is due. Returns how many
@@ -195,7 +195,7 @@ impl<S: Store> Shard<S> {
         turn: &mut Turn,
     ) -> Result<(), StoreError> {
         let key = Key::aside(user, number);
-        let relay = relay_at(&self.records, (&key, number), StreamPosition::default())?;
+        let relay = relay_at(&self.records, &key, number, StreamPosition::default())?;
         self.arrive(&Writing::of(&relay), now, turn)?;
         self.records.remove(&key);
         Ok(())

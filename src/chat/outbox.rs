@@ -246,13 +246,14 @@ fn relay_of<S: Store>(
     row: OutboxRow,
 ) -> Result<Relay, StoreError> {
     let author = UserId::new(i64::from(row.author)).ok_or(RowError::Damaged)?;
-    relay_at(records, (&Key::message(author, row.seq), row.seq), position)
+    relay_at(records, &Key::message(author, row.seq), row.seq, position)
 }
 
 /// A relay of the message that lies under this key, and its number there.
 pub(super) fn relay_at<S: Store>(
     records: &Records<S>,
-    (key, number): (&Key, u64),
+    key: &Key,
+    number: u64,
     position: StreamPosition,
 ) -> Result<Relay, StoreError> {
     let relay = records.message_at(key, number, |stored, ordinal| Relay {

@@ -26,6 +26,7 @@ use crate::chat::records::Records;
 use crate::chat::redeliver::Redelivery;
 use crate::chat::turn::{Turn, When};
 use crate::ids::{ConnectionId, MessageId, ShardId, UserId};
+use crate::limits::TURN_BYTES_MAX;
 use crate::metrics::{Counter, Gauge, ShardMetrics};
 use crate::store::keys::{Key, KeyReader, Kind};
 use crate::store::rows::{NumberRow, RowError};
@@ -308,6 +309,11 @@ impl<S: Store> Shard<S> {
     /// Bytes of row changes gathered since the last write: a turn ends when they are too many.
     pub fn gathered_bytes(&self) -> usize {
         self.records.gathered_bytes()
+    }
+
+    /// As many bytes are gathered as one turn may gather.
+    pub fn has_gathered_enough(&self) -> bool {
+        self.gathered_bytes() >= TURN_BYTES_MAX
     }
 
     /// Enrols a user whose registration is on disk.

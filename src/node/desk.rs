@@ -14,7 +14,7 @@ use crate::chat::history::Listing;
 use crate::chat::shard::{Place, Shard};
 use crate::chat::turn::Turn;
 use crate::ids::{ConnectionId, ShardId, UserId};
-use crate::limits::{TURN_BYTES_MAX, TURN_REQUESTS_MAX};
+use crate::limits::TURN_REQUESTS_MAX;
 use crate::metrics::ShardMetrics;
 use crate::metrics::message::Journey;
 use crate::node::connection::{Connection, Table};
@@ -213,7 +213,7 @@ impl<S: Store> Desk<S> {
 
     /// The turn has taken up as much as one turn may.
     pub fn is_turn_full(&self) -> bool {
-        self.applied >= TURN_REQUESTS_MAX || self.shard.gathered_bytes() >= TURN_BYTES_MAX
+        self.applied >= TURN_REQUESTS_MAX || self.shard.has_gathered_enough()
     }
 
     /// Puts a connection on the list of those to settle.

@@ -11,7 +11,7 @@ use crate::chat::event::Event;
 use crate::chat::forget::Retention;
 use crate::config::{Config, StoreKind};
 use crate::ids::UserId;
-use crate::limits::{FORGET_TURN_USERS, NEEDS_STAGES_MAX, TURN_BYTES_MAX};
+use crate::limits::{FORGET_TURN_USERS, NEEDS_STAGES_MAX};
 use crate::node::desk::Desk;
 use crate::node::parking::Waiting;
 use crate::store::{Store, StoreError};
@@ -34,7 +34,7 @@ impl<S: Store> Desk<S> {
     pub fn forget_some(&mut self) -> Result<(), StoreError> {
         let users = FORGET_TURN_USERS + self.applied / REQUESTS;
         for _ in 0..users {
-            if self.shard.gathered_bytes() >= TURN_BYTES_MAX {
+            if self.shard.has_gathered_enough() {
                 break;
             }
             let Some(user) = self.shard.next_to_forget() else { break };

@@ -39,10 +39,13 @@ pub fn waits_aside<S: Store>(stores: &[&S]) -> Result<Option<UserId>, StoreError
     let (from, to) = range_of(Kind::Aside);
     let mut first = None;
     for store in stores {
-        let _ = each(*store, &from, &to, &mut |key, _| {
+        let flow = each(*store, &from, &to, &mut |key, _| {
             first = Parts::of(key).and_then(|parts| parts.owner());
             if first.is_some() { Ok(ControlFlow::Break(())) } else { Err(RowError::Key.into()) }
         })?;
+        if flow.is_break() {
+            break;
+        }
     }
     Ok(first)
 }
