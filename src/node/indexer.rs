@@ -30,6 +30,7 @@ use crate::node::mesh::Doorbell;
 use crate::node::pace::{Pace, ShardPace};
 use crate::node::recover::{self, Opened, Writable};
 use crate::node::room::Room;
+use crate::node::zeros::Zeros;
 use crate::store::log::Durability;
 use crate::store::log::format::Covered;
 use crate::store::log::segments::Place;
@@ -138,8 +139,17 @@ impl Link {
 }
 
 /// A file of the log, which is told of before it is used.
-fn make_segment(folder: &Path, place: Place) -> Result<OwnedFd, StoreError> {
-    let file = log_files::make(folder, place.number, place.bytes)?;
+fn make_segment(
+    folder: &Path,
+    place: Place,
+    pace: Option<&ShardPace>,
+) -> Result<OwnedFd, StoreError> {
+    let mut zeros = pace.map(|pace| Zeros::begin(pace, place.bytes));
+    let file = log_files::make(folder, place.number, place.bytes, |there| {
+        if let Some(zeros) = &mut zeros {
+            zeros.wrote(there);
+        }
+    })?;
     let (places, _) = log_files::find(folder)?;
     log_record::note(folder, &places)?;
     Ok(file)
@@ -403,7 +413,7 @@ impl Indexer {
         charge.wants_segment = false;
         let place = Place { number: store.next_number, bytes: SEGMENT_BYTES };
         let made = match self.room.has(SEGMENT_BYTES + DISK_MARGIN_BYTES) {
-            true => make_segment(&store.log_folder, place),
+            true => make_segment(&store.log_folder, place, charge.pace.as_deref()),
             false => Err(StoreError::NoRoom),
         };
         match made {

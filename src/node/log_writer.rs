@@ -173,7 +173,9 @@ impl LogWriter {
         self.metrics.set(Gauge::OverlayBytes, recent.overlay().size() as u64);
         self.metrics.set(Gauge::IndexLag, recent.lag());
         self.metrics.set(Gauge::LogWaitingBytes, recent.log().waiting_bytes() as u64);
-        self.metrics.set(Gauge::LogSegments, recent.log().segments().count() as u64);
+        let segments = recent.log().segments();
+        self.metrics.set(Gauge::LogSegments, segments.count() as u64);
+        self.metrics.set(Gauge::LogRoom, segments.room_until_short());
     }
 }
 

@@ -65,5 +65,6 @@ pub mod stopped;
 pub mod sweep;
 pub mod trails;
 pub mod watch;
+pub mod zeros;
 
 pub use launch::{ServeError, serve};

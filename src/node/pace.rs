@@ -188,6 +188,16 @@ impl ShardPace {
         &self.lanes
     }
 
+    /// What its shard shows.
+    pub fn metrics(&self) -> &ShardMetrics {
+        &self.metrics
+    }
+
+    /// How long whoever has just written so many bytes should wait, ns, whatever he writes.
+    pub fn wait_ns(&self, bytes: usize, now_ns: u64) -> u64 {
+        self.pace.wait_ns(bytes, now_ns)
+    }
+
     fn show_table(&self, bytes: usize) {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         table.written += bytes as u64;

@@ -141,7 +141,7 @@ fn wait_for_merging(view: &View, brake: Option<&dyn Brake>) -> Result<(), StoreE
 }
 
 fn make_first(folder: &Path) -> Result<Place, StoreError> {
-    log_files::make(folder, 0, FIRST_SEGMENT_BYTES)?;
+    log_files::make(folder, 0, FIRST_SEGMENT_BYTES, |_| ())?;
     Ok(Place { number: 0, bytes: FIRST_SEGMENT_BYTES })
 }
 

@@ -58,6 +58,11 @@ impl Segments {
         self.filling.map_or(0, |segment| segment.place.bytes - segment.end)
     }
 
+    /// The same for whoever makes files: none once a write has found no free one.
+    pub fn room_until_short(&self) -> u64 {
+        if self.is_short { 0 } else { self.room() }
+    }
+
     /// Bytes that the next segment has for records; `None`: there is no free file.
     pub fn next_room(&mut self) -> Option<u64> {
         self.is_short = self.free.is_empty();

@@ -27,7 +27,7 @@ impl Disk {
     /// When there is no such folder, or no room in it.
     pub fn make(folder: &Path) -> Result<Disk> {
         let (number, words) = (std::process::id(), || format!("a file in {}", folder.display()));
-        let file = log_files::make(folder, number, FILE_BYTES).with_context(words)?;
+        let file = log_files::make(folder, number, FILE_BYTES, |_| ()).with_context(words)?;
         fs::remove_file(log_files::path(folder, number)).with_context(words)?;
         let mut files = LogFiles::new(folder.to_owned());
         files.add(FILE, file);
