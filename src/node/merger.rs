@@ -1,5 +1,6 @@
 //! The threads that merge a shard's tables: one for each lane, so that a merge of all that is old,
-//! which takes minutes, never holds up those that new tables wait for.
+//! which takes minutes, never holds up those that new tables wait for; and one that gives back what
+//! they have replaced.
 //!
 //! Invariants:
 //! 1. Whatever is due is merged, as soon as the indexer has made a table or another lane a run.
@@ -15,6 +16,7 @@
 use crate::ids::ShardId;
 use crate::limits::{DISK_MARGIN_BYTES, MERGE_RETRY_MS, STORE_NEW_TABLES_MAX};
 use crate::node::pace::ShardPace;
+use crate::node::remover;
 use crate::node::room::Room;
 use crate::store::view::View;
 use crate::store::view::tiers::{Lane, Levels, Step};
@@ -45,7 +47,7 @@ struct Shared {
     view: View,
     pace: Arc<ShardPace>,
     turns: Arc<Turns>,
-    /// Wakes each lane up.
+    /// Wakes each thread up.
     pokes: Vec<SyncSender<()>>,
     shard: ShardId,
     /// Why a lane rests.
@@ -69,7 +71,8 @@ impl Merger {
         pace: &Arc<ShardPace>,
         turns: &Arc<Turns>,
     ) -> io::Result<Merger> {
-        let (pokes, wakes): (Vec<_>, Vec<_>) = Lane::ALL.iter().map(|_| sync_channel(1)).unzip();
+        let threads = Lane::ALL.len() + 1;
+        let (pokes, mut wakes): (Vec<_>, Vec<_>) = (0..threads).map(|_| sync_channel(1)).unzip();
         let (view, pace, turns) = (view.reader(), pace.clone(), turns.clone());
         let shared = Arc::new(Shared {
             view,
@@ -81,12 +84,17 @@ impl Merger {
             is_told: AtomicBool::new(false),
             is_closing: AtomicBool::new(false),
         });
-        let threads = Lane::ALL.iter().zip(wakes).map(|(lane, wake)| {
-            let (shared, lane) = (shared.clone(), *lane);
-            let name = format!("merger-{shard}-{lane:?}").to_lowercase();
-            std::thread::Builder::new().name(name).spawn(move || shared.run(lane, &wake))
-        });
-        let threads = threads.collect::<io::Result<_>>()?;
+        let spawn =
+            |name, run: Box<dyn FnOnce() + Send>| std::thread::Builder::new().name(name).spawn(run);
+        let mut threads = Vec::new();
+        for (lane, wake) in Lane::ALL.into_iter().zip(wakes.drain(1..)) {
+            let (name, shared) = (format!("merger-{shard}-{lane:?}"), shared.clone());
+            threads.push(spawn(name.to_lowercase(), Box::new(move || shared.run(lane, &wake)))?);
+        }
+        for wake in wakes {
+            let (name, shared) = (format!("remover-{shard}"), shared.clone());
+            threads.push(spawn(name, Box::new(move || shared.remove(&wake)))?);
+        }
         let merger = Merger { shared, threads };
         merger.poke();
         Ok(merger)
@@ -147,6 +155,14 @@ impl Shared {
             if self.is_closing() {
                 return;
             }
+        }
+    }
+
+    fn remove(&self, wake: &Receiver<()>) {
+        let retry = Duration::from_millis(MERGE_RETRY_MS);
+        while wake.recv_timeout(retry) != Err(RecvTimeoutError::Disconnected) && !self.is_closing()
+        {
+            remover::give_back(&self.view, &self.pace, || self.is_closing());
         }
     }
 

@@ -55,6 +55,7 @@ pub mod profile;
 pub mod readers;
 pub mod recover;
 pub mod release;
+pub mod remover;
 pub mod reshard;
 pub mod ring;
 pub mod room;

@@ -220,7 +220,7 @@ impl ShardPace {
     }
 
     /// A merge that finds no room would end the store: it waits for some, until the server stops.
-    fn lacks_room(&self) -> bool {
+    pub fn lacks_room(&self) -> bool {
         !self.is_stopping() && !self.pace.room.has(MERGE_ROOM_BYTES)
     }
 

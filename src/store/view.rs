@@ -35,6 +35,7 @@ mod brake;
 mod contents;
 #[cfg(test)]
 mod contents_tests;
+mod leaving;
 mod link;
 mod listed;
 mod lists;
@@ -202,6 +203,7 @@ impl View {
     pub fn merge(&self, lane: Lane, step: Step) -> Result<(), StoreError> {
         let stale = if lane == Lane::Old { contents::stale(&self.rows.tree) } else { Vec::new() };
         brake::merge_in(lane, self.apart_of_each(step, &stale));
+        self.note_leaving(step);
         // Every reader reads what is newest, so nothing older is kept for any.
         let newest = self.rows.tree.get_highest_seqno().unwrap_or(0);
         let strategy: Arc<dyn CompactionStrategy> = match step {

@@ -95,6 +95,11 @@ impl Braked {
         let _ = self.0.set(On { brake, folders });
     }
 
+    /// Somebody looks after what merges do.
+    pub fn is_on(&self) -> bool {
+        self.0.get().is_some()
+    }
+
     /// See [`Brake::rest`].
     pub fn rest(&self) {
         if let Some(on) = self.0.get() {
