@@ -213,6 +213,7 @@ fn open(target: Target) -> Open {
         users: 4,
         rate: 200,
         arrivals: Arrivals::InTurn,
+        tick_us: 0,
         seconds: 2,
         warm_seconds: 0,
         no_limit: false,

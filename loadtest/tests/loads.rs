@@ -65,6 +65,7 @@ fn every_scenario_runs_and_reports() {
         users: 10,
         rate: 500,
         arrivals: Arrivals::InTurn,
+        tick_us: 0,
         seconds: 2,
         warm_seconds: 0,
         no_limit: true,
@@ -123,6 +124,7 @@ fn a_run_in_parts_is_one_run() {
         users: 20,
         rate: 500,
         arrivals: Arrivals::Random,
+        tick_us: 500,
         seconds,
         warm_seconds,
         no_limit,
@@ -277,9 +279,18 @@ fn the_limit_of_the_machine_is_told_alone_and_beside_a_result() {
     ];
     for (frames, rate, on_disk, names) in kinds {
         let (run_options, pairs, window, seconds, warm_seconds) = (Run::default(), 5, 3, 1, 1);
-        let limit =
-            Limit { run: run_options, frames, pairs, window, rate, on_disk, seconds, warm_seconds };
-        let report = run(&limit);
+        let tick_us = if rate.is_some() && on_disk.is_some() { 500 } else { 0 };
+        let report = run(&Limit {
+            run: run_options,
+            frames,
+            pairs,
+            window,
+            rate,
+            tick_us,
+            on_disk,
+            seconds,
+            warm_seconds,
+        });
         for name in names {
             assert!(number(&report, name) > 0.0, "{name} in {report}");
         }

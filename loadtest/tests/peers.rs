@@ -64,6 +64,7 @@ fn measure(protocol: Protocol, port: SocketAddr, server_pid: u32) {
         users,
         rate,
         arrivals: Arrivals::InTurn,
+        tick_us: 0,
         seconds,
         warm_seconds,
         no_limit: false,

@@ -43,6 +43,7 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 use thrower::{Thrower, Throws};
 
 /// How long the limit is measured when it is asked for beside another result.
@@ -78,6 +79,10 @@ pub struct Limit {
     /// least.
     #[arg(long, conflicts_with = "window", value_parser = arguments::up_to::<10_000_000>)]
     pub rate: Option<u64>,
+    /// Look at what is due only each so many us, as `open` does with the same.
+    #[arg(long, default_value_t = 0, requires = "rate")]
+    #[arg(value_parser = clap::value_parser!(u64).range(..=1_000_000))]
+    pub tick_us: u64,
     /// Put every message and ack on the disk of this folder before it is passed on.
     #[arg(long, value_name = "DIR")]
     #[serde(serialize_with = "is_given")]
@@ -155,8 +160,17 @@ impl Ceiling {
         let most = process::files_max().saturating_sub(FILES_BESIDE) / FILES_PER_PAIR;
         let (pairs, Ceiling { frames, window, rate, .. }) = (self.pairs.min(most.max(1)), self);
         let (run, seconds, warm_seconds) = (Run::default(), SECONDS_BESIDE, 0);
-        let limit =
-            Limit { run, frames, pairs, window, rate: None, on_disk: None, seconds, warm_seconds };
+        let limit = Limit {
+            run,
+            frames,
+            pairs,
+            window,
+            rate: None,
+            tick_us: 0,
+            on_disk: None,
+            seconds,
+            warm_seconds,
+        };
         let limit = limit.measure()?;
         let fewer = (pairs < self.pairs).then_some(pairs);
         Ok(Beside { limit, rate, fewer })
@@ -234,7 +248,7 @@ impl Measured {
 
 impl Limit {
     fn measure(&self) -> Result<Measured> {
-        let Limit { frames, pairs, seconds, warm_seconds, rate, .. } = *self;
+        let Limit { frames, pairs, seconds, warm_seconds, rate, tick_us, .. } = *self;
         let throws = rate.map_or(Throws::Window(self.window), Throws::Rate);
         let disk = self.on_disk.as_deref().map(Disk::make).transpose()?;
         let listener = TcpListener::bind("127.0.0.1:0").context("a port for the echo")?;
@@ -251,7 +265,8 @@ impl Limit {
             })
         };
         let is_own_pinned = cores::keep_to(&[own_core]).is_ok();
-        let thrown = Thrower::begin(address, frames, pairs, throws).and_then(|thrower| {
+        let thrown = Thrower::begin(address, frames, pairs, throws).and_then(|mut thrower| {
+            thrower.tick_each(Duration::from_micros(tick_us));
             thrower.run(warm_seconds, seconds, || signals.counts.store(true, Ordering::Relaxed))
         });
         signals.ends.store(true, Ordering::Relaxed);

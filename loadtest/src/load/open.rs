@@ -42,6 +42,10 @@ pub struct Open {
     /// When each is sent, and by whom.
     #[arg(long, value_enum, default_value = "in-turn")]
     pub arrivals: Arrivals,
+    /// Look at what is due, and at what has come, each so many us only, and sleep in between,
+    /// instead of at each message. 0: at each.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=1_000_000))]
+    pub tick_us: u64,
     /// How long to measure.
     #[arg(long, default_value_t = 30, value_parser = arguments::up_to::<1_000_000>)]
     pub seconds: u64,
@@ -105,6 +109,7 @@ impl Play for Open {
     fn with(&self, driver: impl Driver, outcome: &mut Outcome) -> Result<()> {
         let mut players = Players::join(&self.target, driver, self.users)?;
         let Open { arrivals, users, rate, run: Run { seed, .. }, .. } = *self;
+        players.tick_each(Duration::from_micros(self.tick_us));
         let start_us = players.now_us();
         let mut schedule = Schedule::new(arrivals, users, rate, start_us, seed).peekable();
         self.play(&mut players, &mut schedule, self.warm_seconds)?;

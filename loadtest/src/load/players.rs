@@ -84,6 +84,11 @@ impl<D: Driver> Players<D> {
         Ok(players)
     }
 
+    /// See [`Streams::tick_each`](super::streams::Streams::tick_each).
+    pub fn tick_each(&mut self, tick: Duration) {
+        self.sockets.tick_each(tick);
+    }
+
     /// Connects users who exist already.
     ///
     /// # Errors

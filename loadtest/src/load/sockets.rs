@@ -178,6 +178,11 @@ impl Sockets {
         self.streams.cut(place)
     }
 
+    /// See [`Streams::tick_each`].
+    pub fn tick_each(&mut self, tick: Duration) {
+        self.streams.tick_each(tick);
+    }
+
     /// Connections, ended ones too.
     pub fn count(&self) -> usize {
         self.sockets.len()

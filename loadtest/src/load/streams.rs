@@ -14,9 +14,10 @@ use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::ops::Range;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Connections from one source address of 127.0.x.y: it has ports for three times as many, for
 /// those that have ended occupy theirs for a minute.
@@ -48,6 +49,9 @@ pub struct Streams {
     next_port: u16,
     listener: Option<TcpListener>,
     written: Option<AlignedBuffer>,
+    /// How often there is a round at most.
+    tick: Duration,
+    next_tick: Instant,
 }
 
 #[derive(Default)]
@@ -87,8 +91,24 @@ impl Streams {
         let begin = std::process::id() as usize + part.first_connection();
         let next_port = PORTS.start + (begin % PORTS.len()) as u16;
         let part = part.clone();
-        let (listener, written) = (None, None);
-        Ok(Streams { ring, completions, streams, queued, part, next_port, listener, written })
+        Ok(Streams {
+            ring,
+            completions,
+            streams,
+            queued,
+            part,
+            next_port,
+            listener: None,
+            written: None,
+            tick: Duration::ZERO,
+            next_tick: Instant::now(),
+        })
+    }
+
+    /// From now on each round sends, and then sleeps until so long after the one before, whatever
+    /// comes meanwhile. Zero: a round waits until something comes.
+    pub fn tick_each(&mut self, tick: Duration) {
+        self.tick = tick;
     }
 
     /// Begins to connect and gives the place. Whether it succeeds is heard later: by its first
@@ -225,15 +245,25 @@ impl Streams {
         interrupt::check()?;
         self.part.check()?;
         self.send_queued()?;
-        if most > Duration::ZERO {
-            self.ring.wait_at_most(most).context("io_uring")?;
-        }
+        self.wait(most).context("io_uring")?;
         let mut completions = std::mem::take(&mut self.completions);
         self.ring.turn(&mut completions).context("io_uring")?;
         for completion in completions.drain(..) {
             self.complete(completion, &mut hear)?;
         }
         self.completions = completions;
+        Ok(())
+    }
+
+    fn wait(&mut self, most: Duration) -> io::Result<()> {
+        if self.tick == Duration::ZERO {
+            return if most > Duration::ZERO { self.ring.wait_at_most(most) } else { Ok(()) };
+        }
+        self.ring.submit()?;
+        let now = Instant::now();
+        std::thread::sleep(self.next_tick.saturating_duration_since(now));
+        // What was missed is not made up for.
+        self.next_tick = self.next_tick.max(now) + self.tick;
         Ok(())
     }
 
@@ -376,6 +406,31 @@ mod tests {
     use std::time::Instant;
 
     /// A small write behind another would wait for the other end's word of the first.
+    #[test]
+    fn rounds_that_tick_are_so_far_apart_and_hear_what_came_meanwhile() {
+        use std::io::Write;
+        const TICK: Duration = Duration::from_millis(20);
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let mut streams = Streams::new().expect("a ring");
+        streams.open(listener.local_addr().expect("it is bound")).expect("a connection");
+        let mut client = listener.accept().expect("a client").0;
+        streams.tick_each(TICK);
+        let (mut begun, mut heard) = (Instant::now(), 0);
+        for round in 0..5 {
+            client.write_all(b"a").and_then(|()| client.write_all(b"b")).expect("it is open");
+            let note = |_, said: Heard<'_>, _: &mut Vec<u8>| {
+                heard += if let Heard::Bytes(bytes) = said { bytes.len() } else { 0 };
+                Ok(())
+            };
+            streams.round(Duration::ZERO, note).expect("the ring is well");
+            if round == 0 {
+                begun = Instant::now();
+            }
+        }
+        assert!(begun.elapsed() > 3 * TICK, "{:?}: from tick to tick", begun.elapsed());
+        assert_eq!(heard, 10, "what came while it slept, too");
+    }
+
     #[test]
     fn no_connection_gathers_what_it_sends() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");

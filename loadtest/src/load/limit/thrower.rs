@@ -106,6 +106,11 @@ impl Thrower {
         Ok(Thrower { streams, crowd })
     }
 
+    /// See [`Streams::tick_each`].
+    pub fn tick_each(&mut self, tick: Duration) {
+        self.streams.tick_each(tick);
+    }
+
     /// Throws so long, warm first; `counts` is called when that begins to count. From then on
     /// Ctrl-C only makes it shorter.
     ///
