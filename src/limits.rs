@@ -254,7 +254,7 @@ pub const GIVEN_BACK_STEP_BYTES: u64 = 1024 * 1024;
 /// Bytes of such files a second, while there are few.
 pub const GIVEN_BACK_BYTES_PER_SECOND: u64 = 64 * 1024 * 1024;
 /// In about that time all that waits is given back, however much it is.
-pub const GIVEN_BACK_MS_MAX: u64 = 10_000;
+pub const GIVEN_BACK_MS_MAX: u64 = 60_000;
 /// The longest that a writer of tables waits at once.
 pub const PACE_AHEAD_MS_MAX: u64 = 50;
 /// The longest that compaction waits for a store to be opened. Then it goes on beside it.

@@ -96,7 +96,7 @@ figures! {
         IndexLag = "index_lag", "Turns that the LSM does not have yet.";
         LogWaitingBytes = "log_waiting_bytes", "Bytes that wait to be written to the log.";
         LogSegments = "log_segments", "Files of the commit log.";
-        LogRoom = "log_room_bytes", "Room in the file of it that is being filled.";
+        LogRoom = "log_room_bytes", "Room in the one being filled; 0: a write waits for the next.";
         SetAside = "messages_set_aside", "Messages whose recipient's rows cannot be read.";
         DiskFree = "disk_free_bytes", "Room on the disk of the data folder.";
         DiskFull = "disk_full", "1 while the disk has too little room: nothing new is stored.";

@@ -159,10 +159,16 @@ impl Shared {
     }
 
     fn remove(&self, wake: &Receiver<()>) {
-        let retry = Duration::from_millis(MERGE_RETRY_MS);
+        let (retry, mut is_told) = (Duration::from_millis(MERGE_RETRY_MS), false);
         while wake.recv_timeout(retry) != Err(RecvTimeoutError::Disconnected) && !self.is_closing()
         {
-            remover::give_back(&self.view, &self.pace, || self.is_closing());
+            let given = remover::give_back(&self.view, &self.pace, || self.is_closing());
+            if let Err(error) = given
+                && !std::mem::replace(&mut is_told, true)
+            {
+                let shard = self.shard;
+                tracing::warn!(%shard, %error, "files that nobody needs cannot be removed");
+            }
         }
     }
 

@@ -188,6 +188,11 @@ impl ShardPace {
         &self.lanes
     }
 
+    /// How many shards share the pace.
+    pub fn shards(&self) -> usize {
+        self.pace.shards.len()
+    }
+
     /// What its shard shows.
     pub fn metrics(&self) -> &ShardMetrics {
         &self.metrics

@@ -203,6 +203,9 @@ fn take(from: &Path, keep: &Keep, file: &Listed, progress: &mut Progress) -> any
     let from = from.join(&file.path);
     let found = keep.take(&from, file, progress)?;
     if found != (file.bytes, file.checksum) {
+        if !from.exists() {
+            bail!("{} went while it was read: try again", from.display());
+        }
         bail!(
             "{} is damaged: its bytes are not those that the server wrote; nothing of the backup \
              before was changed. Run `anser-tools verify` on the data folder",

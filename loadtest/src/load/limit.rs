@@ -81,7 +81,7 @@ pub struct Limit {
     pub rate: Option<u64>,
     /// Look at what is due only each so many us, as `open` does with the same.
     #[arg(long, default_value_t = 0, requires = "rate")]
-    #[arg(value_parser = clap::value_parser!(u64).range(..=1_000_000))]
+    #[arg(value_parser = clap::value_parser!(u64).range(..=10_000))]
     pub tick_us: u64,
     /// Put every message and ack on the disk of this folder before it is passed on.
     #[arg(long, value_name = "DIR")]

@@ -44,7 +44,7 @@ pub struct Open {
     pub arrivals: Arrivals,
     /// Look at what is due, and at what has come, each so many us only, and sleep in between,
     /// instead of at each message. 0: at each.
-    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=1_000_000))]
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=10_000))]
     pub tick_us: u64,
     /// How long to measure.
     #[arg(long, default_value_t = 30, value_parser = arguments::up_to::<1_000_000>)]

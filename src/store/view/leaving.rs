@@ -6,10 +6,13 @@
 //! second name first, in a folder for that; what has no other name is cut there, piece by piece.
 //!
 //! Invariants:
-//! 1. A file that has another name, because a list, a reader or a cut has it, stays as it is.
+//! 1. A file that has another name, because a list, a reader or a cut has it, stays as it is: also
+//!    where a file system does not count names well, as long as the LSM's own is there.
 //! 2. What has none becomes shorter by [`GIVEN_BACK_STEP_BYTES`] at most at a time, and is removed
 //!    when nothing is left of it.
 //! 3. What was not given back when the server stopped, or crashed, is given back by the next one.
+//! 4. What cannot be cut is removed at once, if it can, and keeps nothing else from being given
+//!    back.
 //!
 //! Left to others: how fast (`node::remover`).
 
@@ -51,7 +54,7 @@ impl View {
     /// # Errors
     /// Those of the file system. What is left can be given back another time.
     pub fn give_back(&self, rest: impl FnMut(u64, u64) -> ControlFlow<()>) -> io::Result<()> {
-        self.leaving().map_or(Ok(()), |folder| give_back(&folder, rest))
+        self.leaving().map_or(Ok(()), |folder| give_back(&folder, self.rows.path(), rest))
     }
 
     fn leaving(&self) -> Option<PathBuf> {
@@ -61,13 +64,28 @@ impl View {
 
 fn note(folder: &Path, file: &Path) {
     let name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
-    if let (Some(kind), Some(number)) = (file.parent().and_then(name), name(file)) {
-        // One that a merge before has noted, and not replaced, has the name already.
-        let _ = fs::hard_link(file, folder.join(format!("{kind}-{number}")));
+    let (Some(kind), Some(number)) = (file.parent().and_then(name), name(file)) else { return };
+    let second = folder.join(format!("{kind}-{number}"));
+    // One that a merge before has noted, and not replaced, has the name already.
+    if fs::hard_link(file, &second).is_ok()
+        && fs::metadata(&second).is_ok_and(|about| about.nlink() < 2)
+    {
+        // This file system does not count names.
+        let _ = fs::remove_file(second);
     }
 }
 
-fn give_back(folder: &Path, mut rest: impl FnMut(u64, u64) -> ControlFlow<()>) -> io::Result<()> {
+/// Where the LSM has a file that has this second name.
+fn first_name(keyspace: &Path, second: &Path) -> Option<PathBuf> {
+    let (kind, number) = second.file_name()?.to_str()?.split_once('-')?;
+    Some(keyspace.join(kind).join(number))
+}
+
+fn give_back(
+    folder: &Path,
+    keyspace: &Path,
+    mut rest: impl FnMut(u64, u64) -> ControlFlow<()>,
+) -> io::Result<()> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         entries => entries?,
@@ -76,24 +94,44 @@ fn give_back(folder: &Path, mut rest: impl FnMut(u64, u64) -> ControlFlow<()>) -
     for entry in entries {
         let entry = entry?;
         let about = entry.metadata()?;
-        if about.nlink() == 1 {
+        let is_ours = first_name(keyspace, &entry.path()).is_some_and(|first| !first.exists());
+        if about.is_file() && about.nlink() == 1 && is_ours {
             superfluous.push((entry.path(), about.len()));
         }
     }
     let all = superfluous.iter().map(|(_, bytes)| bytes).sum();
-    for (path, mut left) in superfluous {
-        let file = OpenOptions::new().write(true).open(&path)?;
-        while left > 0 {
-            let piece = left.min(GIVEN_BACK_STEP_BYTES);
-            left -= piece;
-            file.set_len(left)?;
-            if rest(piece, all).is_break() {
-                return Ok(());
-            }
+    let mut outcome = Ok(());
+    for (path, bytes) in superfluous {
+        match cut(&path, bytes, |piece| rest(piece, all)) {
+            Ok(ControlFlow::Continue(())) => {}
+            Ok(ControlFlow::Break(())) => break,
+            Err(error) => outcome = fs::remove_file(&path).and(outcome).map_err(|_| error),
         }
-        fs::remove_file(path)?;
     }
-    Ok(())
+    outcome
+}
+
+/// Cuts a file down to nothing, and removes it.
+fn cut(
+    path: &Path,
+    bytes: u64,
+    mut rest: impl FnMut(u64) -> ControlFlow<()>,
+) -> io::Result<ControlFlow<()>> {
+    let (file, mut left) = (OpenOptions::new().write(true).open(path)?, bytes);
+    while left > 0 {
+        // The first piece is what is left over: then no block is cut in two.
+        let piece = match left % GIVEN_BACK_STEP_BYTES {
+            0 => GIVEN_BACK_STEP_BYTES,
+            over => over,
+        };
+        left -= piece;
+        file.set_len(left)?;
+        if rest(piece).is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
+    }
+    fs::remove_file(path)?;
+    Ok(ControlFlow::Continue(()))
 }
 
 #[cfg(test)]
@@ -166,7 +204,8 @@ mod tests {
         }
         fs::hard_link(at("tables-2"), at("tables-9")).expect("a second name");
         let (mut before, mut pieces) = (2 * bytes, 0);
-        give_back(folder.path(), |piece, all| {
+        let none = folder.path().join("keyspace");
+        give_back(folder.path(), &none, |piece, all| {
             let sum = ["tables-1", "tables-3"].map(|name| fs::metadata(at(name)));
             let sum: u64 = sum.into_iter().flatten().map(|about| about.len()).sum();
             assert_eq!((before - sum, all), (piece, 2 * bytes));
@@ -178,6 +217,40 @@ mod tests {
         assert_eq!((before, pieces), (0, 6));
         assert_eq!(names(folder.path()), ["tables-2", "tables-9"]);
         assert_eq!(fs::metadata(at("tables-2")).expect("it is there").len(), bytes);
-        assert!(give_back(&at("none"), |_, _| ControlFlow::Break(())).is_ok());
+        assert!(give_back(&at("none"), &none, |_, _| ControlFlow::Break(())).is_ok());
+    }
+
+    /// Invariant 1 of store::view::leaving.
+    #[test]
+    fn what_the_lsm_names_is_not_cut_however_names_are_counted() {
+        let folder = TempFolder::new();
+        let [leaving, tables] = ["leaving", "tables"].map(|name| folder.path().join(name));
+        for file in [leaving.join("tables-7"), leaving.join("tables-8"), tables.join("7")] {
+            fs::create_dir_all(file.parent().expect("in a folder")).expect("temporary");
+            fs::write(file, b"rows").expect("temporary");
+        }
+        give_back(&leaving, folder.path(), |_, _| ControlFlow::Continue(())).expect("all is well");
+        assert_eq!(names(&leaving), ["tables-7"]);
+        assert_eq!(fs::read(leaving.join("tables-7")).expect("it is there"), b"rows");
+    }
+
+    /// Invariant 4 of store::view::leaving.
+    #[test]
+    fn what_cannot_be_cut_keeps_nothing_else() {
+        let folder = TempFolder::new();
+        fs::create_dir_all(folder.path().join("tables-0")).expect("temporary");
+        for name in ["tables-1", "tables-2", "unknown"] {
+            fs::write(folder.path().join(name), b"rows").expect("temporary");
+        }
+        let at = folder.path().join("tables-2");
+        let (mut tries, keyspace) = (0, folder.path().join("keyspace"));
+        let outcome = cut(&at, 4, |_| {
+            tries += 1;
+            fs::remove_file(&at).expect("somebody was quicker");
+            ControlFlow::Continue(())
+        });
+        assert!(outcome.is_err() && tries == 1, "{outcome:?}");
+        give_back(folder.path(), &keyspace, |_, _| ControlFlow::Continue(())).expect("all is well");
+        assert_eq!(names(folder.path()), ["tables-0", "unknown"], "neither is ours");
     }
 }
