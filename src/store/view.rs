@@ -22,8 +22,8 @@ use arc_swap::ArcSwap;
 use brake::Braked;
 use fjall::compaction::filter::Factory;
 use fjall::{AbstractTree, Database, Keyspace, KeyspaceCreateOptions, PersistMode};
-use lsm_tree::InternalValue;
 use lsm_tree::compaction::{CompactionStrategy, MoveDown, PullDown};
+use lsm_tree::{InternalValue, Table};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
@@ -225,12 +225,17 @@ impl View {
     /// How many bytes of what lies apart a merge writes anew for each of its rows, about.
     fn apart_of_each(&self, step: Step, stale: &[contents::Stale]) -> usize {
         let Step::Merge(from, to) = step else { return 0 };
-        let version = self.rows.tree.current_version();
-        let levels = [from, to].into_iter().filter_map(|level| version.level(usize::from(level)));
-        let tables = levels.flat_map(|level| level.iter().flat_map(|run| run.iter()));
-        let rows: u64 = tables.map(|table| table.metadata.item_count).sum();
+        let mut rows = 0;
+        self.each_table([from, to], |table| rows += table.metadata.item_count);
         let bytes: u64 = stale.iter().map(|stale| stale.rest).sum();
         bytes.div_ceil(rows.max(1)) as usize
+    }
+
+    /// Shows the tables of two levels.
+    fn each_table(&self, levels: [u8; 2], visit: impl FnMut(&Table)) {
+        let version = self.rows.tree.current_version();
+        let levels = levels.into_iter().filter_map(|level| version.level(usize::from(level)));
+        levels.flat_map(|level| level.iter().flat_map(|run| run.iter())).for_each(visit);
     }
 
     /// What was stale before and is has not gone, and would not the next time.

@@ -403,7 +403,6 @@ fn source_address(number: usize) -> Result<Ipv4Addr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Instant;
 
     #[test]
     fn rounds_that_tick_are_so_far_apart_and_hear_what_came_meanwhile() {

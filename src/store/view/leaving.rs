@@ -37,11 +37,8 @@ impl View {
         let Some(folder) = self.leaving().filter(|_| self.braked.is_on()) else { return };
         // Where there can be no such folder the next line fails as well.
         let _ = fs::create_dir(&folder);
+        self.each_table([from, to], |table| note(&folder, &table.path));
         let version = self.rows.tree.current_version();
-        let levels = [from, to].into_iter().filter_map(|level| version.level(usize::from(level)));
-        for table in levels.flat_map(|level| level.iter().flat_map(|run| run.iter())) {
-            note(&folder, &table.path);
-        }
         let stale = contents::stale(&self.rows.tree).into_iter();
         for file in stale.filter_map(|stale| version.blob_files.get(stale.file)) {
             note(&folder, file.path());
@@ -242,15 +239,17 @@ mod tests {
         for name in ["tables-1", "tables-2", "unknown"] {
             fs::write(folder.path().join(name), b"rows").expect("temporary");
         }
-        let at = folder.path().join("tables-2");
-        let (mut tries, keyspace) = (0, folder.path().join("keyspace"));
-        let outcome = cut(&at, 4, |_| {
-            tries += 1;
-            fs::remove_file(&at).expect("somebody was quicker");
+        let (mut pieces, keyspace) = (0, folder.path().join("keyspace"));
+        let outcome = give_back(folder.path(), &keyspace, |_, _| {
+            pieces += 1;
+            let cut = ["tables-1", "tables-2"].map(|name| folder.path().join(name));
+            let is_cut = |path: &&PathBuf| fs::metadata(path).is_ok_and(|about| about.len() == 0);
+            if let Some(path) = cut.iter().find(is_cut).filter(|_| pieces == 1) {
+                fs::remove_file(path).expect("somebody is quicker");
+            }
             ControlFlow::Continue(())
         });
-        assert!(outcome.is_err() && tries == 1, "{outcome:?}");
-        give_back(folder.path(), &keyspace, |_, _| ControlFlow::Continue(())).expect("all is well");
+        assert!(outcome.is_err() && pieces == 2, "{outcome:?}: the other one was cut, too");
         assert_eq!(names(folder.path()), ["tables-0", "unknown"], "neither is ours");
     }
 }
