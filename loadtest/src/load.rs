@@ -11,6 +11,7 @@ pub mod accounts;
 pub mod answers;
 pub mod comeback;
 pub mod crew;
+pub mod disk;
 pub mod driver;
 pub mod frame;
 pub mod gap;

@@ -4,6 +4,7 @@ use anser_loadtest::compare::Compare;
 use anser_loadtest::crash::Crash;
 use anser_loadtest::document::Document;
 use anser_loadtest::interrupt;
+use anser_loadtest::load::disk::Disk;
 use anser_loadtest::load::handoff::Handoff;
 use anser_loadtest::load::idle::Idle;
 use anser_loadtest::load::ids::Ids;
@@ -48,6 +49,8 @@ enum Command {
     Ids(Ids),
     /// What this machine can do at most, or how late a message is on it at least: a bare echo.
     Limit(Limit),
+    /// How long a write takes until it is on this machine's disk, when nothing else is asked of it.
+    Disk(Disk),
     /// Connections write their Auth and many messages at once.
     Handoff(Handoff),
     /// A day in a minute: people come and go, write, read pages, chats and counts.
@@ -87,6 +90,7 @@ fn obey(command: Command) -> anyhow::Result<()> {
         Command::Storm(storm) => perform(&storm),
         Command::Ids(ids) => perform(&ids),
         Command::Limit(limit) => perform(&limit),
+        Command::Disk(disk) => perform(&disk),
         Command::Handoff(handoff) => perform(&handoff),
         Command::Mixed(mixed) => perform(&mixed),
         Command::Scale(scale) => perform(&scale),

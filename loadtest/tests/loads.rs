@@ -2,6 +2,7 @@
 #![allow(missing_docs)]
 
 use anser_loadtest::load::accounts::Target;
+use anser_loadtest::load::disk::Disk;
 use anser_loadtest::load::driver::peer::Peer;
 use anser_loadtest::load::handoff::Handoff;
 use anser_loadtest::load::idle::Idle;
@@ -314,4 +315,32 @@ fn the_limit_of_the_machine_is_told_alone_and_beside_a_result() {
     let limit = number(&report, "limit_per_second");
     let share = number(&report, "delivered_per_second") / limit;
     assert!((number(&report, "share_of_limit") / share - 1.0).abs() < 0.01, "{report}");
+}
+
+#[test]
+fn the_disk_is_told_alone_at_a_rate_and_as_fast_as_it_goes() {
+    let folder = Folder::new();
+    let disk = |rate, kib| {
+        let folder = folder.path().to_owned();
+        Disk { run: Run::default(), folder, kib, rate, seconds: 1 }
+    };
+    for (rate, most) in [(None, f64::INFINITY), (Some(50), 50.0)] {
+        let report = run(&disk(rate, 4));
+        let count = number(&report["disk"], "count");
+        assert!((1.0..=most).contains(&count), "{report}");
+        for of in ["write", "disk"] {
+            assert_eq!(number(&report[of], "count"), count, "{report}");
+            assert!(number(&report[of], "p50_ms") > 0.0, "no disk takes no time: {report}");
+        }
+        // A write cannot have taken longer than since it was due.
+        assert!(number(&report["disk"], "max_ms") <= number(&report["write"], "max_ms"));
+        assert!(number(&report, "writes_per_second") > 0.0, "{report}");
+    }
+    let outcome = Outcome::of(&disk(Some(1_000_000), 1024)).expect("settings are plain");
+    assert!(outcome.flags.iter().any(|it| it.contains("did not hold")), "{:?}", outcome.flags);
+    let files = std::fs::read_dir(folder.path()).expect("it is there").count();
+    assert_eq!(files, 0, "nothing is left on the disk");
+    let nowhere = Disk { folder: folder.path().join("none"), ..disk(None, 4) };
+    let failed = Outcome::of(&nowhere).expect("settings are plain").error;
+    assert!(failed.is_some_and(|why| why.contains("none")), "it says which folder");
 }

@@ -21,7 +21,6 @@
 //! The echo has one core and the load the other, if there are two. It is a ceiling only if one of
 //! them had nothing left: else something else had the machine, and the outcome says so.
 
-mod disk;
 mod echo;
 mod frames;
 mod thrower;
@@ -29,13 +28,14 @@ mod thrower;
 pub use frames::Frames;
 
 use super::accounts::FILES_BESIDE;
+use super::disk::DiskFile;
 use super::process;
+use super::schedule::HELD;
 use crate::arguments;
 use crate::cores;
 use crate::latencies::Latencies;
 use crate::outcome::{Outcome, Run, Scenario};
 use anyhow::{Context, Result, bail, ensure};
-use disk::Disk;
 use echo::{Signals, echo};
 use serde::{Serialize, Serializer};
 use serde_json::json;
@@ -56,8 +56,6 @@ const ECHOES_PER_MESSAGE: f64 = 2.0;
 const BACKLOG: i32 = 65_535;
 /// The share of a core from which on it counts as full.
 const FULL: f64 = 0.9;
-/// The share of a rate from which on it counts as held.
-const HELD: f64 = 0.99;
 
 /// What to run.
 #[derive(Clone, Debug, Serialize, clap::Args)]
@@ -250,7 +248,7 @@ impl Limit {
     fn measure(&self) -> Result<Measured> {
         let Limit { frames, pairs, seconds, warm_seconds, rate, tick_us, .. } = *self;
         let throws = rate.map_or(Throws::Window(self.window), Throws::Rate);
-        let disk = self.on_disk.as_deref().map(Disk::make).transpose()?;
+        let disk = self.on_disk.as_deref().map(DiskFile::make).transpose()?;
         let listener = TcpListener::bind("127.0.0.1:0").context("a port for the echo")?;
         // All connect at once: beyond the usual 128 the kernel would let some wait for a minute.
         rustix::net::listen(&listener, BACKLOG).context("a longer queue for the echo")?;

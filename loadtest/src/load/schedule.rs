@@ -34,6 +34,8 @@ pub struct Schedule {
     dice: Dice,
 }
 
+/// The share of a rate from which on it counts as held.
+pub const HELD: f64 = 0.99;
 /// A dice's numbers are below it.
 const SIDES: u64 = 1 << 31;
 

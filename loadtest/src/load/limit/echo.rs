@@ -1,8 +1,8 @@
 //! The echo: whatever a client sends comes back, a message to the other of its pair.
 
-use super::disk::Disk;
 use super::frames::{Cutter, Frames, is_message, number};
 use crate::interrupt;
+use crate::load::disk::DiskFile;
 use crate::load::streams::{Heard, Streams};
 use anser::store::aligned::AlignedBuffer;
 use anyhow::Result;
@@ -31,7 +31,7 @@ pub struct Signals {
 pub fn echo(
     listener: TcpListener,
     frames: Frames,
-    disk: Option<Disk>,
+    disk: Option<DiskFile>,
     signals: &Signals,
 ) -> Result<f64> {
     let mut streams = Streams::new()?;
@@ -73,7 +73,7 @@ struct Exchange {
     /// By the numbers that clients say they have.
     sides: Vec<Side>,
     gathered: Gathered,
-    disk: Option<Disk>,
+    disk: Option<DiskFile>,
     /// For whom the bytes are that are being written.
     writing: Option<Vec<Bound>>,
     /// Room that was used before.
@@ -117,7 +117,7 @@ impl Gathered {
 }
 
 impl Exchange {
-    fn new(disk: Option<Disk>) -> Exchange {
+    fn new(disk: Option<DiskFile>) -> Exchange {
         let (callers, sides, writing) = (Vec::new(), Vec::new(), None);
         let (gathered, spare) = (Gathered::none(), None);
         Exchange { callers, sides, gathered, disk, writing, spare }

@@ -1,6 +1,5 @@
-//! The disk of an echo that passes nothing on before it is there, as a server does whose Ack means
-//! "on disk": in one write over the same ring, into a file that is used again and again; what comes
-//! meanwhile goes into the next.
+//! A file that is written as the server writes its log: in one write over the same ring at a time,
+//! each on the disk when it ends, again and again over the same zeros.
 
 use crate::load::streams::Streams;
 use anser::node::log_files::{self, LogFiles};
@@ -9,29 +8,29 @@ use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::path::Path;
 
-/// As large as a segment of the server's log.
-const FILE_BYTES: u64 = 64 * 1024 * 1024;
+/// As large as a segment of the server's log. No write is larger.
+pub const FILE_BYTES: u64 = 64 * 1024 * 1024;
 /// The number of the only file.
 const FILE: u32 = 0;
 
 /// A file of zeros without a name, to be written over.
-pub struct Disk {
+pub struct DiskFile {
     files: LogFiles,
     at: u64,
 }
 
-impl Disk {
+impl DiskFile {
     /// Makes it in a folder. It is gone when this is dropped, however this process ends.
     ///
     /// # Errors
     /// When there is no such folder, or no room in it.
-    pub fn make(folder: &Path) -> Result<Disk> {
+    pub fn make(folder: &Path) -> Result<DiskFile> {
         let (number, words) = (std::process::id(), || format!("a file in {}", folder.display()));
         let file = log_files::make(folder, number, FILE_BYTES, |_| ()).with_context(words)?;
         fs::remove_file(log_files::path(folder, number)).with_context(words)?;
         let mut files = LogFiles::new(folder.to_owned());
         files.add(FILE, file);
-        Ok(Disk { files, at: 0 })
+        Ok(DiskFile { files, at: 0 })
     }
 
     /// Begins to write all of a buffer. It comes back by [`Streams::written`] when it is on disk.
@@ -41,7 +40,10 @@ impl Disk {
     pub fn write(&mut self, mut buffer: AlignedBuffer, streams: &mut Streams) -> Result<()> {
         buffer.pad();
         let bytes = buffer.len() as u64;
-        ensure!(bytes <= FILE_BYTES, "more is in flight than a file of {FILE_BYTES} bytes holds");
+        ensure!(
+            bytes <= FILE_BYTES,
+            "more is written at once than a file of {FILE_BYTES} bytes holds"
+        );
         let at = if self.at + bytes > FILE_BYTES { 0 } else { self.at };
         self.at = at + bytes;
         streams.write(self.files.file(FILE), buffer, at, self.files.durable())
@@ -57,7 +59,7 @@ mod tests {
     #[test]
     fn what_is_written_comes_back_and_the_file_is_used_again() {
         let folder = Folder::new();
-        let mut disk = Disk::make(folder.path()).expect("a folder of its own");
+        let mut disk = DiskFile::make(folder.path()).expect("a folder of its own");
         let left = fs::read_dir(folder.path()).expect("a folder").count();
         assert_eq!(left, 0, "nobody has to remove it");
         let mut streams = Streams::new().expect("a ring");
@@ -79,6 +81,6 @@ mod tests {
         let mut larger = AlignedBuffer::with_capacity(0);
         larger.extend(&vec![0; FILE_BYTES as usize + 1]);
         assert!(disk.write(larger, &mut streams).is_err());
-        assert!(Disk::make(&folder.path().join("none")).is_err());
+        assert!(DiskFile::make(&folder.path().join("none")).is_err());
     }
 }
