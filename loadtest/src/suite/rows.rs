@@ -127,6 +127,8 @@ const DELIVERY: [&str; 4] =
     ["delivery / p50_ms", "delivery / p99_ms", "delivery / p99_9_ms", "delivery / max_ms"];
 /// The same of a bare echo.
 const ECHO: [&str; 4] = ["echo / p50_ms", "echo / p99_ms", "echo / p99_9_ms", "echo / max_ms"];
+/// The same of a write, from when it was due.
+const WRITE: [&str; 4] = ["write / p50_ms", "write / p99_ms", "write / p99_9_ms", "write / max_ms"];
 
 /// All rows; `quick`: everything tiny and a second long.
 pub fn all(quick: bool, seconds: u64) -> Vec<Row> {
@@ -195,6 +197,7 @@ fn messages(quick: bool, seconds: u64) -> Vec<Row> {
     let (users, rate) = (size(quick, 1_000, 10), size(quick, 20_000, 200));
     let open = format!("open --no-limit --users {users} --rate {rate} {time}");
     let floor = format!("limit --pairs {pairs} --rate {rate} {time}");
+    let disk = format!("disk --rate 1000 --seconds {seconds}");
     let one_async = "--durability async";
     let throughput = ["delivered_per_second"];
     vec![
@@ -233,6 +236,10 @@ fn messages(quick: bool, seconds: u64) -> Vec<Row> {
             .with_a_folder("--on-disk")
             .line("a bare echo that puts them on the disk first", &ECHO),
         Row::new("limit-open", &floor).with_its_own_server().line("a bare echo", &ECHO),
+        Row::new("disk-open", &disk)
+            .with_its_own_server()
+            .with_a_folder("--folder")
+            .line("the disk alone, 1000 writes a second of 32 KiB", &WRITE),
     ]
 }
 
@@ -355,6 +362,7 @@ mod tests {
             "open-indexer-apart",
             "limit-open-on-disk",
             "limit-open",
+            "disk-open",
             "restart",
             "restart-10m",
         ];
@@ -370,7 +378,7 @@ mod tests {
         for row in all(false, 30) {
             let load = row.load.join(" ");
             let seconds = match row.load[0].as_str() {
-                "pingpong" | "open" | "idle" | "ids" => "--seconds 30",
+                "pingpong" | "open" | "idle" | "ids" | "disk" => "--seconds 30",
                 "limit" if load.contains("--rate") => "--seconds 30",
                 "scale" => "--seconds 6",
                 _ => continue,
