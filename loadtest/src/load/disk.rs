@@ -2,9 +2,9 @@
 //! as the server makes those of its log, and on the disk when it ends.
 //!
 //! With a rate (`--rate`) each write has its time and counts from it, as a message does in `open`:
-//! what is late there no server that writes as often acks earlier. Without one each begins when the one
-//! before has ended, and nothing ever sleeps for long: what that is quicker is what falling asleep
-//! and waking costs here.
+//! what is late there no server that writes as often acks earlier. Without one each begins when the
+//! one before has ended, and nothing ever sleeps for long: what that is quicker is what falling
+//! asleep and waking costs here.
 
 mod file;
 
