@@ -19,14 +19,12 @@ use crate::latencies::Latencies;
 use crate::outcome::{Outcome, Run, Scenario};
 use anser::store::aligned::AlignedBuffer;
 use anyhow::Result;
-use file::FILE_BYTES;
+use file::{FILE_BYTES, WAIT};
 use serde::Serialize;
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// The longest wait for the disk before a look whether somebody has asked for the end.
-const WAIT: Duration = Duration::from_millis(50);
 /// As much as the file holds.
 const KIB_MAX: u64 = FILE_BYTES / 1024;
 
@@ -60,9 +58,10 @@ impl Scenario for Disk {
     }
 
     fn run(&self, outcome: &mut Outcome) -> Result<()> {
-        let mut writer = Writer::begin(self)?;
+        let buffer = random_buffer(self.kib as usize * 1024, self.run.seed);
+        let mut writer = Writer::begin(&self.folder)?;
         let (own_ms, stolen_ms) = (process::own_cpu_ms(), process::stolen_ms());
-        let written = writer.write_all(self);
+        let written = writer.write_all(buffer, self);
         let seconds = writer.begun.elapsed().as_secs_f64();
         let per_second = writer.took.total() as f64 / seconds;
         outcome.add(json!({
@@ -84,8 +83,6 @@ impl Scenario for Disk {
 struct Writer {
     streams: Streams,
     file: DiskFile,
-    /// What is written, but while it is being written.
-    buffer: Option<AlignedBuffer>,
     begun: Instant,
     /// From when a write was due until it was on the disk.
     since_due: Latencies,
@@ -94,20 +91,17 @@ struct Writer {
 }
 
 impl Writer {
-    fn begin(disk: &Disk) -> Result<Writer> {
-        let mut buffer = AlignedBuffer::with_capacity(0);
-        buffer.extend(&random_bytes(disk.kib as usize * 1024, disk.run.seed));
-        let (streams, file) = (Streams::new()?, DiskFile::make(&disk.folder)?);
+    fn begin(folder: &Path) -> Result<Writer> {
+        let (streams, file) = (Streams::new()?, DiskFile::make(folder)?);
         let (since_due, took) = (Latencies::default(), Latencies::default());
-        let (buffer, begun) = (Some(buffer), Instant::now());
-        Ok(Writer { streams, file, buffer, begun, since_due, took })
+        Ok(Writer { streams, file, begun: Instant::now(), since_due, took })
     }
 
     /// All writes of the time, each at its own; what was not begun by the end is left out.
-    fn write_all(&mut self, disk: &Disk) -> Result<()> {
-        let end_us = disk.seconds * 1_000_000;
-        let rate = disk.rate;
-        let mut dues = rate.map(|rate| Schedule::new(Arrivals::InTurn, 1, rate, 0, disk.run.seed));
+    fn write_all(&mut self, mut buffer: AlignedBuffer, disk: &Disk) -> Result<()> {
+        let Disk { rate, seconds, run: Run { seed, .. }, .. } = *disk;
+        let end_us = seconds * 1_000_000;
+        let mut dues = rate.map(|rate| Schedule::new(Arrivals::InTurn, 1, rate, 0, seed));
         loop {
             let due = dues.as_mut().and_then(Iterator::next);
             let due_us = due.map_or_else(|| self.now_us(), |due| due.at_us);
@@ -115,32 +109,24 @@ impl Writer {
                 return Ok(());
             }
             self.sleep_until(due_us)?;
-            self.write(due_us)?;
+            buffer = self.write(buffer, due_us)?;
         }
     }
 
     fn sleep_until(&mut self, due_us: u64) -> Result<()> {
-        loop {
-            let left_us = due_us.saturating_sub(self.now_us());
-            if left_us == 0 {
-                return Ok(());
-            }
+        while let left_us @ 1.. = due_us.saturating_sub(self.now_us()) {
             self.streams.round(Duration::from_micros(left_us).min(WAIT), |_, _, _| Ok(()))?;
         }
+        Ok(())
     }
 
-    fn write(&mut self, due_us: u64) -> Result<()> {
-        let buffer = self.buffer.take().expect("the one before has ended");
+    fn write(&mut self, buffer: AlignedBuffer, due_us: u64) -> Result<AlignedBuffer> {
         let begun_us = self.now_us();
-        self.file.write(buffer, &mut self.streams)?;
-        while self.buffer.is_none() {
-            self.streams.round(WAIT, |_, _, _| Ok(()))?;
-            self.buffer = self.streams.written();
-        }
+        let buffer = self.file.put(buffer, &mut self.streams)?;
         let now_us = self.now_us();
         self.since_due.record(now_us - due_us);
         self.took.record(now_us - begun_us);
-        Ok(())
+        Ok(buffer)
     }
 
     fn now_us(&self) -> u64 {
@@ -149,7 +135,10 @@ impl Writer {
 }
 
 /// Bytes that no disk makes smaller.
-fn random_bytes(count: usize, seed: u64) -> Vec<u8> {
+fn random_buffer(count: usize, seed: u64) -> AlignedBuffer {
     let mut dice = Dice::new(seed);
-    (0..count).map(|_| dice.below(256) as u8).collect()
+    let bytes: Vec<u8> = (0..count).map(|_| dice.below(256) as u8).collect();
+    let mut buffer = AlignedBuffer::with_capacity(0);
+    buffer.extend(&bytes);
+    buffer
 }

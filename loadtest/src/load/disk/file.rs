@@ -2,14 +2,18 @@
 //! each on the disk when it ends, again and again over the same zeros.
 
 use crate::load::streams::Streams;
+use anser::limits::SEGMENT_BYTES;
 use anser::node::log_files::{self, LogFiles};
 use anser::store::aligned::AlignedBuffer;
 use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 /// As large as a segment of the server's log. No write is larger.
-pub const FILE_BYTES: u64 = 64 * 1024 * 1024;
+pub const FILE_BYTES: u64 = SEGMENT_BYTES;
+/// The longest wait for the disk before a look whether somebody has asked for the end.
+pub const WAIT: Duration = Duration::from_millis(50);
 /// The number of the only file.
 const FILE: u32 = 0;
 
@@ -48,13 +52,26 @@ impl DiskFile {
         self.at = at + bytes;
         streams.write(self.files.file(FILE), buffer, at, self.files.durable())
     }
+
+    /// Writes all of a buffer, and gives it back when it is on disk.
+    ///
+    /// # Errors
+    /// The same, and those of the disk.
+    pub fn put(&mut self, buffer: AlignedBuffer, streams: &mut Streams) -> Result<AlignedBuffer> {
+        self.write(buffer, streams)?;
+        loop {
+            streams.round(WAIT, |_, _, _| Ok(()))?;
+            if let Some(buffer) = streams.written() {
+                return Ok(buffer);
+            }
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::server::Folder;
-    use std::time::Duration;
 
     #[test]
     fn what_is_written_comes_back_and_the_file_is_used_again() {
@@ -67,14 +84,7 @@ mod tests {
         for _ in 0..FILE_BYTES / 1024 / 1024 + 2 {
             let mut buffer = AlignedBuffer::with_capacity(0);
             buffer.extend(&megabyte);
-            disk.write(buffer, &mut streams).expect("it begins");
-            let written = loop {
-                let round = streams.round(Duration::from_millis(50), |_, _, _| Ok(()));
-                round.expect("the ring is well");
-                if let Some(buffer) = streams.written() {
-                    break buffer;
-                }
-            };
+            let written = disk.put(buffer, &mut streams).expect("the ring is well");
             assert_eq!(written.bytes()[..megabyte.len()], megabyte);
         }
         assert_eq!(disk.at, 2 * 1024 * 1024);
