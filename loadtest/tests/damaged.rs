@@ -3,7 +3,7 @@
 
 use anser_loadtest::http;
 use anser_loadtest::json::Integers;
-use anser_loadtest::server::{Setup, eventually, run, run_tools};
+use anser_loadtest::server::{Folder, Setup, eventually, run, run_tools};
 use anser_loadtest::world::{World, ids};
 use serde_json::json;
 use std::fs;
@@ -72,6 +72,16 @@ fn who_needs_damaged_rows_is_told_and_all_others_are_served() {
     let id = ann_here.send(bo, "all the same");
     bo_here.expect_message(id);
     bo_here.ack(id);
+
+    let backup = Folder::new();
+    let (admin, to) = (server.admin.to_string(), backup.path().join("backup"));
+    let to = to.to_str().expect("a plain name");
+    let refused = run_tools(&["backup", "--admin", &admin, "--to", to]);
+    assert_eq!(refused.code, Some(1), "{}", refused.said);
+    let place = table.strip_prefix(server.data()).expect("it is the server's").display();
+    let words = format!("{place} of the data folder is damaged");
+    assert!(refused.said.contains(&words), "where it lies, not in a cut: {}", refused.said);
+
     let stopped = server.stop();
     let data = stopped.data();
     let found = run_tools(&["verify", "--data-dir", data.to_str().expect("a plain name")]);

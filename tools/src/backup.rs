@@ -207,9 +207,9 @@ fn take(from: &Path, keep: &Keep, file: &Listed, progress: &mut Progress) -> any
             bail!("{} went while it was read: try again", from.display());
         }
         bail!(
-            "{} is damaged: its bytes are not those that the server wrote; nothing of the backup \
-             before was changed. Run `anser-tools verify` on the data folder",
-            from.display()
+            "{} of the data folder is damaged: its bytes are not those that the server wrote; \
+             nothing of the backup before was changed. Run `anser-tools verify` on the data folder",
+            file.path
         );
     }
     Ok(())
