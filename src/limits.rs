@@ -259,7 +259,8 @@ pub const GIVEN_BACK_MS_MAX: u64 = 60_000;
 pub const PACE_AHEAD_MS_MAX: u64 = 50;
 /// The longest that compaction waits for a store to be opened. Then it goes on beside it.
 pub const OPENING_MS_MAX: u64 = 10_000;
-/// Tables that are watched while they are written. Beyond: the oldest is left to its own sync.
+/// Tables that are watched while they are written: more than are written at once. Beyond: the one
+/// that has not grown for the longest time is left to its own sync.
 pub const YOUNG_TABLES_MAX: usize = 8;
 /// Looks in a row that find no new file, after which the newest number is asked for: of contents
 /// some are left out.

@@ -66,6 +66,7 @@ pub mod stopped;
 pub mod sweep;
 pub mod trails;
 pub mod watch;
+pub mod young;
 pub mod zeros;
 
 pub use launch::{ServeError, serve};

@@ -19,24 +19,19 @@
 //! 5. Compaction waits while the disk has hardly any room: it would not stop at the end of the disk
 //!    but fail.
 //!
-//! Left to others: who writes how much (`store::view::brake`).
+//! Left to others: who writes how much (`store::view::brake`), which files it went to (`young`).
 
 use crate::ids::ShardId;
 use crate::limits::{
     MERGE_ROOM_BYTES, OPENING_MS_MAX, OVERLAY_BYTES_MAX, PACE_AHEAD_MS_MAX, TABLE_BYTES_PER_SECOND,
-    YOUNG_BLIND_LOOKS, YOUNG_LOOK_BYTES, YOUNG_TABLES_MAX,
 };
 use crate::metrics::{Gauge, ShardMetrics};
 use crate::node::clock::steady_nanos;
 use crate::node::lanes::Lanes;
 use crate::node::room::Room;
+use crate::node::young::Young;
 use crate::store::view::{Brake, Folders, Writer, Written};
-use rustix::fs::{Advice, fadvise};
-use std::collections::VecDeque;
-use std::fs::File;
-use std::num::NonZeroU64;
 use std::ops::ControlFlow;
-use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -54,8 +49,6 @@ const URGENT_PERCENT: u64 = 50;
 const CALM_PERCENT: u64 = 30;
 /// How often faster tables are written just before they are urgent.
 const HASTE: u64 = 8;
-/// Numbers of tables that may be skipped.
-const NUMBERS_SKIPPED: u64 = 8;
 
 /// The pace of all shards' tables.
 pub struct Pace {
@@ -89,17 +82,6 @@ struct Table {
     /// Bytes of chunks for 256 bytes in a table, by the table before: chunks hold what was replaced
     /// or is gone again, too.
     chunk_bytes_of_256: u64,
-}
-
-/// Files of one folder that are being written, or were a moment ago.
-#[derive(Default)]
-struct Young {
-    next_number: Option<u64>,
-    files: VecDeque<(File, u64)>,
-    /// Bytes that were written since new ones were looked for.
-    unlooked: usize,
-    /// Looks that found none, since the last that did.
-    blind_looks: u32,
 }
 
 impl Pace {
@@ -279,55 +261,8 @@ impl Brake for ShardPace {
     }
 }
 
-impl Young {
-    /// Hands to the disk what has come to the newest tables since the last time.
-    fn wrote(&mut self, tables: &Path, bytes: usize) {
-        self.unlooked = self.unlooked.saturating_add(bytes);
-        if self.unlooked >= YOUNG_LOOK_BYTES {
-            self.unlooked = 0;
-            self.look(tables);
-        }
-        for (file, handed) in &mut self.files {
-            let bytes = file.metadata().map_or(0, |about| about.len());
-            if let Some(more) = NonZeroU64::new(bytes.saturating_sub(*handed)) {
-                // What nobody needs in memory the kernel begins to write. An error is the business
-                // of the table's own sync.
-                let _ = fadvise(&*file, *handed, Some(more), Advice::DontNeed);
-                *handed = bytes;
-            }
-        }
-    }
-
-    /// Opens tables that are new: eight calls, most of which find nothing.
-    fn look(&mut self, tables: &Path) {
-        let first = self.next_number.unwrap_or_else(|| newest(tables));
-        self.blind_looks += 1;
-        for number in first..first + NUMBERS_SKIPPED {
-            // One that is gone was merged already.
-            if let Ok(file) = File::open(tables.join(number.to_string())) {
-                self.files.push_back((file, 0));
-                self.next_number = Some(number + 1);
-                self.blind_looks = 0;
-            }
-        }
-        if self.blind_looks >= YOUNG_BLIND_LOOKS {
-            (self.next_number, self.blind_looks) = (None, 0);
-        }
-        while self.files.len() > YOUNG_TABLES_MAX {
-            self.files.pop_front();
-        }
-    }
-}
-
 fn now_ms() -> u64 {
     steady_nanos() / 1_000_000
-}
-
-/// The highest number of a table.
-fn newest(tables: &Path) -> u64 {
-    let Ok(entries) = std::fs::read_dir(tables) else { return 0 };
-    let number = |entry: std::fs::DirEntry| entry.file_name().to_str()?.parse().ok();
-    entries.flatten().filter_map(number).max().unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -460,31 +395,5 @@ mod tests {
             assert!(brake.wrote(&folders(&folder), bytes(50), Writer::Indexer).is_continue());
             assert_eq!(shown(), expected);
         }
-    }
-
-    #[test]
-    fn tables_are_handed_to_the_disk_as_they_grow() {
-        let folder = TempFolder::new();
-        std::fs::create_dir_all(folder.path()).expect("temporary");
-        let write = |name: &str, bytes: usize| {
-            std::fs::write(folder.path().join(name), vec![1; bytes]).expect("temporary");
-        };
-        write("7", 5_000);
-        let mut young = Young::default();
-        young.wrote(folder.path(), YOUNG_LOOK_BYTES);
-        write("9", 100);
-        write("7", 9_000);
-        let handed = |young: &Young| -> Vec<u64> { young.files.iter().map(|it| it.1).collect() };
-        young.wrote(folder.path(), YOUNG_LOOK_BYTES - 1);
-        assert_eq!(handed(&young), [9_000], "it has not looked for new ones");
-        young.wrote(folder.path(), 1);
-        assert_eq!(handed(&young), [9_000, 100]);
-        (10..20).for_each(|number| write(&number.to_string(), 1));
-        (0..4).for_each(|_| young.wrote(folder.path(), YOUNG_LOOK_BYTES));
-        assert_eq!((young.files.len(), young.next_number), (YOUNG_TABLES_MAX, Some(20)));
-        // Numbers may be left out.
-        write("900", 1);
-        (0..=YOUNG_BLIND_LOOKS).for_each(|_| young.wrote(folder.path(), YOUNG_LOOK_BYTES));
-        assert_eq!(young.next_number, Some(901));
     }
 }
