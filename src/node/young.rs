@@ -156,5 +156,9 @@ mod tests {
             bytes += 1_000;
         }
         assert_eq!(young.watched.len(), YOUNG_TABLES_MAX);
+        // One that rested meanwhile is no longer watched when it grows after all.
+        write(&folder, 1, 2 * bytes);
+        young.wrote(folder.path(), YOUNG_LOOK_BYTES);
+        assert_eq!(handed(&young)[0], (bytes - 1_000) as u64);
     }
 }
