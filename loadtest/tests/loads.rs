@@ -18,6 +18,7 @@ use anser_loadtest::relay::{self, Relayed};
 use anser_loadtest::server::{Folder, Server, Setup};
 use serde_json::Value;
 use std::net::Shutdown;
+use std::process::Command;
 
 fn target(server: &Server) -> Target {
     let (http, ws, admin) = (server.http, server.ws, Some(server.admin));
@@ -39,6 +40,26 @@ fn number(report: &Value, name: &str) -> f64 {
 #[track_caller]
 fn length(report: &Value, name: &str) -> usize {
     report[name].as_array().map(Vec::len).unwrap_or_else(|| panic!("{name} in {report}"))
+}
+
+#[test]
+fn what_another_process_took_of_the_cores_meanwhile_is_told() {
+    let server = Setup::shards(1).start();
+    let other = Command::new("sha256sum").arg("/dev/zero").spawn();
+    let mut other = other.expect("every Linux has sha256sum");
+    let report = run(&PingPong {
+        target: target(&server),
+        run: Run::default(),
+        peer: Peer::seed(),
+        pairs: 1,
+        window: 1,
+        seconds: 1,
+        warm_seconds: 0,
+        no_limit: true,
+    });
+    other.kill().and_then(|()| other.wait()).expect("it is ours");
+    let others = &report["others_cores"];
+    assert!(others["sha256sum"].as_f64().is_some_and(|cores| cores > 0.01), "{report}");
 }
 
 #[test]

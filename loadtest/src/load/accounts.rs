@@ -123,6 +123,13 @@ impl Target {
         self.server_pid.and_then(process::threads_cpu_ms).unwrap_or_default()
     }
 
+    /// The CPU time of all processes but the server's and this one's, see
+    /// [`process::others_cpu_ms`].
+    pub fn others_cpu_ms(&self) -> BTreeMap<String, u64> {
+        let ours = [Some(std::process::id()), self.server_pid];
+        process::others_cpu_ms(&ours.into_iter().flatten().collect::<Vec<u32>>())
+    }
+
     /// Whether what the server uses can be told; the outcome says so when it cannot.
     pub fn is_process_known(&self, outcome: &mut Outcome) -> bool {
         let words = match self.server_pid {

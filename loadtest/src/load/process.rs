@@ -3,13 +3,14 @@
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 
 /// `USER_HZ`: the unit of times in `/proc`, fixed in the kernel's interface.
 const TICKS_PER_SECOND: u64 = 100;
 
 /// CPU time of a process so far, ms: user and system, all threads.
 pub fn cpu_ms(process: u32) -> Option<u64> {
-    stat_cpu_ms(&format!("/proc/{process}/stat"))
+    stat_name_and_cpu_ms(Path::new(&format!("/proc/{process}/stat"))).map(|(_, ms)| ms)
 }
 
 /// The CPU time of this very process so far, ms.
@@ -23,11 +24,28 @@ pub fn threads_cpu_ms(process: u32) -> Option<BTreeMap<String, u64>> {
     for thread in fs::read_dir(format!("/proc/{process}/task")).ok()? {
         let folder = thread.ok()?.path();
         // A thread may end while it is looked at.
-        let Ok(name) = fs::read_to_string(folder.join("comm")) else { continue };
-        let Some(ms) = stat_cpu_ms(&folder.join("stat").to_string_lossy()) else { continue };
-        *threads.entry(name.trim().to_owned()).or_default() += ms;
+        let Some((name, ms)) = stat_name_and_cpu_ms(&folder.join("stat")) else { continue };
+        *threads.entry(name).or_default() += ms;
     }
     Some(threads)
+}
+
+/// The CPU time of all processes but these, so far, by their names, those of one name together,
+/// ms. Threads of the kernel count as processes, by their names without what follows a slash: most
+/// have the number of a core there. In a container they are not to be seen.
+pub fn others_cpu_ms(but: &[u32]) -> BTreeMap<String, u64> {
+    let mut others = BTreeMap::new();
+    for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let number = process.file_name().to_str().and_then(|name| name.parse().ok());
+        if number.is_none_or(|number: u32| but.contains(&number)) {
+            continue;
+        }
+        // A process may end while it is looked at.
+        let Some((name, ms)) = stat_name_and_cpu_ms(&process.path().join("stat")) else { continue };
+        let family = name.split('/').next().unwrap_or_default();
+        *others.entry(family.to_owned()).or_default() += ms;
+    }
+    others
 }
 
 /// Files that a process has open, and how many it may have.
@@ -86,12 +104,14 @@ pub fn stolen_ms() -> u64 {
     ticks.unwrap_or(0) * 1000 / TICKS_PER_SECOND
 }
 
-fn stat_cpu_ms(path: &str) -> Option<u64> {
+fn stat_name_and_cpu_ms(path: &Path) -> Option<(String, u64)> {
     let stat = fs::read_to_string(path).ok()?;
     // The name may hold spaces and parentheses: what follows the last one is plain.
-    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let (before, after) = stat.rsplit_once(')')?;
+    let fields: Vec<&str> = after.split_whitespace().collect();
     let ticks = |place: usize| -> Option<u64> { fields.get(place)?.parse().ok() };
-    Some((ticks(11)? + ticks(12)?) * 1000 / TICKS_PER_SECOND)
+    let ms = (ticks(11)? + ticks(12)?) * 1000 / TICKS_PER_SECOND;
+    Some((before.split_once('(')?.1.to_owned(), ms))
 }
 
 /// Resident memory of a process, bytes.
@@ -114,4 +134,29 @@ fn status_bytes(process: u32, name: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     let kilobytes: u64 = line.split_whitespace().next()?.parse().ok()?;
     Some(kilobytes * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    #[test]
+    fn the_time_of_another_process_counts_by_its_name_unless_it_is_left_out() {
+        let hashing = Command::new("sha256sum").arg("/dev/zero").spawn();
+        let mut hashing = hashing.expect("every Linux has sha256sum");
+        while cpu_ms(hashing.id()).is_none_or(|ms| ms < 100) {
+            std::thread::yield_now();
+        }
+        let of = |but: &[u32]| others_cpu_ms(but).get("sha256sum").copied().unwrap_or(0);
+        // Others of this name may run, too.
+        let (without, all) = (of(&[hashing.id()]), of(&[]));
+        assert!(all >= without + 100, "{all} ms, without it {without}");
+        hashing.kill().and_then(|()| hashing.wait()).expect("it is ours");
+    }
+
+    #[test]
+    fn a_thread_of_the_kernel_has_no_number_of_a_core_in_its_name() {
+        assert!(others_cpu_ms(&[]).keys().all(|name| !name.contains('/')));
+    }
 }

@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+/// So much of a core another process must have had to be told: 1 ms of a second.
+const OTHER_CORES_MIN: f64 = 0.001;
+
 /// What was done meanwhile.
 #[derive(Clone, Copy, Debug)]
 pub struct Counted {
@@ -30,6 +33,7 @@ pub struct Usage {
     own_ms: u64,
     server_ms: u64,
     threads_ms: BTreeMap<String, u64>,
+    others_ms: BTreeMap<String, u64>,
     written: u64,
     stolen_ms: u64,
     stages: Option<Stages>,
@@ -43,6 +47,7 @@ impl Usage {
             own_ms: process::own_cpu_ms(),
             server_ms: target.cpu_ms(),
             threads_ms: target.threads_cpu_ms(),
+            others_ms: target.others_cpu_ms(),
             written: target.written_bytes(),
             stolen_ms: process::stolen_ms(),
             stages: target.part.is_first().then(|| target.stages()).flatten(),
@@ -83,6 +88,7 @@ impl Usage {
             let written = target.written_bytes().saturating_sub(self.written);
             used["server_cores"] = json!(share(target.cpu_ms().saturating_sub(self.server_ms)));
             used["cpu_us_a_message_by_thread"] = json!(threads);
+            used["others_cores"] = json!(self.others_cores(target, share));
             used["bytes_written_a_message"] = json!(each(written));
             used["server_resident_bytes"] = json!(target.resident_bytes());
         }
@@ -90,5 +96,15 @@ impl Usage {
             used["server_stages_ms"] = now.since(before);
         }
         used
+    }
+    /// How much of a core each other process had since, by name, without those that had next to
+    /// nothing. What they had while the server or the load waited for it is in the tail.
+    fn others_cores(&self, target: &Target, share: impl Fn(u64) -> f64) -> BTreeMap<String, f64> {
+        let since = |(name, ms): (String, u64)| {
+            let before = self.others_ms.get(&name).copied().unwrap_or(0);
+            (name, share(ms.saturating_sub(before)))
+        };
+        let all = target.others_cpu_ms().into_iter().map(since);
+        all.filter(|(_, cores)| *cores >= OTHER_CORES_MIN).collect()
     }
 }
