@@ -29,7 +29,7 @@ mod forgotten;
 mod reading;
 
 use forgotten::{bounded_count, forgotten_chat, forgotten_user};
-pub use reading::{Visit, mint_bound, visit_all, waits_aside};
+pub use reading::{Visit, count_users, mint_bound, visit_all, waits_aside};
 
 /// A user.
 #[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]

@@ -50,6 +50,8 @@ use std::time::Duration;
 const NICENESS: i32 = 10;
 /// How often it looks whether a table is due, or compaction has caught up.
 const LOOK: Duration = Duration::from_millis(20);
+/// How often it looks after merges when there is nothing else to do.
+const IDLE_LOOK: Duration = Duration::from_secs(1);
 
 /// How a shard's store is opened.
 #[derive(Clone, Debug)]
@@ -83,13 +85,16 @@ pub enum Notice {
     Spare(Box<Chunk>),
     /// Some tables are merged no more.
     Unmerged,
+    /// In so many groups of rows what was to go stays: those beside it cannot be read.
+    Kept(u64),
     /// Nothing more will come.
     Failed(StoreError),
 }
 
 /// A shard's end.
 pub struct Link {
-    shard: ShardId,
+    /// Whose it is.
+    pub shard: ShardId,
     jobs: Sender<Job>,
     notices: Receiver<Notice>,
     cores: Arc<[usize]>,
@@ -266,6 +271,9 @@ impl Indexer {
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             for shard in 0..self.charges.len() {
+                if self.charges[shard].merger.as_ref().is_some_and(Merger::has_news) {
+                    self.tell(ShardId(shard as u16), Notice::Unmerged);
+                }
                 if self.charges[shard].is_due(now_ms()) {
                     self.index(shard);
                 }
@@ -283,10 +291,7 @@ impl Indexer {
     /// The next job, or time to look whether a table is due.
     fn next(&self) -> Result<Job, RecvTimeoutError> {
         let is_idle = |charge: &Charge| charge.gathered.is_empty() && !charge.wants_segment;
-        match self.charges.iter().all(is_idle) {
-            true => self.jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            false => self.jobs.recv_timeout(LOOK),
-        }
+        self.jobs.recv_timeout(if self.charges.iter().all(is_idle) { IDLE_LOOK } else { LOOK })
     }
 
     fn perform(&mut self, job: Job) {
@@ -337,9 +342,6 @@ impl Indexer {
 
     /// Makes a table of what was gathered, unless compaction should catch up first.
     fn index(&mut self, shard: usize) {
-        if self.charges[shard].merger.as_ref().is_some_and(Merger::has_news) {
-            self.tell(ShardId(shard as u16), Notice::Unmerged);
-        }
         let charge = &mut self.charges[shard];
         let Some(store) = &charge.store else { return };
         if let Some(error) = charge.merger.as_ref().and_then(Merger::failure) {
@@ -371,8 +373,8 @@ impl Indexer {
         let outcome = store.view.apply(&chunks, covered);
         charge.merging.made(now_ms());
         let shard = ShardId(shard as u16);
-        match outcome {
-            Ok(()) => {}
+        let kept = match outcome {
+            Ok(kept) => kept,
             Err(StoreError::NoRoom) => {
                 // Somebody else took what there was: the log has it all, and it is tried again.
                 charge.gathered.splice(0..0, chunks);
@@ -385,8 +387,11 @@ impl Indexer {
                 self.fail(shard, error);
                 return false;
             }
-        }
+        };
         store.covered = covered;
+        if kept > 0 {
+            self.tell(shard, Notice::Kept(kept));
+        }
         for chunk in chunks {
             let position = chunk.last();
             // The shard uses its memory again if nobody else holds it.

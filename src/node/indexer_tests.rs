@@ -68,9 +68,26 @@ fn words(heard: &Receiver<Notice>) -> Vec<(&'static str, u64)> {
         Notice::Made(..) => ("made", 0),
         Notice::Spare(_) => ("spare", 0),
         Notice::Unmerged => ("unmerged", 0),
+        Notice::Kept(groups) => ("kept", groups),
         Notice::Failed(_) => ("failed", 0),
     };
     heard.try_iter().map(word).collect()
+}
+
+#[test]
+fn a_shard_hears_that_tables_are_merged_no_more_when_nobody_sends_anything() {
+    let folder = TempFolder::new();
+    let (mut indexer, [heard, _]) = indexer();
+    let (jobs, inbox) = channel();
+    indexer.jobs = inbox;
+    indexer.open(ShardId(0), &opening(&folder)).expect("the folder is ours");
+    let merger = indexer.charges[0].merger.as_ref();
+    merger.expect("it is open").give_up_old();
+    let thread = std::thread::spawn(|| indexer.run());
+    let told = heard.recv_timeout(Duration::from_secs(60));
+    assert!(matches!(told, Ok(Notice::Unmerged)), "it looks by itself");
+    drop(jobs);
+    thread.join().expect("all that was handed over is on disk");
 }
 
 /// Invariant 1 of node::indexer.

@@ -16,9 +16,12 @@
 //! It decides nothing: what is written, synced, handed out and used again is said by
 //! `store::recent` and `store::log`, which are told how it went.
 //!
-//! Why an ack means "on disk": `store::log`.
+//! Why an ack means "on disk", as the argument at the head of `store` goes on here: `step` hands
+//! the ring one write with `RWF_DSYNC`, or with a flush behind it, and only when that whole request
+//! has succeeded does `written` tell the log, whose durable position is all that lets acks go. A
+//! request that failed leaves that position where it was, for good: invariant 1.
 
-use crate::limits::{LOG_GATHER_BYTES, LOG_REST_MS_MAX, LOG_SYNC_MS};
+use crate::limits::{LOG_GATHER_BYTES, LOG_REST_MS_MAX, LOG_SLOW_MS, LOG_SYNC_MS};
 use crate::metrics::{Counter, Gauge, ShardMetrics, Stage};
 use crate::node::clock::steady_nanos;
 use crate::node::indexer::{Link, Notice};
@@ -75,6 +78,7 @@ impl LogWriter {
         self.metrics.record(Stage::Sync, now - begun);
         self.rests_until = now + ((now - begun) * 3 / 2).min(LOG_REST_MS_MAX * 1_000_000);
         self.metrics.count(Counter::Syncs, 1);
+        self.tell_if_slow(place, (now - begun) / 1_000_000);
         let outcome = self.judge(place, result);
         recent.log_mut().written(buffer, outcome);
         now
@@ -84,6 +88,19 @@ impl LogWriter {
     pub fn synced(&mut self, recent: &mut Recent, result: Result<(), Errno>) {
         let outcome = self.judge(self.syncing, result);
         recent.log_mut().sync_done(outcome);
+    }
+
+    fn tell_if_slow(&self, place: u32, took_ms: u64) {
+        if took_ms >= LOG_SLOW_MS {
+            let segment = self.files.path(place);
+            tracing::warn!(
+                shard = %self.link.shard,
+                segment = %segment.display(),
+                took_ms,
+                "a write to the log took that long: the disk is in trouble or has too much to do, \
+                 and all acks wait for it"
+            );
+        }
     }
 
     fn judge(&mut self, place: u32, result: Result<(), Errno>) -> Outcome {
@@ -156,10 +173,21 @@ impl LogWriter {
                 }
                 Notice::Spare(chunk) => recent.add_spare(*chunk),
                 Notice::Unmerged => self.metrics.count(Counter::Unreadable, 1),
+                Notice::Kept(groups) => self.tell_of_kept(groups),
                 Notice::Failed(error) => return Err(error),
             }
         }
         Ok(())
+    }
+
+    fn tell_of_kept(&self, groups: u64) {
+        self.metrics.count(Counter::Unreadable, groups);
+        tracing::error!(
+            shard = %self.link.shard,
+            groups,
+            "what was removed stays on the disk, for the rows that it is packed with cannot be \
+             read; `anser-tools verify` says which file is damaged"
+        );
     }
 
     /// How long the next write is held back for more to come; `None`: there is none, or it may go.

@@ -112,6 +112,12 @@ impl Merger {
         error.map(|error| StoreError::Unmerged(Box::new(error)))
     }
 
+    /// Lets a lane rest.
+    #[cfg(test)]
+    pub fn give_up_old(&self) {
+        self.shared.give_up(Lane::Old, StoreError::Asked);
+    }
+
     /// A lane rests, and that was not told before.
     pub fn has_news(&self) -> bool {
         self.shared.failed().is_some() && !self.shared.is_told.swap(true, Relaxed)

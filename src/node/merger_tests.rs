@@ -148,7 +148,7 @@ fn a_lane_that_fails_rests_and_the_others_go_on() {
     let mut view = open(&folder);
     make_tables(&mut view, 1);
     let merger = house.start(&view);
-    merger.shared.give_up(Lane::Old, StoreError::Asked);
+    merger.give_up_old();
     assert!(merger.has_news() && !merger.has_news(), "once");
     make_tables(&mut view, STORE_MERGED_TABLES);
     merger.poke();

@@ -126,7 +126,8 @@ pub fn adopt(folder: &Path, identity: u64) -> Result<(), StoreError> {
     let covered = view.covered(&folders.rows)?;
     let first = make_first(&folders.log)?;
     log_record::note(&folders.log, &[first])?;
-    view.apply(&[], Covered { log: identity, ..covered })
+    view.apply(&[], Covered { log: identity, ..covered })?;
+    Ok(())
 }
 
 /// Every start makes a table. When there are too many, merging comes first.

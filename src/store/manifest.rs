@@ -8,6 +8,9 @@
 //! 2. A manifest of a newer format, or one that cannot be read whole, is refused.
 //! 3. Lanes are a power of two and at least one for each shard.
 //!
+//! How often a shard was started, its epoch, changes and is therefore none of these facts: it is a
+//! row of the shard (`Kind::Epoch`), and `anser-tools inspect manifest` tells both.
+//!
 //! Left to others: files and the lock (`node::data_folder`).
 
 use crate::limits::SHARDS_MAX;

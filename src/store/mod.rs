@@ -10,7 +10,21 @@
 //!
 //! On disk: a turn's changes become one record of the `log`, whose write and sync make it durable.
 //! Until an indexer has put them into the LSM (`view`) the `overlay` shows them. The log is the
-//! record, the LSM is a view of it: `log` has the argument why nothing acked is lost.
+//! record, the LSM is a view of it.
+//!
+//! Why nothing acked is lost, whenever the power goes:
+//! - An ack leaves only when `durable()` has reached its batch, and that rises only when the write
+//!   that holds the batch, and its sync, have succeeded (`node::log_writer` performs them).
+//! - A record lies on blocks of its own, which are not written again while anybody may need it: its
+//!   segment is used anew only after the LSM has synced all that the segment holds.
+//! - What the LSM holds it holds with the position that it reaches, both listed in one step: after
+//!   a crash it is at some position p, and each record behind p is still in the log.
+//! - A start replays the records from p + 1 on, as long as one follows the other; each has a
+//!   checksum that only its own segment, in its present use, can have. What was never acked may end
+//!   torn; a gap below something that was synced is damage, and the start changes nothing.
+//!
+//! With `Durability::Async` the same holds for a death of the process, with "written" for "synced".
+//! The log's own invariants, and where each is kept and tested, are at the head of `log`.
 //!
 //! Left to others: what rows mean (`chat`), when to sync (`node`).
 
@@ -89,7 +103,11 @@ pub enum StoreError {
     #[error("a row cannot be read: {0}")]
     Row(#[from] rows::RowError),
     /// The folder is there, and the LSM cannot make sense of it.
-    #[error("the store in {} cannot be opened", folder.display())]
+    #[error(
+        "the store in {} cannot be opened; nothing was changed: put it back from a copy, or \
+         restore a backup",
+        folder.display()
+    )]
     Open {
         /// The shard's folder.
         folder: PathBuf,

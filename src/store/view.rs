@@ -162,8 +162,9 @@ impl View {
     }
 
     /// Applies chunks, oldest first, together with the position up to which the log is covered
-    /// then. All of it is on disk when this returns. Takes as long as the disk does.
-    pub fn apply(&mut self, chunks: &[Arc<Chunk>], covered: Covered) -> Result<(), StoreError> {
+    /// then. All of it is on disk when this returns. Takes as long as the disk does. Returns in how
+    /// many groups of rows what was to go stays, because what they were packed with cannot be read.
+    pub fn apply(&mut self, chunks: &[Arc<Chunk>], covered: Covered) -> Result<u64, StoreError> {
         let word = covered.print();
         let word = std::iter::once((COVERED_KEY, Change::Put(&word[..])));
         let braked = self.braked.clone();
@@ -262,7 +263,7 @@ impl View {
         &mut self,
         bytes: usize,
         changes: impl Iterator<Item = (&'a [u8], Change<'a>)>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<u64, StoreError> {
         if self.failed {
             return Err(StoreError::Failed);
         }

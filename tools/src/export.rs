@@ -7,13 +7,13 @@
 //! Invariants:
 //! 1. A file has its name when it is whole and on disk.
 
-use anser::chat::portable::{Item, Totals, mint_bound, visit_all, waits_aside};
+use anser::chat::portable::{Item, Totals, count_users, mint_bound, visit_all, waits_aside};
 use anser::node::offline::Offline;
 use anser::node::reshard::refuse_underway;
 use anser::store::Store;
 use anyhow::{Context, bail};
 use clap::Args;
-use indicatif::ProgressBar;
+use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -45,7 +45,9 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     refuse_underway(&offline.shards)?;
     let stores: Vec<_> = offline.shards.iter().collect();
     refuse_aside(&stores)?;
-    let bar = ProgressBar::new_spinner().with_message("exporting");
+    let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} users {eta}");
+    let bar = ProgressBar::new(count_users(&stores)?).with_message("exporting");
+    bar.set_style(style.expect("the template is right"));
     let to = arguments.to.as_path();
     let totals = if to == Path::new("-") {
         export(&stores, io::stdout().lock(), &bar)?
@@ -94,7 +96,7 @@ pub fn export<S: Store>(
         count += 1;
         if count.is_multiple_of(STEP) {
             bar.set_message(format!("exporting: {} messages", totals.messages));
-            bar.tick();
+            bar.set_position(totals.users);
         }
         outcome = line(&mut out, item);
         if outcome.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }

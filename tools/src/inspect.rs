@@ -13,6 +13,7 @@ use anser::node::offline::{Offline, OfflineShard, Record};
 use anser::store::batch::Change;
 use anser::store::keys::{Key, Kind};
 use anser::store::parts::owned;
+use anser::store::rows::{NumberRow, read_owned};
 use anser::store::{Direction, Position, Range, Store};
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
@@ -79,7 +80,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let out = BufWriter::new(io::stdout().lock());
     let mut lines = Lines { out, contents, outcome: Ok(()) };
     match &arguments.what {
-        What::Manifest => manifest(&offline, &mut lines),
+        What::Manifest => manifest(&offline, &mut lines)?,
         What::User { id } => user(&offline, *id, &mut lines)?,
         What::Log { shard, from, to } => {
             let shard = shard_of(&offline, *shard)?;
@@ -112,23 +113,27 @@ fn shard_of(offline: &Offline, shard: u16) -> anyhow::Result<&OfflineShard> {
     found.with_context(|| format!("there is no shard {shard}: they are 0 to {}", shards - 1))
 }
 
-fn manifest<W: Write>(offline: &Offline, lines: &mut Lines<W>) {
+fn manifest<W: Write>(offline: &Offline, lines: &mut Lines<W>) -> anyhow::Result<()> {
     let manifest = offline.manifest;
     lines.put(&json!({
         "format": manifest.format,
         "shards": manifest.shards,
         "lanes": manifest.lanes,
         "node": manifest.node,
+        "id": number(manifest.id),
         "generation": manifest.generation,
     }));
     for shard in &offline.shards {
+        let epoch = shard.get(&Key::of(Kind::Epoch), read_owned::<NumberRow>)?.transpose()?;
         lines.put(&json!({
             "shard": shard.shard.0,
+            "epoch": number(epoch.map_or(0, |row| row.0)),
             "log": number(shard.covered.log),
             "tablesReach": number(shard.covered.position.0),
             "logReaches": number(shard.last.0),
         }));
     }
+    Ok(())
 }
 
 fn user<W: Write>(offline: &Offline, id: i64, lines: &mut Lines<W>) -> anyhow::Result<()> {

@@ -70,6 +70,19 @@ pub fn visit_all<S: Store>(stores: &[&S], visit: Visit<'_>) -> Result<(), StoreE
     Ok(())
 }
 
+/// How many users these shards hold. Reads the row of each.
+pub fn count_users<S: Store>(stores: &[&S]) -> Result<u64, StoreError> {
+    let (from, to) = range_of(Kind::User);
+    let mut users = 0;
+    for store in stores {
+        let _ = each(*store, &from, &to, &mut |_, _| {
+            users += 1;
+            Ok(ControlFlow::Continue(()))
+        })?;
+    }
+    Ok(users)
+}
+
 fn some_users(
     store: &impl Store,
     from: &[u8],

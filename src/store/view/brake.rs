@@ -11,8 +11,8 @@ use crate::store::view::tiers::Lane;
 use fjall::compaction::filter::{
     CompactionFilter, CompactionFilterResult, Context, Factory, ItemAccessor, Verdict,
 };
-use lsm_tree::file::fsync_directory;
 use std::cell::Cell;
+use std::fs::File;
 use std::io;
 use std::ops::ControlFlow;
 use std::panic::RefUnwindSafe;
@@ -107,6 +107,12 @@ impl Braked {
         }
     }
 
+    /// The folder of what lies apart, if so many bytes of each row are written there.
+    fn names(&self, apart: usize) -> io::Result<Option<File>> {
+        let on = self.0.get().filter(|_| apart > 0);
+        on.map(|on| File::open(&on.folders.contents)).transpose()
+    }
+
     /// Counts bytes from now on.
     pub fn meter(&self, writer: Writer) -> Meter {
         Meter { braked: self.clone(), writer, written: Written::default() }
@@ -143,7 +149,8 @@ impl Factory for Braked {
 
     fn make_filter(&self, _: &Context) -> Box<dyn CompactionFilter> {
         let (lane, apart) = MERGING.get();
-        Box::new(Merged { meter: self.meter(Writer::Merger(lane)), apart })
+        let (meter, names) = (self.meter(Writer::Merger(lane)), self.names(apart));
+        Box::new(Merged { meter, apart, names })
     }
 }
 
@@ -151,10 +158,23 @@ impl Factory for Braked {
 struct Merged {
     meter: Meter,
     apart: usize,
+    /// The folder of what lies apart, if it is written: in the end there may be no descriptor.
+    names: io::Result<Option<File>>,
+}
+
+impl Merged {
+    /// Whether there is what the end needs: to say so before the first row ends the merge.
+    fn may_begin(&mut self) -> io::Result<()> {
+        match &self.names {
+            Ok(_) => Ok(()),
+            Err(_) => std::mem::replace(&mut self.names, Ok(None)).map(|_| ()),
+        }
+    }
 }
 
 impl CompactionFilter for Merged {
     fn filter_item(&mut self, row: ItemAccessor<'_>, _: &Context) -> CompactionFilterResult {
+        self.may_begin()?;
         // To ask for a value that lies apart is to read it.
         let value = if row.is_indirection() { PLACE_BYTES } else { row.value()?.len() };
         match self.meter.add(Written { tables: row.key().len() + value, apart: self.apart }) {
@@ -165,11 +185,10 @@ impl CompactionFilter for Merged {
     }
 
     fn finish(self: Box<Self>) {
-        if self.apart > 0
-            && let Some(On { folders, .. }) = self.meter.braked.0.get()
-        {
+        // Without a row there are no new files.
+        if let Ok(Some(folder)) = self.names {
             // All is written and nothing listed, and there is no other way to stop it.
-            fsync_directory(&folders.contents).expect("a merge's new files have names");
+            folder.sync_all().expect("the disk keeps the names of a merge's new files");
         }
     }
 }
@@ -199,6 +218,19 @@ mod tests {
             count.fetch_add(written.bytes(), Ordering::Relaxed);
             ControlFlow::Continue(())
         }
+    }
+
+    #[test]
+    fn a_merge_whose_new_files_could_get_no_names_does_not_begin() {
+        let (folder, braked) = (TempFolder::new(), Braked::default());
+        assert!(braked.names(1).expect("nobody looks after it").is_none());
+        let folders = |contents| Folders { tables: folder.path().to_owned(), contents };
+        braked.set(Arc::new(Counting::default()), folders(folder.path().join("nowhere")));
+        assert!(braked.names(0).expect("nothing goes there").is_none());
+        let error = braked.names(1).expect_err("there is no such folder");
+        let mut merged =
+            Merged { meter: braked.meter(Writer::Indexer), apart: 1, names: Err(error) };
+        assert!(merged.may_begin().is_err() && merged.may_begin().is_ok(), "it is told once");
     }
 
     /// Invariant 1 of store::view::brake.

@@ -22,17 +22,20 @@ struct Packer<'a, 'l, W> {
     group: Vec<(Numbered<'a>, Change<'a>)>,
     /// The value that is being made.
     value: Vec<u8>,
+    /// Groups of which nothing was removed.
+    kept: u64,
 }
 
 /// Makes a table of changes whose keys rise. It is on disk when this returns. Rows that are packed
 /// are put only if no older table has them. `are_apart`: large values go to a file of their own.
+/// Returns in how many groups what was to go stays, because a pack there cannot be read.
 pub(super) fn write<'a>(
     tree: &AnyTree,
     listed: &Listed,
     changes: impl Iterator<Item = (&'a [u8], Change<'a>)>,
     are_apart: bool,
     mut meter: Meter,
-) -> Result<(), StoreError> {
+) -> Result<u64, StoreError> {
     // A store of an earlier server keeps nothing apart.
     let are_apart = are_apart && matches!(tree, AnyTree::Blob(_));
     let whole = AnyTree::Standard(contents::tables(tree).clone());
@@ -51,19 +54,21 @@ pub(super) fn write<'a>(
         Change::Remove => table.write_tombstone(key).map_err(disk),
     };
     let (group, value) = (Vec::new(), Vec::new());
-    let mut packer = Packer { listed, write, group, value };
+    let mut packer = Packer { listed, write, group, value, kept: 0 };
     for (key, change) in changes {
         assert!(!key.is_empty(), "a row has a key");
         assert!(key.len() <= usize::from(u16::MAX), "the LSM counts a key's bytes in 16 bits");
         packer.add(key, change)?;
     }
     packer.pack()?;
+    let kept = packer.kept;
     if are_apart {
         // All of its files have their names by now, and `finish` lists them.
         let folder = contents::tables(tree).config.path.join(CONTENTS);
         fsync_directory(&folder).map_err(lsm_tree::Error::from).map_err(disk)?;
     }
-    table.finish().map_err(disk)
+    table.finish().map_err(disk)?;
+    Ok(kept)
 }
 
 impl<'a, W: FnMut(&[u8], Change<'_>) -> Result<(), StoreError>> Packer<'a, '_, W> {
@@ -103,7 +108,10 @@ impl<'a, W: FnMut(&[u8], Change<'_>) -> Result<(), StoreError>> Packer<'a, '_, W
     ) -> Result<(), StoreError> {
         let mut before = Vec::<(u64, UserValue)>::new();
         for row in self.listed.scan(&any.floor(), &any.end()) {
-            let Ok(row) = row else { return self.put_beside(any, group) };
+            let Ok(row) = row else {
+                self.kept += 1;
+                return self.put_beside(any, group);
+            };
             if let Some(key) = Numbered::of(&row.key.user_key) {
                 before.push((key.number, row.value));
             }
