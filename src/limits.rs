@@ -154,8 +154,9 @@ pub const STORE_MERGED_TABLES: usize = 12;
 pub const STORE_MERGED_RUNS: usize = 12;
 /// Runs of one level. Beyond: nothing is merged into it until its own are.
 pub const STORE_RUNS_MAX: usize = 64;
-/// Marks of removal for which a merge down to the last level is worth its while.
-pub const STORE_MARKS_MIN: u64 = 4_096;
+/// Marks of removal for which a merge down to the last level is worth its while, where they are a
+/// quarter of all rows: then the store is small, and so is the merge.
+pub const STORE_MARKS_MIN: u64 = 64;
 /// New tables that compaction has not merged. From this count on they are made only as fast as they
 /// are merged: senders slow down instead of standing still.
 pub const STORE_NEW_TABLES_CALM: usize = 32;

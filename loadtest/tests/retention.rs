@@ -165,3 +165,31 @@ fn what_is_forgotten_leaves_the_disk() {
     let stopped = server.stop();
     is_clean(&stopped.data());
 }
+
+/// Whether any file of rows has this text in it.
+fn is_on_disk(data: &Path, text: &str) -> bool {
+    let tables = std::fs::read_dir(data.join("shard-0/rows/keyspaces/1/tables"));
+    tables.into_iter().flatten().flatten().any(|entry| {
+        // Tables go while we look.
+        let bytes = std::fs::read(entry.path()).unwrap_or_default();
+        bytes.windows(text.len()).any(|window| window == text.as_bytes())
+    })
+}
+
+#[test]
+fn short_messages_that_are_forgotten_leave_a_small_store_too() {
+    let server = Setup::shards(1).with("--retain-messages", "100").start();
+    let world = World::on(&server, "short");
+    let (anna, bo) = world.pair(Pair::Together);
+    let mut client = world.connect(anna);
+    let words: Vec<String> = (0..10).map(|_| format!("{:016x}", fresh_id())).collect();
+    for word in &words {
+        client.send(bo, word);
+    }
+    eventually("they are in a table", || is_on_disk(&server.data(), &words[0]).then_some(()));
+    client.send_many(bo, 1_000);
+    eventually("they are in none", || {
+        words.iter().all(|word| !is_on_disk(&server.data(), word)).then_some(())
+    });
+    is_clean(&server.stop().data());
+}
