@@ -205,7 +205,7 @@ impl Crash {
             disk.cut_power()?;
         }
         let mut stopped = server.kill();
-        people.hear_the_last(session)?;
+        people.hear_the_last(session, disk.is_some())?;
         if let Some(disk) = disk {
             disk.switch_on()?;
         }
@@ -276,7 +276,7 @@ mod tests {
         let mut session = people.connect(server.ws).expect("it listens");
         people.write(&mut session, 10, 8).expect("they are acked");
         let stopped = server.kill();
-        people.hear_the_last(session).expect("the server was killed");
+        people.hear_the_last(session, false).expect("the server was killed");
         // The disk forgets all since the copy.
         std::fs::remove_dir_all(&data).expect("ours");
         std::fs::rename(&copy, &data).expect("ours");

@@ -248,8 +248,9 @@ impl People {
         result.with_context(|| format!("user {}", person.user))
     }
 
-    /// The server is gone: what it said before still counts.
-    pub fn hear_the_last(&mut self, mut session: Session) -> Result<()> {
+    /// The server is gone: what it said before still counts. `is_cut`: the power went before it
+    /// did, and meanwhile it may have refused what needs rows that it had not in memory.
+    pub fn hear_the_last(&mut self, mut session: Session, is_cut: bool) -> Result<()> {
         let mut left = self.people.len();
         let deadline = Instant::now() + PATIENCE;
         while left > 0 {
@@ -259,6 +260,7 @@ impl People {
                 is_quiet = false;
                 match said {
                     Said::Gone(_) => left -= 1,
+                    said if is_cut && is_refusal(said.text()?) => {}
                     said => self.hear(index, said.text()?, out)?,
                 }
                 Ok(())
@@ -380,6 +382,14 @@ impl People {
     }
 }
 
+/// Whether it is an Error for a message that the server could not do, not one that it would not.
+fn is_refusal(text: &[u8]) -> bool {
+    let frame: Value = serde_json::from_slice(text).unwrap_or_default();
+    let error = frame["content"].as_str().filter(|_| frame["msgType"] == "Error");
+    let error: Option<Value> = error.and_then(|error| serde_json::from_str(error).ok());
+    error.is_some_and(|error| error["code"] == 500)
+}
+
 /// The number of an author's message, from its id and content.
 fn known(author: &Person, id: i64, content: &[u8]) -> Result<u64> {
     let number = id.checked_sub(author.first_id).and_then(|number| u64::try_from(number).ok());
@@ -437,5 +447,22 @@ fn list(client: &mut Client, path: &str, body: &Value) -> Result<Vec<Value>> {
     match answer.json() {
         Value::Array(list) => Ok(list),
         other => bail!("{path}: not a list but {other}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_without_its_disk_may_refuse_and_nothing_else() {
+        let frame = |kind: &str, code: u16| {
+            let content = json!({"srcId": 7, "code": code, "msg": "it is damaged"}).to_string();
+            json!({"msgType": kind, "content": content}).to_string().into_bytes()
+        };
+        assert!(is_refusal(&frame("Error", 500)));
+        for other in [frame("Error", 409), frame("Single", 500), b"{".to_vec(), b"{}".to_vec()] {
+            assert!(!is_refusal(&other), "{}", other.escape_ascii());
+        }
     }
 }
