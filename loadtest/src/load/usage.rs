@@ -42,15 +42,16 @@ pub struct Usage {
 impl Usage {
     /// Reads the counters.
     pub fn begin(target: &Target) -> Usage {
+        let is_first = target.part.is_first();
         Usage {
             begun: Instant::now(),
             own_ms: process::own_cpu_ms(),
             server_ms: target.cpu_ms(),
             threads_ms: target.threads_cpu_ms(),
-            others_ms: target.others_cpu_ms(),
+            others_ms: if is_first { target.others_cpu_ms() } else { BTreeMap::new() },
             written: target.written_bytes(),
             stolen_ms: process::stolen_ms(),
-            stages: target.part.is_first().then(|| target.stages()).flatten(),
+            stages: is_first.then(|| target.stages()).flatten(),
         }
     }
 
@@ -97,6 +98,7 @@ impl Usage {
         }
         used
     }
+
     /// How much of a core each other process had since, by name, without those that had next to
     /// nothing. What they had while the server or the load waited for it is in the tail.
     fn others_cores(&self, target: &Target, share: impl Fn(u64) -> f64) -> BTreeMap<String, f64> {
