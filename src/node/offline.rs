@@ -187,6 +187,14 @@ impl OfflineShard {
         Ok(())
     }
 
+    /// Files of the LSM that were damaged when this was opened, and put back from second copies.
+    pub fn mended(&self) -> &[PathBuf] {
+        match &self.below {
+            Below::View(view) => view.mended(),
+            Below::Nothing(_) => &[],
+        }
+    }
+
     /// Files of the LSM that are not what was written. Reads them all.
     pub fn changed_files(&self) -> Result<Vec<PathBuf>, StoreError> {
         match &self.below {

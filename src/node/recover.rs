@@ -91,6 +91,7 @@ pub fn open_braked(
     log_record::note(&folders.log, &places)?;
     let beginning = Covered { log: identity, position: Position(0), first_sequence: 1 };
     let mut view = View::open(&folders.rows, beginning, cache_bytes)?;
+    tell_of_mended(view.mended());
     if let Some(brake) = &brake {
         view.brake(brake.clone());
     }
@@ -128,6 +129,14 @@ pub fn adopt(folder: &Path, identity: u64) -> Result<(), StoreError> {
     log_record::note(&folders.log, &[first])?;
     view.apply(&[], Covered { log: identity, ..covered })?;
     Ok(())
+}
+
+/// What was damaged when a store was opened, and is whole again, says something about the disk.
+fn tell_of_mended(files: &[PathBuf]) {
+    for file in files {
+        let file = file.display();
+        tracing::warn!(%file, "it was damaged, and is put back from its second copy");
+    }
 }
 
 /// Every start makes a table. When there are too many, merging comes first.

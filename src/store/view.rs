@@ -17,15 +17,14 @@ use super::log::format::{COVERED_KEY, Covered};
 use super::overlay::chunk::Chunk;
 use super::overlay::lasting::lasting;
 use super::{Batch, Direction, Position, Range, Store, StoreError, Visit, batch::Change};
-use crate::limits::{APART_TABLE_BYTES, STORE_FILES_MAX};
+use crate::limits::APART_TABLE_BYTES;
 use arc_swap::ArcSwap;
 use brake::Braked;
-use fjall::compaction::filter::Factory;
-use fjall::{AbstractTree, Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use fjall::{AbstractTree, Database, Keyspace};
 use lsm_tree::compaction::{CompactionStrategy, MoveDown, PullDown};
 use lsm_tree::{InternalValue, Table};
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -35,10 +34,12 @@ mod brake;
 mod contents;
 #[cfg(test)]
 mod contents_tests;
+mod copies;
 mod leaving;
 mod link;
 mod listed;
 mod lists;
+mod opening;
 pub mod packs;
 mod table;
 #[cfg(test)]
@@ -46,7 +47,9 @@ pub(crate) mod tests;
 pub mod tiers;
 
 pub use brake::{Brake, Folders, Writer, Written};
+use copies::Copies;
 use listed::Listed;
+use opening::{create, open_database, open_rows, refuse_damage};
 use packs::Numbered;
 use tiers::{Lane, Levels, Step};
 
@@ -74,6 +77,9 @@ pub struct View {
     /// Files of contents that were stale before the last merge of what is old, and are: tables of
     /// other levels speak of them.
     unmovable: Arc<ArcSwap<BTreeSet<u64>>>,
+    copies: Copies,
+    /// Files that were damaged and put back when this was opened.
+    mended: Vec<PathBuf>,
 }
 
 impl View {
@@ -94,6 +100,8 @@ impl View {
     }
 
     fn open_existing(folder: &Path, cache_bytes: u64) -> Result<View, StoreError> {
+        let copies = Copies::of(folder);
+        let mended = copies.mend()?;
         refuse_damage(folder)?;
         let braked = Braked::default();
         let told = |error| lists::tell(folder, error);
@@ -102,19 +110,37 @@ impl View {
             return Err(damaged(folder, "its rows"));
         }
         let rows = open_rows(&database, folder).map_err(told)?;
-        Ok(View::new(rows, database, braked))
-    }
-
-    fn new(rows: Keyspace, database: Database, braked: Braked) -> View {
+        // A store without copies is as good as ever, until it is damaged.
+        let _ = copies.renew_all();
         let listed = Listed::of(&rows.tree);
-        View::showing(listed, rows, database, braked)
+        Ok(View { mended, ..View::showing(listed, rows, database, braked, copies) })
     }
 
-    fn showing(listed: Listed, rows: Keyspace, database: Database, braked: Braked) -> View {
-        let (written, synced) = (Position::default(), Position::default());
-        let (apart_from, unmovable) = (APART_TABLE_BYTES, Arc::default());
-        let failed = false;
-        View { listed, rows, database, braked, written, synced, failed, apart_from, unmovable }
+    fn showing(
+        listed: Listed,
+        rows: Keyspace,
+        database: Database,
+        braked: Braked,
+        copies: Copies,
+    ) -> View {
+        View {
+            listed,
+            rows,
+            database,
+            braked,
+            written: Position::default(),
+            synced: Position::default(),
+            failed: false,
+            apart_from: APART_TABLE_BYTES,
+            unmovable: Arc::default(),
+            copies,
+            mended: Vec::new(),
+        }
+    }
+
+    /// Files that were damaged when this was opened, and put back from their second copies.
+    pub fn mended(&self) -> &[PathBuf] {
+        &self.mended
     }
 
     /// Nothing was ever stored here: no such folder, or an empty one.
@@ -129,8 +155,16 @@ impl View {
     /// Another handle on the same rows, for reading on another thread.
     pub fn reader(&self) -> View {
         let (rows, database) = (self.rows.clone(), self.database.clone());
-        let view = View::showing(self.listed.clone(), rows, database, self.braked.clone());
+        let (listed, braked) = (self.listed.clone(), self.braked.clone());
+        let view = View::showing(listed, rows, database, braked, self.copies.clone());
         View { unmovable: self.unmovable.clone(), ..view }
+    }
+
+    /// The LSM has another list: shows it to readers, and keeps a second copy of it.
+    fn show_list(&self) {
+        self.listed.renew(&self.rows.tree);
+        // Where there is no room for it the next list tries again; nothing else is the worse.
+        let _ = self.copies.renew(self.rows.path());
     }
 
     /// Slows down whoever writes tables from now on, the LSM's own threads too.
@@ -212,7 +246,7 @@ impl View {
             Step::Move(from, to) => Arc::new(MoveDown(from, to)),
         };
         let outcome = self.rows.tree.compact(strategy, newest);
-        self.listed.renew(&self.rows.tree);
+        self.show_list();
         outcome.map_err(disk)?;
         match (lane, step) {
             (Lane::Old, _) => self.note_unmovable(&stale),
@@ -270,7 +304,7 @@ impl View {
         let meter = self.braked.meter(Writer::Indexer);
         let (tree, are_apart) = (&self.rows.tree, bytes >= self.apart_from);
         let outcome = table::write(tree, &self.listed, changes, are_apart, meter);
-        self.listed.renew(&self.rows.tree);
+        self.show_list();
         self.checked(outcome)
     }
 
@@ -369,105 +403,6 @@ fn visit_each(
         }
     }
     Ok(())
-}
-
-fn open_database(folder: &Path, cache_bytes: u64, braked: &Braked) -> Result<Database, StoreError> {
-    let filter: Arc<dyn Factory> = Arc::new(braked.clone());
-    Database::builder(folder)
-        .cache_size(cache_bytes)
-        .manual_journal_persist(true)
-        .max_cached_files(Some(STORE_FILES_MAX))
-        // Nothing is flushed, and `merge` is called by those who know when.
-        .worker_threads_unchecked(0)
-        .with_compaction_filter_factories(Arc::new(move |name| {
-            (name == KEYSPACE).then(|| filter.clone())
-        }))
-        .open()
-        .map_err(|error| refused(folder, error))
-}
-
-fn open_rows(database: &Database, folder: &Path) -> Result<Keyspace, StoreError> {
-    let apart = Some(contents::options());
-    let options =
-        || KeyspaceCreateOptions::default().manual_journal_persist(true).with_kv_separation(apart);
-    database.keyspace(KEYSPACE, options).map_err(|error| refused(folder, error))
-}
-
-/// Makes a store that holds nothing yet. A crash on the way leaves a folder of another name,
-/// which the next attempt removes: fjall itself cannot open what it has half made.
-fn create(folder: &Path, beginning: Covered) -> Result<(), StoreError> {
-    let mut unfinished = folder.as_os_str().to_owned();
-    unfinished.push(".new");
-    let unfinished = PathBuf::from(unfinished);
-    match fs::remove_dir_all(&unfinished) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(unreadable(&unfinished, error));
-        }
-        _ => {}
-    }
-    let braked = Braked::default();
-    let database = open_database(&unfinished, 0, &braked)?;
-    let rows = open_rows(&database, &unfinished)?;
-    let word = beginning.print();
-    let word = std::iter::once((COVERED_KEY, Change::Put(&word[..])));
-    let (tree, meter) = (&rows.tree, braked.meter(Writer::Indexer));
-    table::write(tree, &Listed::of(tree), word, false, meter)?;
-    database.persist(PersistMode::SyncAll).map_err(|error| refused(folder, error))?;
-    drop((rows, database));
-    let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty());
-    fs::rename(&unfinished, folder)
-        .and_then(|()| File::open(parent.unwrap_or(Path::new(".")))?.sync_all())
-        .map_err(|error| unreadable(folder, error))
-}
-
-/// Refuses a folder with a part missing. fjall would make the part anew, empty, and delete the
-/// rows that belong to it; with a name it does not know it would panic.
-fn refuse_damage(folder: &Path) -> Result<(), StoreError> {
-    let mut journals = 0;
-    for entry in entries(folder)? {
-        let (name, is_file) = entry?;
-        if let Some(number) = name.strip_suffix(".jnl") {
-            if !is_file || number.parse::<u64>().is_err() {
-                return Err(damaged(folder, "a journal's proper name"));
-            }
-            journals += 1;
-        }
-    }
-    let keyspaces = folder.join(KEYSPACES);
-    let mut tables = 0;
-    for entry in entries(&keyspaces)? {
-        let (name, is_file) = entry?;
-        if is_file || name.parse::<u64>().is_err() {
-            return Err(damaged(folder, "a keyspace's proper name"));
-        }
-        if !keyspaces.join(&name).join("current").is_file() {
-            return Err(damaged(folder, "a keyspace's list of tables"));
-        }
-        lists::files(&keyspaces.join(&name))?;
-        tables += 1;
-    }
-    let is_there = |name: &str| folder.join(name).is_file();
-    match () {
-        () if !is_there("version") => Err(damaged(folder, "its version file")),
-        () if !is_there("lock") => Err(damaged(folder, "its lock file")),
-        () if journals == 0 => Err(damaged(folder, "its journal")),
-        () if tables < 2 => Err(damaged(folder, "its keyspaces")),
-        () => Ok(()),
-    }
-}
-
-/// Names in a folder, and whether each is a file.
-fn entries(
-    folder: &Path,
-) -> Result<impl Iterator<Item = Result<(String, bool), StoreError>>, StoreError> {
-    let entries = fs::read_dir(folder).map_err(|error| unreadable(folder, error))?;
-    let folder = folder.to_owned();
-    Ok(entries.map(move |entry| {
-        let entry = entry.map_err(|error| unreadable(&folder, error))?;
-        let kind = entry.file_type().map_err(|error| unreadable(&folder, error))?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        Ok((name, kind.is_file()))
-    }))
 }
 
 fn disk(error: impl Into<fjall::Error>) -> StoreError {

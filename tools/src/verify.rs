@@ -40,6 +40,10 @@ fn verify(arguments: &Arguments) -> anyhow::Result<u64> {
     let offline = Offline::open(&arguments.data_dir)?;
     let (mut records, mut gaps, mut changed) = (0, 0, 0);
     for shard in &offline.shards {
+        for file in shard.mended() {
+            let (shard, file) = (shard.shard, file.display());
+            println!("shard {shard}, {file}: was damaged, and is put back from its second copy");
+        }
         // Named first: what cannot be read ends the look at the rows.
         for file in shard.changed_files()? {
             changed += 1;

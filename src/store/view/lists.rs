@@ -9,7 +9,8 @@
 //! `current` names the list in force and has its checksum; tables and contents have numbers for
 //! names (lsm-tree 3.1).
 
-use super::{CONTENTS, KEYSPACES, TABLES, entries, unreadable};
+use super::opening::entries;
+use super::{CONTENTS, KEYSPACES, TABLES, unreadable};
 use crate::store::StoreError;
 use crate::store::inventory::{Checksum, Summer, checksum};
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,19 +19,49 @@ use std::io::{self, Cursor, Read};
 use std::path::{Path, PathBuf};
 
 /// What names the list in force: its number, its checksum, and the kind of that.
-const CURRENT: &str = "current";
-const CURRENT_BYTES: usize = 25;
+pub(super) const CURRENT: &str = "current";
+pub(super) const CURRENT_BYTES: usize = 25;
 /// Bytes read of a file at once.
 const READ_BYTES: usize = 256 * 1024;
 
 /// Files by their paths, each with the checksum of all its bytes.
 pub(super) type Files = BTreeMap<PathBuf, Checksum>;
 
+/// A list in force.
+pub(super) struct List {
+    /// What names it.
+    pub current: [u8; CURRENT_BYTES],
+    /// Where it is.
+    pub path: PathBuf,
+    /// Itself.
+    pub bytes: Vec<u8>,
+}
+
+impl List {
+    /// The tables that it names, if it can be read.
+    pub fn tables(&self) -> Option<Vec<(u64, Checksum)>> {
+        Some(named(&self.bytes)?.0)
+    }
+}
+
+/// Where the list of that number is.
+pub(super) fn path(keyspace: &Path, number: u64) -> PathBuf {
+    keyspace.join(format!("v{number}"))
+}
+
+/// The number of the list that a `current` is of, if these are its bytes.
+pub(super) fn number_if_of(current: &[u8; CURRENT_BYTES], list: &[u8]) -> Option<u64> {
+    let (number, rest) = current.split_first_chunk()?;
+    let (sum, kind) = rest.split_first_chunk()?;
+    let is_it = kind == [0] && u128::from_le_bytes(*sum) == checksum(list).0;
+    is_it.then_some(u64::from_le_bytes(*number))
+}
+
 /// The files of a keyspace that its list names; all of them are there.
 pub(super) fn files(keyspace: &Path) -> Result<Files, StoreError> {
-    let (list, bytes) = in_force(keyspace)?;
-    let unknown = || broken(&list, "it is of another layout than this server reads");
-    let (tables, contents) = named(&bytes).ok_or_else(unknown)?;
+    let list = in_force(keyspace)?;
+    let unknown = || broken(&list.path, "it is of another layout than this server reads");
+    let (tables, contents) = named(&list.bytes).ok_or_else(unknown)?;
     let mut files = Files::new();
     for (folder, named) in [(TABLES, tables), (CONTENTS, contents)] {
         let folder = keyspace.join(folder);
@@ -77,23 +108,23 @@ pub(super) fn tell(folder: &Path, error: StoreError) -> StoreError {
     }
 }
 
-/// The list in force: where it is, and its bytes.
-fn in_force(keyspace: &Path) -> Result<(PathBuf, Vec<u8>), StoreError> {
-    let current = keyspace.join(CURRENT);
+/// The list in force.
+pub(super) fn in_force(keyspace: &Path) -> Result<List, StoreError> {
+    let names = keyspace.join(CURRENT);
     let read = |path: &Path| fs::read(path).map_err(|error| unreadable(path, error));
-    let names = read(&current)?;
-    let (Some((number, rest)), CURRENT_BYTES) = (names.split_first_chunk(), names.len()) else {
-        return Err(broken(&current, "it is not as long as it was written"));
+    let Ok(current) = <[u8; CURRENT_BYTES]>::try_from(read(&names)?) else {
+        return Err(broken(&names, "it is not as long as it was written"));
     };
-    let list = keyspace.join(format!("v{}", u64::from_le_bytes(*number)));
-    if !list.is_file() {
-        return Err(broken(&list, "the list of the store's files, it is missing"));
+    let (number, _) = current.split_first_chunk().expect("it is longer");
+    let path = path(keyspace, u64::from_le_bytes(*number));
+    if !path.is_file() {
+        return Err(broken(&path, "the list of the store's files, it is missing"));
     }
-    let bytes = read(&list)?;
-    match rest.split_first_chunk() {
-        Some((sum, [0])) if u128::from_le_bytes(*sum) == checksum(&bytes).0 => Ok((list, bytes)),
-        _ => Err(broken(
-            &list,
+    let bytes = read(&path)?;
+    match number_if_of(&current, &bytes) {
+        Some(_) => Ok(List { current, path, bytes }),
+        None => Err(broken(
+            &path,
             "the list of the store's files, it is not the one that `current` beside it is of",
         )),
     }
@@ -183,6 +214,7 @@ mod tests {
     use crate::store::Store;
     use crate::store::tests::put;
     use crate::store::view::View;
+    use crate::store::view::copies::COPIES;
     use crate::store::view::tests::{BEGINNING, TempFolder, bytes_of, copy, flip, open_apart};
 
     /// A store with tables and contents, closed.
@@ -200,10 +232,12 @@ mod tests {
         folder.path().join("keyspaces/1")
     }
 
-    /// What opening says of a copy that was changed. Nothing else may have changed.
+    /// What opening says of a copy that was changed, and has no second copies of its lists. Nothing
+    /// else may have changed.
     fn refusal(of: &TempFolder, change: impl FnOnce(&Path)) -> StoreError {
         let folder = TempFolder::new();
         copy(of.path(), folder.path());
+        fs::remove_dir_all(folder.path().join(COPIES)).expect("a store has some");
         change(&keyspace(&folder));
         let before = bytes_of(folder.path());
         let opened = View::open_to_read(folder.path(), 0).err();
@@ -213,7 +247,7 @@ mod tests {
     }
 
     fn list(keyspace: &Path) -> PathBuf {
-        in_force(keyspace).expect("it is well").0
+        in_force(keyspace).expect("it is well").path
     }
 
     /// Invariant 1 of store::view::lists.
