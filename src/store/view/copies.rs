@@ -30,7 +30,7 @@ const NAMES: &str = "0";
 /// What is put back while it is written.
 const UNFINISHED: &str = "unfinished";
 /// What tells the LSM its layout, and what stands in it.
-const VERSION: &str = "version";
+pub(super) const VERSION: &str = "version";
 const VERSION_BYTES: &[u8] = b"FJL\x03";
 /// So many bytes of a `current` may be damaged: of 16 bytes of checksum, those of any other list
 /// differ in more.

@@ -9,7 +9,8 @@
 //! Tables and what lies apart from them never change, so a second name keeps one as it is. The few
 //! small files that do change are copied. Left to others: which moment it is (`node::indexer`).
 
-use super::{CONTENTS, TABLES, View, damaged, unreadable};
+use super::lists::{self, CURRENT};
+use super::{CONTENTS, KEYSPACES, TABLES, View, damaged, unreadable};
 use crate::limits::LINK_TRIES_MAX;
 use crate::store::StoreError;
 use crate::store::inventory::{Checksum, Listed, checksum};
@@ -17,10 +18,6 @@ use fjall::AbstractTree;
 use std::fs;
 use std::io;
 use std::path::Path;
-
-/// The file that names the list of tables that holds.
-const CURRENT: &str = "current";
-const KEYSPACES: &str = "keyspaces";
 
 /// Where linked files go, and which they are.
 struct Linking<'a> {
@@ -64,7 +61,7 @@ impl View {
     fn link_tables(&self, linking: &mut Linking<'_>, tree: &Path) -> io::Result<bool> {
         // As long as it is held its tables stay.
         let version = self.rows.tree.current_version();
-        let list = tree.join(format!("v{}", version.id()));
+        let list = lists::path(tree, version.id());
         let current = fs::read(linking.folder.join(tree).join(CURRENT))?;
         if current.get(..8) != Some(&version.id().to_le_bytes()[..]) {
             return Ok(false);

@@ -3,7 +3,9 @@
 //! What this keeps are invariants 2 and 3 of `store::view`.
 
 use super::brake::{Braked, Writer};
+use super::copies::VERSION;
 use super::listed::Listed;
+use super::lists::CURRENT;
 use super::unreadable;
 use super::{COVERED_KEY, Covered, KEYSPACE, KEYSPACES, contents, damaged, lists, refused, table};
 use crate::limits::STORE_FILES_MAX;
@@ -89,7 +91,7 @@ pub(super) fn refuse_damage(folder: &Path) -> Result<(), StoreError> {
         if is_file || name.parse::<u64>().is_err() {
             return Err(damaged(folder, "a keyspace's proper name"));
         }
-        if !keyspaces.join(&name).join("current").is_file() {
+        if !keyspaces.join(&name).join(CURRENT).is_file() {
             return Err(damaged(folder, "a keyspace's list of tables"));
         }
         lists::files(&keyspaces.join(&name))?;
@@ -97,7 +99,7 @@ pub(super) fn refuse_damage(folder: &Path) -> Result<(), StoreError> {
     }
     let is_there = |name: &str| folder.join(name).is_file();
     match () {
-        () if !is_there("version") => Err(damaged(folder, "its version file")),
+        () if !is_there(VERSION) => Err(damaged(folder, "its version file")),
         () if !is_there("lock") => Err(damaged(folder, "its lock file")),
         () if journals == 0 => Err(damaged(folder, "its journal")),
         () if tables < 2 => Err(damaged(folder, "its keyspaces")),
