@@ -240,8 +240,11 @@ pub const SPARE_CHUNK_SECONDS: u32 = 10;
 /// Empty chunks that are ready before the next is needed. While the first table of a load is made
 /// more may be; then there are as many as it needs.
 pub const SPARE_CHUNKS_AHEAD: usize = 1;
-/// A write to the log that takes longer is told: the disk is in trouble, or has too much to do.
-pub const LOG_SLOW_MS: u64 = 1_000;
+/// A disk that keeps a shard waiting for longer is slow: it is in trouble, or has too much to do.
+pub const DISK_SLOW_MS: u64 = 1_000;
+/// How long it counts as slow afterwards: the next write may be as slow, and whoever looks every
+/// quarter of a minute should see it.
+pub const DISK_SLOW_SHOWN_MS: u64 = 15_000;
 /// Time after which what was written to the log is on disk in async mode.
 pub const LOG_SYNC_MS: u64 = 100;
 /// Bytes that go into tables of the LSM until they are handed to the disk, and whoever writes them

@@ -100,6 +100,7 @@ figures! {
         SetAside = "messages_set_aside", "Messages whose recipient's rows cannot be read.";
         DiskFree = "disk_free_bytes", "Room on the disk of the data folder.";
         DiskFull = "disk_full", "1 while the disk has too little room: nothing new is stored.";
+        DiskSlow = "disk_slow", "1 while the disk keeps the shard waiting for over a second.";
         AcceptPaused = "accept_paused", "1 while accepting pauses for want of descriptors.";
         StoreFailed = "store_failed", "1 once the store has failed: nothing is acked any more.";
         Heartbeat = "heartbeat_seconds", "Steady time of the shard's last turn; kept in ms.";

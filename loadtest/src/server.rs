@@ -256,6 +256,14 @@ impl Server {
         lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
 
+    /// What it says of its health while it is one that goes on.
+    #[track_caller]
+    pub fn health(&self) -> String {
+        let answer = http::get(self.admin, "/healthz");
+        assert_eq!(answer.status, 200, "no reason to start it again: {answer:?}");
+        answer.json()["status"].as_str().expect("a word").to_owned()
+    }
+
     /// The process id.
     pub fn id(&self) -> u32 {
         self.process.child.id()

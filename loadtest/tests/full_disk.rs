@@ -3,7 +3,6 @@
 #![allow(missing_docs)]
 
 use anser_loadtest::crash::power::Disk;
-use anser_loadtest::http;
 use anser_loadtest::json::Integers;
 use anser_loadtest::server::{Folder, Server, Setup, eventually, run, run_tools};
 use anser_loadtest::world::{Client, Pair, World, fresh_id, ids};
@@ -38,14 +37,8 @@ fn fill_whole(disk: &Disk) -> PathBuf {
     path
 }
 
-fn health(server: &Server) -> String {
-    let answer = http::get(server.admin, "/healthz");
-    assert_eq!(answer.status, 200, "a full disk is no reason to start again: {answer:?}");
-    answer.json()["status"].as_str().expect("a word").to_owned()
-}
-
 fn wait_for(server: &Server, status: &str) {
-    eventually(status, || (health(server) == status).then_some(()));
+    eventually(status, || (server.health() == status).then_some(()));
 }
 
 /// Sends something new and is told that the disk is full.
@@ -81,7 +74,7 @@ fn a_full_disk_refuses_what_is_new_and_all_goes_on_when_there_is_room() {
     let (anna, bo) = world.pair(Pair::Apart);
     let mut client = world.connect(anna);
     let mut sent = client.send_many(bo, 300);
-    assert_eq!(health(&server), "ok");
+    assert_eq!(server.health(), "ok");
 
     // Less than the reserve: an eighth of the disk.
     let foreign = fill(&disk, 100 * MIB);
@@ -121,7 +114,7 @@ fn a_full_disk_refuses_what_is_new_and_all_goes_on_when_there_is_room() {
     let foreign = fill(&disk, 100 * MIB);
     let server = stopped.start();
     let world = World::on(&server, "full");
-    assert_eq!(health(&server), "disk full");
+    assert_eq!(server.health(), "disk full");
     assert_eq!(ids(&world.offline(bo)), sent);
     is_refused(&mut world.connect(anna), bo);
     std::fs::remove_file(&foreign).expect("it is there");

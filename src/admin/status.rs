@@ -42,6 +42,8 @@ pub struct Health {
     pub is_disk_full: bool,
     /// They have met rows on the disk that cannot be read: those of other users are served.
     pub damaged: Vec<ShardId>,
+    /// The disk keeps them waiting for over a second: all goes on, slowly.
+    pub slow_disk: Vec<ShardId>,
 }
 
 impl Health {
@@ -56,6 +58,9 @@ impl Health {
             }
             if shard.counter(Counter::Unreadable) != 0 {
                 health.damaged.push(id);
+            }
+            if shard.gauge(Gauge::DiskSlow) != 0 {
+                health.slow_disk.push(id);
             }
             health.is_disk_full |= shard.gauge(Gauge::DiskFull) != 0;
             let heartbeat = shard.gauge(Gauge::Heartbeat);
@@ -78,12 +83,14 @@ pub fn health_json(health: &Health, durability: &str, shards: usize) -> String {
         _ if !health.is_good() => "failed",
         _ if health.is_disk_full => "disk full",
         _ if !health.damaged.is_empty() => "damaged",
+        _ if !health.slow_disk.is_empty() => "slow disk",
         _ => "ok",
     };
     let mut out = start(status, durability, shards);
     list(&mut out, "storeFailed", &health.failed);
     list(&mut out, "silent", &health.silent);
     list(&mut out, "damaged", &health.damaged);
+    list(&mut out, "slowDisk", &health.slow_disk);
     out.push_str("}\n");
     out
 }
@@ -150,6 +157,9 @@ mod tests {
         shards[0].count(Counter::Unreadable, 1);
         let health = Health::of(&shards, 60_000);
         assert!(health.is_good() && health.damaged == [ShardId(0)]);
+        shards[1].set(Gauge::DiskSlow, 1);
+        let health = Health::of(&shards, 60_000);
+        assert!(health.is_good() && health.slow_disk == [ShardId(1)]);
         shards[2].set(Gauge::StoreFailed, 1);
         assert_eq!(Health::of(&shards, 60_000).failed, [ShardId(2)]);
     }
@@ -167,6 +177,11 @@ mod tests {
             "{\"status\":\"damaged\",\"durability\":\"sync\",\"shards\":2,\"damaged\":[1]}\n";
         assert_eq!(health_json(&damaged, "sync", 2), expected);
         assert!(damaged.is_good(), "starting again would not help, and all others are served");
+        let slow = Health { slow_disk: vec![ShardId(0)], ..Health::default() };
+        let expected =
+            "{\"status\":\"slow disk\",\"durability\":\"sync\",\"shards\":1,\"slowDisk\":[0]}\n";
+        assert_eq!(health_json(&slow, "sync", 1), expected);
+        assert!(slow.is_good(), "a start would have to read from that disk, too");
         let bad = Health { failed: vec![ShardId(0), ShardId(3)], ..Health::default() };
         let expected =
             "{\"status\":\"failed\",\"durability\":\"async\",\"shards\":4,\"storeFailed\":[0,3]}\n";

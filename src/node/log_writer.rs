@@ -5,6 +5,7 @@
 //! 2. After each write the disk rests for one and a half times as long as that took,
 //!    [`LOG_REST_MS_MAX`] at most, unless [`LOG_GATHER_BYTES`] wait: what comes meanwhile goes into
 //!    one write and not into many.
+//! 3. A disk that keeps the log waiting for [`DISK_SLOW_MS`] is shown to be slow while it does.
 //!
 //! At 20,000 messages a second a write cost the machine more than the messages in it, and the
 //! shard as much. With the rest there are 4,500 writes a second and not 8,000, and the median of an
@@ -21,13 +22,14 @@
 //! has succeeded does `written` tell the log, whose durable position is all that lets acks go. A
 //! request that failed leaves that position where it was, for good: invariant 1.
 
-use crate::limits::{LOG_GATHER_BYTES, LOG_REST_MS_MAX, LOG_SLOW_MS, LOG_SYNC_MS};
+use crate::limits::{DISK_SLOW_MS, LOG_GATHER_BYTES, LOG_REST_MS_MAX, LOG_SYNC_MS};
 use crate::metrics::{Counter, Gauge, ShardMetrics, Stage};
 use crate::node::clock::steady_nanos;
 use crate::node::indexer::{Link, Notice};
 use crate::node::log_files::LogFiles;
 use crate::node::ring::{Ends, Ring};
 use crate::node::shard_loop::ShardError;
+use crate::node::slowness::Slowness;
 use crate::store::StoreError;
 use crate::store::aligned::AlignedBuffer;
 use crate::store::log::Outcome;
@@ -37,15 +39,25 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// What the disk was asked for and has not said yet.
+#[derive(Clone, Copy)]
+struct InFlight {
+    /// The file.
+    place: u32,
+    /// Steady ns.
+    begun: u64,
+}
+
 /// One shard's hands for its log.
 pub struct LogWriter {
     link: Link,
     files: LogFiles,
     metrics: Arc<ShardMetrics>,
-    /// The file and beginning of the write in flight.
-    writing: (u32, u64),
-    syncing: u32,
+    /// The write and the sync in flight.
+    writing: Option<InFlight>,
+    syncing: Option<InFlight>,
     sync_asked_ms: u64,
+    slowness: Slowness,
     /// Until when the disk rests, steady ns.
     rests_until: u64,
     failure: Option<(PathBuf, Errno)>,
@@ -54,9 +66,17 @@ pub struct LogWriter {
 impl LogWriter {
     /// Writes to files that are open, and passes chunks along a link.
     pub fn new(link: Link, files: LogFiles, metrics: Arc<ShardMetrics>) -> LogWriter {
-        let (writing, syncing, sync_asked_ms, rests_until) = ((0, 0), 0, 0, 0);
-        let failure = None;
-        LogWriter { link, files, metrics, writing, syncing, sync_asked_ms, rests_until, failure }
+        LogWriter {
+            link,
+            files,
+            metrics,
+            writing: None,
+            syncing: None,
+            sync_asked_ms: 0,
+            slowness: Slowness::default(),
+            rests_until: 0,
+            failure: None,
+        }
     }
 
     /// Keeps what the kernel does for the log away from the shards, as far as it lets us.
@@ -73,7 +93,7 @@ impl LogWriter {
         buffer: AlignedBuffer,
         result: Result<(), Errno>,
     ) -> u64 {
-        let (place, begun) = self.writing;
+        let InFlight { place, begun } = self.writing.take().expect("a write was in flight");
         let now = steady_nanos();
         self.metrics.record(Stage::Sync, now - begun);
         self.rests_until = now + ((now - begun) * 3 / 2).min(LOG_REST_MS_MAX * 1_000_000);
@@ -86,19 +106,21 @@ impl LogWriter {
 
     /// The sync in flight is done.
     pub fn synced(&mut self, recent: &mut Recent, result: Result<(), Errno>) {
-        let outcome = self.judge(self.syncing, result);
+        let InFlight { place, begun } = self.syncing.take().expect("a sync was in flight");
+        self.tell_if_slow(place, (steady_nanos() - begun) / 1_000_000);
+        let outcome = self.judge(place, result);
         recent.log_mut().sync_done(outcome);
     }
 
     fn tell_if_slow(&self, place: u32, took_ms: u64) {
-        if took_ms >= LOG_SLOW_MS {
+        if took_ms >= DISK_SLOW_MS {
             let segment = self.files.path(place);
             tracing::warn!(
                 shard = %self.link.shard,
                 segment = %segment.display(),
                 took_ms,
-                "a write to the log took that long: the disk is in trouble or has too much to do, \
-                 and all acks wait for it"
+                "the disk took that long for the log: it is in trouble or has too much to do, and \
+                 acks wait for it"
             );
         }
     }
@@ -136,7 +158,7 @@ impl LogWriter {
         if self.rest(recent).is_none()
             && let Some(write) = recent.log_mut().next_write()
         {
-            self.writing = (write.place, steady_nanos());
+            self.writing = Some(InFlight { place: write.place, begun: steady_nanos() });
             let file = self.files.file(write.place);
             let ends = if write.syncs { self.files.durable() } else { Ends::Written };
             ring.write(file, write.buffer, write.from, write.offset, ends)?;
@@ -144,11 +166,32 @@ impl LogWriter {
             ring.submit()?;
         }
         if let Some(place) = recent.log_mut().next_sync() {
-            self.syncing = place;
+            self.syncing = Some(InFlight { place, begun: steady_nanos() });
             ring.sync_data(self.files.file(place))?;
         }
+        self.see_slowness(recent, now_ms);
         self.show(recent);
         Ok(())
+    }
+
+    /// Looks how long the disk has kept the shard waiting.
+    fn see_slowness(&mut self, recent: &Recent, now_ms: u64) {
+        let begun = |asked: InFlight| asked.begun / 1_000_000;
+        let in_flight = self.writing.map(begun).into_iter().chain(self.syncing.map(begun)).min();
+        let was_slow = self.slowness.is_slow();
+        self.slowness.see(now_ms, in_flight, recent.is_full());
+        let is_slow = self.slowness.is_slow();
+        match (was_slow, is_slow) {
+            (false, true) => tracing::warn!(
+                shard = %self.link.shard,
+                waits_to_be_written = recent.log().waiting_bytes(),
+                waits_to_be_indexed = recent.overlay().size(),
+                "the disk is slow: it has kept this shard waiting for over a second"
+            ),
+            (true, false) => tracing::info!(shard = %self.link.shard, "the disk is slow no more"),
+            _ => {}
+        }
+        self.metrics.set(Gauge::DiskSlow, is_slow.into());
     }
 
     /// Hands all chunks that may go to the indexer, and a cut behind those that belong to it.

@@ -3,8 +3,8 @@
 use super::*;
 use crate::config::IndexerCore;
 use crate::limits::{
-    CHUNK_BYTES, FIRST_SEGMENT_BYTES, LOG_SEGMENTS_MAX, SEGMENT_BYTES, SEGMENT_SPARE_PARTS,
-    SPARE_CHUNKS_AHEAD,
+    CHUNK_BYTES, DISK_SLOW_SHOWN_MS, FIRST_SEGMENT_BYTES, LOG_SEGMENTS_MAX, SEGMENT_BYTES,
+    SEGMENT_SPARE_PARTS, SPARE_CHUNKS_AHEAD,
 };
 use crate::node::cuts::Cuts;
 use crate::node::indexer::{self, Opening};
@@ -220,10 +220,36 @@ fn after_a_sync_that_failed_nothing_is_synced_and_every_step_fails() {
     let recent = bench.store.recent().expect("it has a log");
     recent.log_mut().ask_sync();
     assert_eq!(recent.log_mut().next_sync(), Some(0));
+    bench.writer.syncing = Some(InFlight { place: 0, begun: steady_nanos() });
     bench.writer.synced(recent, Err(Errno::IO));
     for _ in 0..3 {
         assert!(bench.step().is_err());
     }
     assert_eq!(bench.store.synced(), Position(0));
     assert!(matches!(bench.store.sync(), Err(StoreError::Failed)));
+}
+
+/// Invariant 3 of node::log_writer.
+#[test]
+fn a_disk_that_keeps_the_log_waiting_is_shown_to_be_slow() {
+    let folder = TempFolder::new();
+    let mut bench = Bench::open(&folder, Durability::Sync);
+    let look = |bench: &mut Bench, ms_later: u64| {
+        let recent = bench.store.recent().expect("it has a log");
+        bench.writer.see_slowness(recent, steady_nanos() / 1_000_000 + ms_later);
+        bench.writer.metrics.gauge(Gauge::DiskSlow)
+    };
+    let last = bench.turn(1, 100);
+    bench.until("written", |bench| bench.store.durable() == last);
+    assert_eq!(look(&mut bench, 2 * DISK_SLOW_MS), 0, "nothing waits");
+    let in_flight = Some(InFlight { place: 0, begun: steady_nanos() });
+    bench.writer.writing = in_flight;
+    assert_eq!(look(&mut bench, DISK_SLOW_MS / 2), 0);
+    assert_eq!(look(&mut bench, 2 * DISK_SLOW_MS), 1);
+    bench.writer.writing = None;
+    bench.writer.syncing = in_flight;
+    assert_eq!(look(&mut bench, 2 * DISK_SLOW_SHOWN_MS), 1);
+    bench.writer.syncing = None;
+    assert_eq!(look(&mut bench, 4 * DISK_SLOW_SHOWN_MS), 0);
+    bench.close();
 }

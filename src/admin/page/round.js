@@ -20,7 +20,10 @@ async function look() {
   const latency = await optional("/admin/latency"), slow = await optional("/admin/slow");
   if (latency) latencies.push(latency);
   latencies.splice(0, latencies.length - SPAN_SECONDS - 1);
-  const shards = Object.entries({ "store failed": health.storeFailed, silent: health.silent })
+  const shards = Object.entries({
+    "store failed": health.storeFailed, silent: health.silent, damaged: health.damaged,
+    "slow disk": health.slowDisk,
+  })
     .filter(([, which]) => which).map(([what, which]) => `: ${what} on shard ${which.join(", ")}`);
   const state = health.status === "ok" ? ready.status : health.status + shards.join("");
   badge("state", state, state !== "ready");
