@@ -379,6 +379,7 @@ fn a_damaged_backup_is_refused_by_name_and_nothing_is_written() {
     let manifest = folder.data().join("manifest.toml");
     let whole = fs::read(&manifest).expect("it is whole");
     fs::remove_file(&manifest).expect("it is ours");
+    fs::remove_file(folder.data().join("manifest.copy.toml")).expect("it is ours");
     let data = folder.data();
     let refused = anser_loadtest::server::run(&["serve", "--data-dir", text(&data)], &[]);
     assert_eq!(refused.code, Some(1), "{}", refused.said);

@@ -1,10 +1,11 @@
 //! `anser-tools verify` on folders of servers that were stopped, killed, and damaged.
 
 use anser_loadtest::json::Integers;
-use anser_loadtest::server::{Finished, Setup, eventually, run_tools};
+use anser_loadtest::server::{Finished, Setup, eventually, run, run_tools};
 use anser_loadtest::websocket::Received;
-use anser_loadtest::world::World;
+use anser_loadtest::world::{World, ids};
 use serde_json::{Value, json};
+use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
@@ -88,11 +89,49 @@ fn a_damaged_log_is_named_and_cannot_be_read() {
     }
     let stopped = server.kill();
     let segment = stopped.data().join("shard-0/log/000000.segment");
-    let file = std::fs::OpenOptions::new().write(true).open(&segment).expect("it was begun");
+    let file = fs::OpenOptions::new().write(true).open(&segment).expect("it was begun");
     file.write_all_at(&[0; 64], 4096).expect("it is ours");
     let refused = verify(&stopped.data());
     assert_eq!(refused.code, Some(2), "{}", refused.said);
     assert!(refused.said.contains("000000.segment"), "{}", refused.said);
+}
+
+/// Changes one byte of a file, and can put it back.
+fn change(file: &Path) -> impl FnOnce() + use<> {
+    let whole = fs::read(file).expect("it is there");
+    let mut changed = whole.clone();
+    changed[whole.len() / 2] ^= 0x90;
+    fs::write(file, changed).expect("it is ours");
+    let file = file.to_owned();
+    move || fs::write(file, whole).expect("it is ours")
+}
+
+#[test]
+fn lists_that_are_damaged_are_put_back_or_refused_with_what_to_do() {
+    let server = Setup::shards(1).start();
+    let world = World::on(&server, "verified");
+    let [ann, bo] = world.people();
+    let sent = world.connect(ann).send(bo, "a word");
+    let stopped = server.stop();
+    let data = stopped.data();
+    drop(change(&data.join("manifest.toml")));
+    let done = verify(&data);
+    assert_eq!(done.code, Some(0), "{}", done.said);
+    assert!(done.said.contains("manifest.toml: was damaged or gone"), "{}", done.said);
+    is_clean(&data);
+    fs::remove_file(data.join("manifest.toml")).expect("it is ours");
+    let server = stopped.start();
+    let told = "put back from its second copy";
+    assert!(server.log().contains(told), "{}", server.log());
+    assert_eq!(ids(&World::on(&server, "verified").offline(bo)), [sent]);
+    let stopped = server.stop();
+    let put_back = change(&data.join("shard-0/segments.toml"));
+    let refused = run(&["serve", "--data-dir", data.to_str().expect("a plain name")], &[]);
+    assert_eq!(refused.code, Some(1), "{}", refused.said);
+    assert!(refused.said.contains("segments.toml is damaged"), "{}", refused.said);
+    put_back();
+    let server = stopped.start();
+    assert_eq!(ids(&World::on(&server, "verified").offline(bo)), [sent]);
 }
 
 fn inspect(data: &Path, what: &[&str]) -> Vec<Value> {

@@ -14,6 +14,7 @@
 use crate::ids::ShardId;
 use crate::limits::{CUT_MS_MAX, CUTS_MAX};
 use crate::node::data_folder;
+use crate::node::manifest_file::{self, MANIFEST};
 use crate::node::mesh::Doorbell;
 use crate::store::StoreError;
 use crate::store::inventory::{FORMAT, Inventory, Listed, checksum};
@@ -238,11 +239,12 @@ impl Cuts {
         let shards = u16::try_from(parts.len()).expect("there are at most 256 shards");
         let failed = |error: io::Error| CutError::Failed(error.to_string());
         let folder = self.folder(number);
-        let manifest = fs::read(self.data.join(data_folder::MANIFEST)).map_err(failed)?;
-        fs::write(folder.join(data_folder::MANIFEST), &manifest).map_err(failed)?;
-        let path = data_folder::MANIFEST.to_owned();
-        let bytes = manifest.len() as u64;
-        let mut files = vec![Listed { path, bytes, checksum: checksum(&manifest) }];
+        let manifest = manifest_file::text(&self.data).map_err(|error| {
+            CutError::Failed(format!("{}: {error}", self.data.join(MANIFEST).display()))
+        })?;
+        fs::write(folder.join(MANIFEST), &manifest).map_err(failed)?;
+        let (path, bytes) = (MANIFEST.to_owned(), manifest.len() as u64);
+        let mut files = vec![Listed { path, bytes, checksum: checksum(manifest.as_bytes()) }];
         let mut positions = Vec::new();
         for part in parts {
             let part = part.expect("every shard was linked, or one has failed");

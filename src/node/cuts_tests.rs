@@ -3,13 +3,15 @@
 use super::*;
 use crate::node::mesh::bells;
 use crate::store::Position;
+use crate::store::manifest::Manifest;
 use crate::store::view::tests::TempFolder;
 
 const LONG: Duration = Duration::from_secs(30);
 
 fn cuts(folder: &TempFolder) -> Cuts {
     fs::create_dir_all(folder.path()).expect("temporary");
-    fs::write(folder.path().join(data_folder::MANIFEST), "format = 3").expect("temporary");
+    let manifest = Manifest::new(2).expect("a count in range");
+    manifest_file::write(folder.path(), &manifest).expect("temporary");
     Cuts::new(folder.path().to_owned(), bells(2).expect("eventfds"))
 }
 

@@ -3,21 +3,20 @@
 //! Invariants:
 //! 1. One process uses a folder at a time: it holds the lock for as long as [`FolderLock`] lives,
 //!    and the operating system gives it back however the process ends.
-//! 2. The manifest is there whole or not at all.
-//! 3. A folder that is not ours is left as it was found.
-//! 4. Once all shards of a folder were made it says so, on disk before anybody is served. From then
+//! 2. A folder that is not ours is left as it was found.
+//! 3. Once all shards of a folder were made it says so, on disk before anybody is served. From then
 //!    on one that is missing is never made anew, empty: the folder is refused, and so it is with
 //!    one more than the manifest knows.
 //!
-//! Left to others: what the manifest means (`store::manifest`), the rows (`store::view`).
+//! Left to others: the manifest's file (`node::manifest_file`) and what it means
+//! (`store::manifest`), the rows (`store::view`).
 
+use crate::node::manifest_file::{self, COPY, Found, MANIFEST, ReadError};
 use crate::store::manifest::{Manifest, ManifestError};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-/// The name of a data folder's manifest.
-pub const MANIFEST: &str = "manifest.toml";
 /// The end of a file's name while it is written.
 const UNFINISHED: &str = ".new";
 const LOCK: &str = "lock";
@@ -30,6 +29,7 @@ const COMPLETE_TEXT: &str = "All shards of this folder were made. Never remove t
 #[derive(Debug)]
 pub struct FolderLock {
     _file: File,
+    mended: Option<PathBuf>,
 }
 
 /// Shard counts of a start.
@@ -131,20 +131,34 @@ pub fn open_or_create(
     if is_foreign(folder).map_err(system("list it"))? {
         return Err(DataFolderError::Foreign { folder: folder.to_owned() });
     }
-    let lock = lock(folder)?;
-    let manifest = match fs::read_to_string(folder.join(MANIFEST)) {
-        Ok(text) => Manifest::parse(&text).and_then(|found| found.agree(shards.asked)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+    let mut lock = lock(folder)?;
+    let manifest = match manifest_file::open(folder) {
+        Ok(Some(Found { manifest, is_mended })) => {
+            if is_mended {
+                let file = folder.join(MANIFEST);
+                tracing::warn!(file = %file.display(), "it is put back from its second copy");
+                lock.mended = Some(file);
+            }
+            manifest.agree(shards.asked)
+        }
+        Ok(None) => {
             let named = random().map(|random| new.named(random)).map_err(system("name it"))?;
-            write_whole(folder, MANIFEST, &named.print())
-                .map_err(system("write its manifest.toml"))?;
+            manifest_file::write(folder, &named).map_err(system("write its manifest.toml"))?;
             Ok(named)
         }
-        Err(error) => return Err(system("read its manifest.toml")(error)),
+        Err(ReadError::Refused(refusal)) => Err(refusal),
+        Err(ReadError::System(error)) => return Err(system("read its manifest.toml")(error)),
     };
     let manifest = manifest.map_err(refused)?;
     refuse_missing(folder, &manifest)?;
     Ok((manifest, lock))
+}
+
+impl FolderLock {
+    /// The manifest, if it was damaged or gone and is put back.
+    pub fn mended(&self) -> Option<&Path> {
+        self.mended.as_deref()
+    }
 }
 
 /// What tells a new folder from all others.
@@ -201,23 +215,18 @@ fn refuse_missing(folder: &Path, manifest: &Manifest) -> Result<(), DataFolderEr
 
 /// Takes the lock of a data folder that is there and in nobody's use, and reads its manifest.
 pub fn open_stopped(folder: &Path) -> Result<(Manifest, FolderLock), DataFolderError> {
+    let doing = "read its manifest.toml";
+    let system = |source| DataFolderError::System { folder: folder.to_owned(), doing, source };
     let no_data = |why| Err(DataFolderError::NoData { folder: folder.to_owned(), why });
-    match fs::metadata(folder.join(MANIFEST)) {
-        Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
-            return no_data("is no folder");
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound && folder.is_dir() => {
-            return no_data(
+    if !manifest_file::is_there(folder).map_err(system)? {
+        return match fs::metadata(folder) {
+            Ok(found) if found.is_dir() => no_data(
                 "holds no manifest.toml: it is no data folder, or manifest.toml has to be put back \
                  from a copy",
-            );
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return no_data("is not there"),
-        Err(source) => {
-            let doing = "read its manifest.toml";
-            return Err(DataFolderError::System { folder: folder.to_owned(), doing, source });
-        }
+            ),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => no_data("is not there"),
+            found => found.map_err(system).and(no_data("is no folder")),
+        };
     }
     open_or_create(folder, Shards { asked: None, default: 1 })
 }
@@ -227,7 +236,7 @@ pub fn finish(folder: &Path, manifest: &Manifest) -> Result<(), DataFolderError>
     complete(folder, manifest)?;
     let doing = "write its manifest.toml";
     let refused = |source| DataFolderError::System { folder: folder.to_owned(), doing, source };
-    write_whole(folder, MANIFEST, &manifest.print()).map_err(refused)
+    manifest_file::write(folder, manifest).map_err(refused)
 }
 
 /// Where a shard's rows and log are, in the generation that the manifest names.
@@ -274,7 +283,7 @@ fn is_foreign(folder: &Path) -> io::Result<bool> {
     let mut others = false;
     for entry in fs::read_dir(folder)? {
         let name = entry?.file_name();
-        if name == MANIFEST {
+        if name == MANIFEST || name == COPY {
             return Ok(false);
         }
         let is_probe = PROBES.iter().any(|probe| name.to_string_lossy().starts_with(probe));
@@ -305,7 +314,7 @@ fn lock(folder: &Path) -> Result<FolderLock, DataFolderError> {
     file.set_len(0)
         .and_then(|()| writeln!(file, "{}", std::process::id()))
         .map_err(system("write its lock file"))?;
-    Ok(FolderLock { _file: file })
+    Ok(FolderLock { _file: file, mended: None })
 }
 
 /// Writes a file under another name, syncs it, and only then gives it its name.
@@ -358,7 +367,7 @@ mod tests {
         open(&folder, None).expect("the first has gone");
     }
 
-    /// Invariant 3 of node::data_folder.
+    /// Invariant 2 of node::data_folder.
     #[test]
     fn a_foreign_folder_is_refused_and_left_as_it_was() {
         let folder = TempFolder::new();
@@ -368,15 +377,21 @@ mod tests {
         assert_eq!(fs::read_dir(folder.path()).expect("temporary").count(), 1);
     }
 
-    /// Invariant 2 of node::data_folder.
     #[test]
-    fn a_manifest_is_there_whole_or_not_at_all() {
+    fn a_manifest_is_read_whole_or_refused() {
         let folder = TempFolder::new();
         fs::create_dir_all(folder.path()).expect("temporary");
         fs::write(folder.path().join("manifest.toml.new"), "format = ").expect("temporary");
         assert_eq!(open(&folder, Some(1)).expect("an early death is ours").shards, 1);
         assert!(!folder.path().join("manifest.toml.new").exists());
-        fs::write(folder.path().join(MANIFEST), "format = ").expect("temporary");
+        let cut = |name| fs::write(folder.path().join(name), "format = ").expect("temporary");
+        cut(MANIFEST);
+        let shards = Shards { asked: None, default: 2 };
+        let (manifest, lock) = open_or_create(folder.path(), shards).expect("its copy is whole");
+        assert_eq!(manifest.shards, 1);
+        assert_eq!(lock.mended(), Some(folder.path().join(MANIFEST).as_path()));
+        drop(lock);
+        [MANIFEST, COPY].into_iter().for_each(cut);
         let refusal = open(&folder, None).expect_err("cut");
         assert!(matches!(refusal, DataFolderError::Manifest { .. }), "{refusal}");
     }
@@ -391,7 +406,7 @@ mod tests {
         assert_eq!(open(&folder, Some(1)).expect("an early death is ours").shards, 1);
     }
 
-    /// Invariant 4 of node::data_folder.
+    /// Invariant 3 of node::data_folder.
     #[test]
     fn a_shard_that_is_missing_is_refused_and_never_made_anew() {
         let folder = TempFolder::new();
@@ -415,7 +430,7 @@ mod tests {
         open(&folder, None).expect("they were put back");
     }
 
-    /// Invariant 4 of node::data_folder.
+    /// Invariant 3 of node::data_folder.
     #[test]
     fn a_manifest_of_fewer_shards_than_there_are_is_refused() {
         let folder = TempFolder::new();

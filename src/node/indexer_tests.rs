@@ -2,10 +2,12 @@
 
 use super::*;
 use crate::limits::STORE_NEW_TABLES_MAX;
+use crate::node::manifest_file;
 use crate::node::mesh::bells;
 use crate::node::pace::Pace;
 use crate::store::Store;
 use crate::store::batch::Change;
+use crate::store::manifest::Manifest;
 use crate::store::view::tests::TempFolder;
 use std::fs;
 
@@ -285,7 +287,8 @@ fn a_cut_has_the_chunks_before_it_and_none_behind_it() {
     indexer.cuts = cuts.clone();
     let place = Opening { folder: folder.path().join("shard-0"), ..opening(&folder) };
     fs::create_dir_all(folder.path()).expect("temporary");
-    fs::write(folder.path().join("manifest.toml"), "format = 3").expect("temporary");
+    let manifest = Manifest::new(1).expect("a count in range");
+    manifest_file::write(folder.path(), &manifest).expect("temporary");
     let _opened = indexer.open(ShardId(0), &place).expect("ours");
     for turn in [1, 2, 3] {
         indexer.perform(Job::Apply(ShardId(0), chunk(turn)));

@@ -30,6 +30,7 @@ use crate::node::forgetting;
 use crate::node::indexer::{self, Link, Opening};
 use crate::node::listener::{Listeners, bind_all, files_for_connections};
 use crate::node::log_writer::LogWriter;
+use crate::node::manifest_file;
 use crate::node::mesh::{Doorbell, Mesh, bells, meshes};
 use crate::node::pace::Pace;
 use crate::node::readers::{Fetcher, Jobs, fetchers};
@@ -262,8 +263,8 @@ fn lay_out(config: &Config, cores: usize) -> Result<Layout, ServeError> {
 /// A folder that a start makes has its shard count until it is resharded: none is made by a start
 /// that fails because another server has the ports.
 fn refuse_taken_ports(config: &Config) -> Result<(), ServeError> {
-    let makes_folder =
-        config.store == StoreKind::Disk && !config.data_dir.join(data_folder::MANIFEST).exists();
+    let makes_folder = config.store == StoreKind::Disk
+        && !manifest_file::is_there(&config.data_dir).is_ok_and(|is| is);
     if makes_folder {
         let ports = [("http", config.http), ("ws", config.ws), ("admin", config.admin)];
         for (setting, address) in ports {

@@ -3,7 +3,8 @@
 //!
 //! Invariants:
 //! 1. A segment is in the record, on disk, before anything is written to it.
-//! 2. A log that lacks one of its record, or some of its bytes, is refused.
+//! 2. A log that lacks one of its record, or some of its bytes, is refused, and so is one whose
+//!    record is not what was written.
 //!
 //! A folder without a record, of an earlier server or put back from a backup, gets one when it
 //! is started.
@@ -11,7 +12,7 @@
 use crate::node::data_folder::write_whole;
 use crate::node::log_files;
 use crate::store::log::segments::Place;
-use crate::store::{StoreError, is_want_of_room};
+use crate::store::{StoreError, is_want_of_room, seal};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io;
@@ -42,12 +43,16 @@ fn path(log: &Path) -> PathBuf {
 /// Refuses a log, in this folder and with these files, that lacks something.
 pub fn refuse_missing(log: &Path, found: &[Place]) -> Result<(), StoreError> {
     let record = path(log);
-    let text = match fs::read_to_string(&record) {
+    let text = match fs::read(&record) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        text => text.map_err(|source| refused(&record, source))?,
+        bytes => bytes.map_err(|source| refused(&record, source))?,
     };
-    let Record { segments } = toml::from_str(&text)
-        .map_err(|_| StoreError::Broken { file: record.clone(), why: "it cannot be read" })?;
+    let text = String::from_utf8_lossy(&text);
+    // Servers before the seal wrote none.
+    let sealed = seal::is_sealed(&text).map(|_| ()).map_err(|seal::Broken| ());
+    let read = sealed.and_then(|()| toml::from_str(&text).map_err(|_| ()));
+    let Record { segments } =
+        read.map_err(|()| StoreError::LogRecordBroken { record: record.clone() })?;
     for Segment { number, bytes } in segments {
         let place = found.iter().find(|place| place.number == number);
         let why = match place {
@@ -67,7 +72,7 @@ pub fn note(log: &Path, places: &[Place]) -> Result<(), StoreError> {
     let mut record = Record { segments: segments.collect() };
     record.segments.sort();
     let words = toml::to_string(&record).expect("numbers are TOML");
-    let (path, text) = (path(log), format!("{HEAD}{words}"));
+    let (path, text) = (path(log), seal::seal(format!("{HEAD}{words}")));
     if fs::read_to_string(&path).is_ok_and(|before| before == text) {
         return Ok(());
     }
@@ -108,7 +113,30 @@ mod tests {
         }
         note(&log, &more).expect("there is room");
         assert!(refuse_missing(&log, &PLACES).is_err());
-        fs::write(path(&log), "segments = 7").expect("temporary");
-        assert!(matches!(refuse_missing(&log, &more), Err(StoreError::Broken { .. })));
+    }
+
+    /// Invariant 2 of node::log_record.
+    #[test]
+    fn a_record_that_is_not_what_was_written_is_refused() {
+        let folder = TempFolder::new();
+        let log = folder.path().join("log");
+        fs::create_dir_all(&log).expect("temporary");
+        note(&log, &PLACES).expect("there is room");
+        let whole = fs::read_to_string(path(&log)).expect("just written");
+        for at in 0..whole.trim_end().len() {
+            let mut bytes = whole.clone().into_bytes();
+            bytes[at] ^= 1;
+            fs::write(path(&log), bytes).expect("temporary");
+            let refusal = refuse_missing(&log, &PLACES).expect_err("it was changed");
+            assert!(matches!(refusal, StoreError::LogRecordBroken { .. }), "at {at}: {refusal}");
+        }
+        for wrong in ["segments = 7", ""] {
+            fs::write(path(&log), wrong).expect("temporary");
+            let refusal = refuse_missing(&log, &PLACES).expect_err("it is none").to_string();
+            assert!(refusal.contains("remove it"), "{refusal}");
+        }
+        let (bare, _) = whole.trim_end().rsplit_once("# ").expect("it is sealed");
+        fs::write(path(&log), bare).expect("temporary");
+        refuse_missing(&log, &PLACES).expect("servers before the seal wrote it so");
     }
 }

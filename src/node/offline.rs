@@ -50,7 +50,7 @@ pub struct Offline {
     pub manifest: Manifest,
     /// Its shards, in order.
     pub shards: Vec<OfflineShard>,
-    _lock: FolderLock,
+    lock: FolderLock,
 }
 
 impl Offline {
@@ -58,7 +58,12 @@ impl Offline {
     pub fn open(data: &Path) -> Result<Offline, OfflineError> {
         let (manifest, lock) = data_folder::open_stopped(data)?;
         let shards = open_shards(data, &manifest)?;
-        Ok(Offline { manifest, shards, _lock: lock })
+        Ok(Offline { manifest, shards, lock })
+    }
+
+    /// The manifest's file, if it was damaged or gone and is put back.
+    pub fn mended(&self) -> Option<&Path> {
+        self.lock.mended()
     }
 }
 

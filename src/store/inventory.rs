@@ -9,6 +9,7 @@
 //! `node::backup`).
 
 use crate::limits::SHARDS_MAX;
+use crate::store::seal;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::{Component, Path};
@@ -132,9 +133,10 @@ impl Inventory {
         if format > FORMAT {
             return Err(InventoryError::Newer { found: format });
         }
-        let (body, seal) = text.rsplit_once("# ").ok_or(InventoryError::Wrong("it has no end"))?;
-        if seal.trim_end() != checksum(body.as_bytes()).to_string() {
-            return Err(InventoryError::Wrong("its last line does not fit the others"));
+        match seal::is_sealed(text) {
+            Ok(true) => {}
+            Ok(false) => return Err(InventoryError::Wrong("it has no end")),
+            Err(seal::Broken) => return Err(InventoryError::Wrong(seal::BROKEN)),
         }
         let inventory: Inventory = toml::from_str(text).map_err(unreadable)?;
         inventory.check()
@@ -142,9 +144,7 @@ impl Inventory {
 
     /// The file's text; its last line seals the others.
     pub fn print(&self) -> String {
-        let body = toml::to_string(self).expect("numbers and short texts can be written");
-        let seal = checksum(body.as_bytes());
-        format!("{body}# {seal}\n")
+        seal::seal(toml::to_string(self).expect("numbers and short texts can be written"))
     }
 
     /// Bytes of all files.

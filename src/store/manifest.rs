@@ -14,6 +14,7 @@
 //! Left to others: files and the lock (`node::data_folder`).
 
 use crate::limits::SHARDS_MAX;
+use crate::store::seal;
 use serde::{Deserialize, Serialize};
 
 /// The format that this server writes. Since 6 large values lie apart from tables.
@@ -115,6 +116,8 @@ impl Manifest {
     /// Reads what [`Manifest::print`] wrote.
     pub fn parse(text: &str) -> Result<Manifest, ManifestError> {
         let unreadable = |error| ManifestError::Unreadable(Box::new(error));
+        // Servers before the seal wrote none.
+        seal::is_sealed(text).map_err(|seal::Broken| ManifestError::Wrong(seal::BROKEN))?;
         let header: Header = toml::from_str(text).map_err(unreadable)?;
         match header.format {
             found if found > FORMAT => return Err(ManifestError::Newer { found }),
@@ -133,11 +136,11 @@ impl Manifest {
         };
         let generation = unless_0("generation", u64::from(self.generation));
         let id = unless_0("id", self.id);
-        format!(
+        seal::seal(format!(
             "# Written when this folder was made. Never change it: it says where rows are.\n\
              format = {}\nshards = {}\nlanes = {}\n{id}node = {}\n{generation}",
             self.format, self.shards, self.lanes, self.node
-        )
+        ))
     }
 
     /// The manifest of the same rows when they are written anew for `shards`. Lanes never become
@@ -218,10 +221,23 @@ mod tests {
     #[test]
     fn a_manifest_that_cannot_be_read_whole_is_refused() {
         let whole = Manifest::new(2).expect("a count in range").named(1 << 40).print();
-        for cut in 0..whole.trim_end().len() {
+        let (bare, _) = whole.trim_end().rsplit_once("# ").expect("it is sealed");
+        for cut in
+            (0..whole.trim_end().len()).filter(|cut| ![0, 1].contains(&bare.len().abs_diff(*cut)))
+        {
             assert!(Manifest::parse(&whole[..cut]).is_err(), "cut at {cut}");
         }
+        for at in 0..whole.trim_end().len() {
+            for bit in 0..7 {
+                let mut bytes = whole.clone().into_bytes();
+                bytes[at] ^= 1 << bit;
+                let changed = String::from_utf8(bytes).expect("ASCII");
+                assert!(Manifest::parse(&changed).is_err(), "bit {bit} of byte {at}: {changed}");
+            }
+        }
         assert!(Manifest::parse(&format!("{whole}more = 1\n")).is_err());
+        Manifest::parse(bare).expect("servers before the seal wrote it so");
+        assert!(Manifest::parse(&format!("{bare}more = 1\n")).is_err());
     }
 
     /// Invariant 3 of store::manifest.

@@ -42,6 +42,7 @@ pub mod overlay;
 pub mod parts;
 pub mod recent;
 pub mod rows;
+pub mod seal;
 #[cfg(test)]
 pub(crate) mod tests;
 mod tree;
@@ -208,6 +209,17 @@ pub enum StoreError {
         /// What is the matter with it.
         why: &'static str,
         /// Where it is said that there was one.
+        record: PathBuf,
+    },
+    /// What a log has cannot be known.
+    #[error(
+        "{} is damaged, which says what files the commit log beside it has; nothing was changed: \
+         put it back from a copy, or, if none of them is missing or was cut short, remove it: the \
+         server makes it anew",
+        record.display()
+    )]
+    LogRecordBroken {
+        /// Where it is said.
         record: PathBuf,
     },
     /// A file among the segments is none of this log.

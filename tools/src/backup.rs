@@ -15,7 +15,8 @@ mod keep;
 
 use anser::config::reached_at;
 use anser::node::cuts::LIST;
-use anser::node::data_folder::{DataFolderError, MANIFEST};
+use anser::node::data_folder::DataFolderError;
+use anser::node::manifest_file::MANIFEST;
 use anser::node::stopped::{Stopped, StoppedError};
 use anser::store::inventory::{Checksum, Inventory, Listed};
 use anyhow::{Context, anyhow, bail, ensure};

@@ -7,7 +7,8 @@
 
 use crate::backup::{Keep, Progress, checksum_of, contents, copy};
 use anser::ids::ShardId;
-use anser::node::data_folder::{self, MANIFEST, shard_folder};
+use anser::node::data_folder::{self, shard_folder};
+use anser::node::manifest_file::MANIFEST;
 use anser::node::{indexer, recover};
 use anser::store::inventory::{Inventory, Listed};
 use anser::store::manifest::Manifest;

@@ -35,15 +35,25 @@ pub fn run(arguments: &Arguments) -> ExitCode {
     }
 }
 
-/// Returns the number of findings.
-fn verify(arguments: &Arguments) -> anyhow::Result<u64> {
-    let offline = Offline::open(&arguments.data_dir)?;
-    let (mut records, mut gaps, mut changed) = (0, 0, 0);
+/// Names what was damaged and is whole again: it says something about the disk.
+fn tell_of_mended(offline: &Offline) {
+    if let Some(file) = offline.mended() {
+        println!("{}: was damaged or gone, and is put back from its second copy", file.display());
+    }
     for shard in &offline.shards {
         for file in shard.mended() {
             let (shard, file) = (shard.shard, file.display());
             println!("shard {shard}, {file}: was damaged, and is put back from its second copy");
         }
+    }
+}
+
+/// Returns the number of findings.
+fn verify(arguments: &Arguments) -> anyhow::Result<u64> {
+    let offline = Offline::open(&arguments.data_dir)?;
+    let (mut records, mut gaps, mut changed) = (0, 0, 0);
+    tell_of_mended(&offline);
+    for shard in &offline.shards {
         // Named first: what cannot be read ends the look at the rows.
         for file in shard.changed_files()? {
             changed += 1;

@@ -6,7 +6,7 @@
 //! 3. One backup writes to a folder at a time.
 
 use super::Progress;
-use anser::node::data_folder::MANIFEST;
+use anser::node::manifest_file::MANIFEST;
 use anser::store::inventory::{Checksum, Inventory, Listed, Summer};
 use anser::store::manifest::Manifest;
 use anyhow::{Context, bail};
