@@ -1,16 +1,21 @@
-//! `anser-tools backup`: one moment of a data folder, put into a folder of its own.
+//! `anser-tools backup`: one moment of a data folder, put into a folder of its own, or one file.
 //!
 //! Invariants:
-//! 1. A backup folder's list comes last: until then the backup before is the one that counts, and
-//!    nothing of it is touched.
-//! 2. What the folder has is not copied again, whoever broke off whatever.
+//! 1. A backup's list comes last: until then the backup before is the one that counts, and nothing
+//!    of it is touched.
+//! 2. What was copied before is not copied again, whoever broke off whatever.
 //! 3. The server's cut is removed when its copy is done, has failed, or was broken off by a signal
 //!    that can be caught.
 //!
-//! Left to others: making the cut (`anser::node::cuts`), files (`keep`), reading it back
+//! Left to others: making the cut (`anser::node::cuts`), where it is kept (`keep`), reading it back
 //! (`restore`).
 
 mod admin;
+mod archive;
+mod copying;
+#[cfg(test)]
+mod fixture;
+mod folder;
 mod keep;
 
 use anser::config::reached_at;
@@ -21,8 +26,10 @@ use anser::node::stopped::{Stopped, StoppedError};
 use anser::store::inventory::{Checksum, Inventory, Listed};
 use anyhow::{Context, anyhow, bail, ensure};
 use clap::Args;
+pub use copying::{Source, checksum_of, copy};
 use indicatif::{ProgressBar, ProgressStyle};
-pub use keep::{Keep, checksum_of, copy};
+use keep::Keep;
+pub use keep::{Kept, open_to_read};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::collections::BTreeMap;
 use std::fs;
@@ -36,8 +43,9 @@ use std::time::{Duration, Instant};
 /// What `backup` is told.
 #[derive(Args, Debug)]
 pub struct Arguments {
-    /// The folder for the backup: new, empty, or that of an earlier backup, which is then added to
-    #[arg(long, value_name = "FOLDER")]
+    /// Where the backup is kept: a folder that is new, empty, or that of an earlier backup, which
+    /// is then added to; or a file whose name ends in .tar, which takes the place of the one before
+    #[arg(long, value_name = "FOLDER|FILE.tar")]
     to: PathBuf,
     /// The admin port of the running server
     #[arg(long, default_value = "127.0.0.1:8094", value_parser = reached_at,
@@ -49,7 +57,7 @@ pub struct Arguments {
     /// Copy no more than so many MiB a second; 0: as fast as it goes
     #[arg(long, value_name = "MIB", default_value_t = 0)]
     rate: u64,
-    /// Read again what the folder has, and copy anew what is damaged
+    /// Read again what a folder has, and copy anew what is damaged
     #[arg(long)]
     check: bool,
     /// Let go of the backup that is there, though it is of another server or of a later moment
@@ -110,34 +118,34 @@ impl Progress {
 }
 
 /// What is copied from, and how it is let go.
-enum Source {
+enum Origin {
     Running { admin: SocketAddr, cut: admin::Cut },
     Stopped(Box<Stopped>),
 }
 
-impl Source {
+impl Origin {
     fn folder(&self) -> &Path {
         match self {
-            Source::Running { cut, .. } => &cut.folder,
-            Source::Stopped(stopped) => stopped.folder(),
+            Origin::Running { cut, .. } => &cut.folder,
+            Origin::Stopped(stopped) => stopped.folder(),
         }
     }
 
     fn let_go(self) -> anyhow::Result<()> {
         match self {
-            Source::Running { admin, cut } => admin::remove_cut(admin, cut.number),
-            Source::Stopped(stopped) => Ok(stopped.remove()?),
+            Origin::Running { admin, cut } => admin::remove_cut(admin, cut.number),
+            Origin::Stopped(stopped) => Ok(stopped.remove()?),
         }
     }
 }
 
 /// Runs `backup`.
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    // A folder that is there is looked at before the server has any work; a new one is made when
-    // there is something to put into it.
-    let is_there = arguments.to.exists();
-    let keep = is_there.then(|| Keep::open_to_write(&arguments.to)).transpose()?;
-    let source = match &arguments.data_dir {
+    // What is there is looked at before the server has any work; something new is made when there
+    // is something to put into it.
+    let is_there = keep::is_there(&arguments.to);
+    let keep = is_there.then(|| keep::open_to_write(&arguments.to)).transpose()?;
+    let origin = match &arguments.data_dir {
         Some(data) => {
             let stopped = Stopped::open(data).map_err(|error| match error {
                 StoppedError::DataFolder(DataFolderError::InUse { .. }) => anyhow!(error).context(
@@ -146,16 +154,16 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
                 ),
                 error => error.into(),
             })?;
-            Source::Stopped(Box::new(stopped))
+            Origin::Stopped(Box::new(stopped))
         }
         None => {
             let admin = arguments.admin;
-            Source::Running { admin, cut: admin::make_cut(admin)? }
+            Origin::Running { admin, cut: admin::make_cut(admin)? }
         }
     };
-    let copied = copy_all(&source, keep, arguments);
+    let copied = copy_all(&origin, keep, arguments);
     // The copy's own error says more than that of letting go.
-    let gone = source.let_go();
+    let gone = origin.let_go();
     let Copied { inventory, files, bytes } = copied?;
     gone?;
     println!(
@@ -174,15 +182,20 @@ struct Copied {
     bytes: u64,
 }
 
-fn copy_all(source: &Source, keep: Option<Keep>, arguments: &Arguments) -> anyhow::Result<Copied> {
-    let list = source.folder().join(LIST);
+fn copy_all(
+    origin: &Origin,
+    keep: Option<Box<dyn Keep>>,
+    arguments: &Arguments,
+) -> anyhow::Result<Copied> {
+    let list = origin.folder().join(LIST);
     let text = fs::read_to_string(&list)
         .with_context(|| format!("cannot read {}: is the server on this machine?", list.display()));
     let inventory = Inventory::parse(&text?).with_context(|| list.display().to_string())?;
-    let keep = keep.map_or_else(|| Keep::open_to_write(&arguments.to), Ok)?;
+    let mut keep = keep.map_or_else(|| keep::open_to_write(&arguments.to), Ok)?;
     if !arguments.replace {
-        keep.refuse_to_go_back(&inventory, &source.folder().join(MANIFEST))?;
+        keep::refuse_to_go_back(&*keep, &inventory, &origin.folder().join(MANIFEST))?;
     }
+    keep.begin(&inventory)?;
     let mut missing = BTreeMap::new();
     for file in &inventory.files {
         if !keep.has(file, arguments.check)? {
@@ -193,14 +206,19 @@ fn copy_all(source: &Source, keep: Option<Keep>, arguments: &Arguments) -> anyho
     let progress = Progress::new("copying", bytes, arguments.rate << 20);
     let mut progress = progress.stopped_by_signals()?;
     for file in missing.values() {
-        take(source.folder(), &keep, file, &mut progress)?;
+        take(origin.folder(), &mut *keep, file, &mut progress)?;
     }
     progress.end();
     keep.finish(&inventory)?;
     Ok(Copied { files: missing.len(), bytes, inventory })
 }
 
-fn take(from: &Path, keep: &Keep, file: &Listed, progress: &mut Progress) -> anyhow::Result<()> {
+fn take(
+    from: &Path,
+    keep: &mut dyn Keep,
+    file: &Listed,
+    progress: &mut Progress,
+) -> anyhow::Result<()> {
     let from = from.join(&file.path);
     let found = keep.take(&from, file, progress)?;
     if found != (file.bytes, file.checksum) {

@@ -5,7 +5,7 @@
 //! 2. No server starts on a folder that is not whole: its manifest comes last.
 //! 3. A folder that holds anything is left as it is.
 
-use crate::backup::{Keep, Progress, checksum_of, contents, copy};
+use crate::backup::{Kept, Progress, Source, checksum_of, contents, copy, open_to_read};
 use anser::ids::ShardId;
 use anser::node::data_folder::{self, shard_folder};
 use anser::node::manifest_file::MANIFEST;
@@ -16,14 +16,15 @@ use anyhow::{Context, bail, ensure};
 use clap::Args;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// What `restore` is told.
 #[derive(Args, Debug)]
 pub struct Arguments {
-    /// The backup's folder
-    #[arg(long, value_name = "FOLDER")]
+    /// Where the backup is
+    #[arg(long, value_name = "FOLDER|FILE.tar")]
     from: PathBuf,
     /// Where the data folder is to be: not there yet, or empty
     #[arg(long, value_name = "FOLDER", required_unless_present = "check")]
@@ -35,16 +36,16 @@ pub struct Arguments {
 
 /// Runs `restore`.
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let (keep, inventory) = Keep::open_to_read(&arguments.from)?;
+    let (keep, inventory) = open_to_read(&arguments.from)?;
     let data = arguments.data_dir.as_deref().filter(|_| !arguments.check);
     if let Some(data) = data {
         refuse_used(data)?;
     }
-    check(&keep, &inventory)?;
+    check(&*keep, &inventory)?;
     let (files, bytes) = (inventory.files.len(), inventory.bytes());
     match data {
         Some(data) => {
-            restore(&keep, &inventory, data)?;
+            restore(&*keep, &inventory, data)?;
             println!(
                 "restore: {files} files, {bytes} bytes; start `anser --data-dir {}`",
                 data.display()
@@ -69,18 +70,18 @@ fn refuse_used(data: &Path) -> anyhow::Result<()> {
 }
 
 /// Reads the whole backup.
-fn check(keep: &Keep, inventory: &Inventory) -> anyhow::Result<()> {
+fn check(keep: &dyn Kept, inventory: &Inventory) -> anyhow::Result<()> {
     let contents = contents(inventory);
     let bytes = contents.values().map(|file| file.bytes).sum();
     let mut progress = Progress::new("reading", bytes, 0);
     for file in contents.values() {
-        let path = keep.path(file.checksum);
-        let found = checksum_of(&path, &mut |bytes| progress.add(bytes))?;
+        let source = keep.open(file.checksum)?;
+        let name = source.name.clone();
+        let found = checksum_of(source, &mut |bytes| progress.add(bytes))?;
         if found != (file.bytes, file.checksum) {
             bail!(
-                "{} ({} of the data folder) is damaged; nothing was written: take another backup, \
-                 or run `anser-tools backup --check` while there is a server to back up",
-                path.display(),
+                "{name} ({} of the data folder) is damaged; nothing was written: take another \
+                 backup, or run `anser-tools backup --check` while there is a server to back up",
                 file.path
             );
         }
@@ -89,12 +90,13 @@ fn check(keep: &Keep, inventory: &Inventory) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn restore(keep: &Keep, inventory: &Inventory, data: &Path) -> anyhow::Result<()> {
+fn restore(keep: &dyn Kept, inventory: &Inventory, data: &Path) -> anyhow::Result<()> {
     let (manifests, files): (Vec<&Listed>, Vec<&Listed>) =
         inventory.files.iter().partition(|file| file.path == MANIFEST);
     let manifest = manifests.first().context("the backup has no manifest")?;
-    let manifest = fs::read_to_string(keep.path(manifest.checksum))?;
-    let manifest = Manifest::parse(&manifest).context("the backup's manifest")?;
+    let mut text = String::new();
+    keep.open(manifest.checksum)?.bytes.read_to_string(&mut text)?;
+    let manifest = Manifest::parse(&text).context("the backup's manifest")?;
     ensure!(manifest.shards == inventory.shards, "the backup is of two data folders");
     let mut progress = Progress::new("copying", 2 * inventory.bytes(), 0);
     fs::create_dir_all(data).with_context(|| data.display().to_string())?;
@@ -119,12 +121,12 @@ fn restore(keep: &Keep, inventory: &Inventory, data: &Path) -> anyhow::Result<()
 }
 
 /// Copies one file to where it belongs, and reads it there again.
-fn put(keep: &Keep, file: &Listed, data: &Path, progress: &mut Progress) -> anyhow::Result<()> {
+fn put(keep: &dyn Kept, file: &Listed, data: &Path, progress: &mut Progress) -> anyhow::Result<()> {
     let to = data.join(&file.path);
     fs::create_dir_all(to.parent().unwrap_or(data)).with_context(|| to.display().to_string())?;
     let expected = (file.bytes, file.checksum);
-    let read = copy(&keep.path(file.checksum), &to, &mut |bytes| progress.add(bytes))?;
-    let written = checksum_of(&to, &mut |bytes| progress.add(bytes))?;
+    let read = copy(keep.open(file.checksum)?, &to, &mut |bytes| progress.add(bytes))?;
+    let written = checksum_of(Source::file(&to)?, &mut |bytes| progress.add(bytes))?;
     if read != expected || written != expected {
         bail!("{} is not what the backup holds: the disk changes what it keeps", to.display());
     }

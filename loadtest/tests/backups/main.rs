@@ -1,5 +1,7 @@
 //! Backups of running servers, and servers that are started from them.
 
+mod one_file;
+
 use anser_loadtest::PATIENCE;
 use anser_loadtest::json::Integers;
 use anser_loadtest::server::{Finished, Folder, Server, Setup, eventually, run_tools, tools};
