@@ -1,7 +1,10 @@
-//! What takes the contract a while: redelivery after 60 s, silence of 90 s, strangers of 10 s.
+//! What takes the contract a while: redelivery after 60 s, silence of 90 s, strangers of 10 s. And
+//! slow disks, which are tried meanwhile.
 //!
 //! One test; all that it waits for passes at the same time on servers of 1, 2 and 4 shards.
 #![allow(missing_docs)]
+
+mod disk;
 
 use anser_loadtest::http::{self, Client as HttpClient};
 use anser_loadtest::json::{FRAME_KEYS, Integers, Keys, STORED_KEYS};
