@@ -120,7 +120,7 @@ impl LogWriter {
                 segment = %segment.display(),
                 took_ms,
                 "the disk took that long for the log: it is in trouble or has too much to do, and \
-                 acks wait for it"
+                 all that is to be on disk waits for it"
             );
         }
     }
